@@ -1,0 +1,5 @@
+"""``python -m paraloss`` is the ``paraloss`` command."""
+
+from paraloss.cli import main
+
+main()

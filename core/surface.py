@@ -1,0 +1,102 @@
+"""The loss surface as a value: coordinates, metrics, status, where it came from."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from paraloss.errors import InputError, ShapeMismatch
+
+PENDING, DONE, NOT_FINITE = 0, 1, 2
+"""Values of ``Surface.status``: not evaluated yet, evaluated, evaluated with a result that is not finite."""
+
+Tensors = Mapping[str, np.ndarray]
+
+
+@dataclass(frozen=True)
+class Surface:
+    """Metrics of a model over a line or a plane through its weights.
+
+    Attributes:
+        x: (nx,) steps along the x direction, in units of that direction.
+        y: (ny,) steps along the y direction; None for a curve (1D).
+        metrics: name -> array of ``shape``; row j, column i is the value at (x[i], y[j]).
+            Losses are means per sample in the criterion's own unit, accuracies percent.
+        status: array of ``shape``, uint8: 0 pending, 1 done, 2 done and not finite.
+        provenance: model, checkpoint, data, criterion … as stored in the file.
+        directions: "x", "y" -> parameter name -> array; empty when they were not kept or not read.
+        trajectory: "x", "y", "loss", "step", "residual" -> (n,), or None.
+
+    Raises:
+        ShapeMismatch: an array does not fit the coordinates; the message names it.
+    """
+
+    x: np.ndarray
+    y: np.ndarray | None
+    metrics: Mapping[str, np.ndarray]
+    status: np.ndarray
+    provenance: Mapping[str, Any] = field(default_factory=dict)
+    directions: Mapping[str, Tensors] = field(default_factory=dict)
+    trajectory: Tensors | None = None
+
+    def __post_init__(self) -> None:
+        for name, values in {**self.metrics, "status": self.status}.items():
+            if values.shape != self.shape:
+                raise ShapeMismatch(f"'{name}' is {values.shape} but the coordinates say {self.shape}")
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """(ny, nx), or (nx,) for a curve: the shape of every metric."""
+        return (len(self.x),) if self.y is None else (len(self.y), len(self.x))
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether every point was evaluated."""
+        return bool((self.status != PENDING).all())
+
+    @property
+    def default_metric(self) -> str:
+        """The metric that is drawn when none is named: the training loss, else the first loss, else the first."""
+        if not self.metrics:
+            raise InputError("the surface holds no metric at all; compute it again")
+        losses = [name for name in self.metrics if name.endswith("_loss")]
+        return "train_loss" if "train_loss" in losses else (losses or list(self.metrics))[0]
+
+    def metric(self, name: str | None = None) -> np.ndarray:
+        """The values of one metric, the default one when ``name`` is None.
+
+        Raises:
+            InputError: there is no such metric; the message lists those there are.
+        """
+        name = name or self.default_metric
+        if name not in self.metrics:
+            raise InputError(f"no metric '{name}' in this surface; it holds: {', '.join(self.metrics)}")
+        return self.metrics[name]
+
+    def at(self, x: float, y: float | None = None) -> dict[str, float]:
+        """Every metric at the grid point nearest to (x, y)."""
+        i = int(np.abs(self.x - x).argmin())
+        index = (i,) if self.y is None else (int(np.abs(self.y - (y or 0.0)).argmin()), i)
+        return {name: float(values[index]) for name, values in self.metrics.items()}
+
+    def save(self, path: str | Path) -> Path:
+        """Write a surface file (HDF5, format 1); see ``paraloss.surface_file``."""
+        from paraloss.surface_file import write_surface
+
+        return write_surface(self, path)
+
+    def to_vtk(self, **options: Any) -> Any:
+        """This surface as a ``vtkStructuredGrid``; options as in ``paraloss.converters.GridOptions``."""
+        from paraloss.converters import GridOptions, to_structured_grid
+
+        return to_structured_grid(self, GridOptions(**options))
+
+    def plot(self, path: str | Path, **options: Any) -> Path:
+        """Draw this surface into a picture file; options as in ``paraloss.rendering.render``."""
+        from paraloss.rendering import render
+
+        return render([self], path, **options)

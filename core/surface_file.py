@@ -1,0 +1,367 @@
+"""The surface file: HDF5, format 1, safe to kill and resume at any moment. Needs numpy and h5py only.
+
+Names and shapes are listed in docs/file-format.md. All datasets are allocated when the file is made, so that adding
+results never changes the file's structure: a killed writer leaves a file that opens, with at most the last second lost.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from datetime import datetime, timezone
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import h5py
+import numpy as np
+
+from paraloss._version import __version__
+from paraloss.errors import ShapeMismatch, SurfaceFileError
+from paraloss.surface import DONE, NOT_FINITE, PENDING, Surface, Tensors
+
+FORMAT, FORMAT_VERSION = "paraloss-surface", 1
+_NOT_METRICS = {"xcoordinates", "ycoordinates", "status", "dir_file"}
+_DEFLATE_LIMIT = 1100  # no HDF5 filter in use packs tighter; a dataset that claims more is a lie
+
+
+def read_surface(path: str | Path, directions: bool = False) -> Surface:
+    """Read a surface file, finished or still being computed.
+
+    Args:
+        path: the file.
+        directions: read the directions too (as large as two checkpoints).
+
+    Raises:
+        SurfaceFileError: the file is missing, not HDF5, not a surface file, of a newer format, or inconsistent.
+    """
+    with _open_for_reading(path) as file:
+        _check_format(file, path)
+        x = read_dataset(file, "xcoordinates", path, ndim=1)
+        y = read_dataset(file, "ycoordinates", path, ndim=1) if "ycoordinates" in file else None
+        shape = (len(x),) if y is None else (len(y), len(x))
+        metrics = {name: _read_on_grid(file, name, shape, path) for name in metric_names(file)}
+        status = _read_on_grid(file, "status", shape, path).astype(np.uint8)
+        return Surface(
+            x=x,
+            y=y,
+            metrics=metrics,
+            status=status,
+            provenance=_json_attribute(file, "provenance", path),
+            directions=_read_directions(file, path) if directions else {},
+            trajectory=_read_trajectory(file, path),
+        )
+
+
+def read_directions(path: str | Path) -> dict[str, dict[str, np.ndarray]]:
+    """The directions kept in a surface file: "x", "y" -> parameter name -> array of the parameter's shape."""
+    with _open_for_reading(path) as file:
+        _check_format(file, path)
+        return _read_directions(file, path)
+
+
+def write_surface(surface: Surface, path: str | Path) -> Path:
+    """Write a whole surface at once; the file appears complete or not at all.
+
+    Raises:
+        SurfaceFileError: the folder does not exist or cannot be written.
+    """
+    path = Path(path)
+    with _new_file(path) as file:
+        _fill_new_file(file, surface, fingerprint={})
+    return path
+
+
+def metric_names(file: h5py.File) -> list[str]:
+    """Names of the datasets at the top of ``file`` that hold a value a grid point, losses first."""
+    names = [name for name in file if name not in _NOT_METRICS and isinstance(file.get(name, getlink=True), h5py.HardLink)]
+    names = [name for name in names if isinstance(file[name], h5py.Dataset) and file[name].ndim >= 1]
+    return sorted(names, key=lambda name: ("loss" not in name, "train" not in name, name))
+
+
+class SurfaceWriter:
+    """A surface file that results are added to; also the way to resume one.
+
+    Args:
+        path: the file, or None for a surface in memory only.
+        surface: coordinates, metric names (NaN arrays), directions and provenance of a new file.
+        fingerprint: the settings that decide the values; JSON types only. A file made with others is refused.
+
+    Raises:
+        SurfaceFileError: the file exists with other settings; the message says which.
+
+    Used by one process at a time: the caller holds the lock.
+    """
+
+    flush_every_s = 1.0
+    sync_every_s = 30.0
+
+    def __init__(self, path: str | Path | None, surface: Surface, fingerprint: Mapping[str, Any]) -> None:
+        self.path = Path(path) if path is not None else None
+        if self.path is None:
+            self._file = h5py.File("in memory", "w", driver="core", backing_store=False)
+            _fill_new_file(self._file, surface, fingerprint)
+        else:
+            if self.path.exists():
+                check_fingerprint(self.path, fingerprint)
+            else:
+                with _new_file(self.path) as file:
+                    _fill_new_file(file, surface, fingerprint)
+            self._file = _open(self.path, "r+")
+        self.shape = surface.shape
+        self.names = list(surface.metrics)
+        self._queue: list[tuple[int, Sequence[float]]] = []
+        self._last_flush = self._last_sync = time.monotonic()
+
+    def pending(self) -> np.ndarray:
+        """(k,) flat indices of the points that are not evaluated yet, ascending.
+
+        A point marked done whose value never reached the disk (a power cut) counts as pending.
+        """
+        status = self._file["status"][...].ravel()
+        lost = np.zeros(status.shape, bool)
+        for name in self.names:
+            lost |= np.isnan(self._file[name][...].ravel())
+        return np.flatnonzero((status == PENDING) | ((status == DONE) & lost))
+
+    def add(self, index: int, values: Sequence[float]) -> None:
+        """Record the metrics (in the order of ``names``) of the point with flat index ``index``."""
+        self._queue.append((index, values))
+        if time.monotonic() - self._last_flush >= self.flush_every_s:
+            self.flush()
+
+    def flush(self) -> None:
+        """Bring everything recorded so far into the file."""
+        if self._queue:
+            indices = np.array([index for index, _ in self._queue])
+            values = np.array([value for _, value in self._queue], dtype=np.float64).reshape(len(indices), -1)
+            coordinates = np.stack(np.unravel_index(indices, self.shape), axis=1)
+            for column, name in enumerate(self.names):
+                _write_points(self._file[name], coordinates, values[:, column])
+            # The status comes last: a value without status is computed again, a status without value is a lie.
+            finite = np.isfinite(values).all(axis=1)
+            _write_points(self._file["status"], coordinates, np.where(finite, DONE, NOT_FINITE).astype(np.uint8))
+            self._file.flush()
+            self._queue.clear()
+        self._last_flush = time.monotonic()
+        if self.path is not None and self._last_flush - self._last_sync > self.sync_every_s:
+            self._sync()
+
+    def _sync(self) -> None:
+        if self.path is not None:
+            descriptor = os.open(self.path, os.O_RDONLY)
+            try:
+                os.fsync(descriptor)
+            finally:
+                os.close(descriptor)
+        self._last_sync = time.monotonic()
+
+    def surface(self) -> Surface:
+        """The surface as it stands now, directions included."""
+        self.flush()
+        y = self._file["ycoordinates"][...] if "ycoordinates" in self._file else None
+        return Surface(
+            x=self._file["xcoordinates"][...],
+            y=y,
+            metrics={name: self._file[name][...] for name in self.names},
+            status=self._file["status"][...],
+            provenance=json.loads(self._file.attrs["provenance"]),
+            directions=_read_directions(self._file, self.path or "in memory"),
+        )
+
+    def close(self) -> None:
+        """Write what is left and close the file."""
+        self.flush()
+        self._sync()
+        self._file.close()
+
+    def __enter__(self) -> SurfaceWriter:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, where: TracebackType | None) -> None:
+        self.close()
+
+
+def check_fingerprint(path: str | Path, settings: Mapping[str, Any]) -> None:
+    """Refuse to continue the file at ``path`` under settings other than its own.
+
+    Raises:
+        SurfaceFileError: names each setting that differs, with both values.
+    """
+    with _open_for_reading(path) as file:
+        _check_format(file, path)
+        found = _json_attribute(file, "fingerprint", path)
+    if not found:
+        raise SurfaceFileError(f"{path}: holds a finished surface that cannot be continued; use --overwrite or another -o")
+    wanted = json.loads(json.dumps(settings))
+    keys = [key for key in {**found, **wanted} if found.get(key) != wanted.get(key)]
+    if keys:
+        differences = "; ".join(f"{key} is {_short(found.get(key))} there, {_short(wanted.get(key))} now" for key in keys)
+        raise SurfaceFileError(
+            f"{path}: was computed with other settings: {differences}. "
+            "Use --overwrite to start again, or another -o to keep both"
+        )
+
+
+def read_dataset(file: h5py.File, name: str, path: str | Path, ndim: int | None = None) -> np.ndarray:
+    """One numeric dataset, checked before a byte of it is read: it lies in this file and its size is believable.
+
+    Raises:
+        SurfaceFileError: missing, linked from another file, not numeric, larger than the file can hold, or unreadable.
+    """
+    return _checked(file, name, path, ndim)[...]
+
+
+def _checked(file: h5py.File, name: str, path: str | Path, ndim: int | None = None) -> h5py.Dataset:
+    if name not in file:
+        raise SurfaceFileError(f"{path}: has no '{name}'; the file was cut short or is no surface file")
+    dataset = file[name] if isinstance(file.get(name, getlink=True), h5py.HardLink) else None
+    if not isinstance(dataset, h5py.Dataset) or dataset.is_virtual or dataset.external:
+        raise SurfaceFileError(f"{path}: '{name}' is not a dataset of this file; links to other files are not followed")
+    if dataset.dtype.kind not in "fiub":
+        raise SurfaceFileError(f"{path}: '{name}' holds {dataset.dtype}, not numbers")
+    if ndim is not None and dataset.ndim != ndim:
+        raise SurfaceFileError(f"{path}: '{name}' has {dataset.ndim} dimensions, {ndim} expected")
+    claimed = int(np.prod([int(n) for n in dataset.shape], dtype=object)) * dataset.dtype.itemsize
+    if claimed > _DEFLATE_LIMIT * dataset.id.get_storage_size() + 2**20:
+        raise SurfaceFileError(f"{path}: '{name}' claims {claimed} bytes, more than the file holds; it is damaged")
+    return dataset
+
+
+def _read_on_grid(file: h5py.File, name: str, shape: tuple[int, ...], path: str | Path) -> np.ndarray:
+    dataset = _checked(file, name, path)
+    if dataset.shape != shape:
+        raise SurfaceFileError(
+            f"{path}: '{name}' is {dataset.shape} but the coordinates say {shape}. The file was cut short or edited; "
+            f"recompute it with: paraloss compute … -o {path} --overwrite"
+        )
+    return dataset[...]
+
+
+def _read_directions(file: h5py.File, path: str | Path) -> dict[str, dict[str, np.ndarray]]:
+    found: dict[str, dict[str, np.ndarray]] = {}
+    for axis in file.get("directions", ()):
+        group, tensors = file["directions"][axis], {}
+        names: list[str] = []
+        group.visit(names.append)  # a parameter's name may hold a slash
+        for name in names:
+            if isinstance(group[name], h5py.Dataset):
+                tensors[name] = read_dataset(file, f"directions/{axis}/{name}", path)
+        found[axis] = tensors
+    return found
+
+
+def _read_trajectory(file: h5py.File, path: str | Path) -> dict[str, np.ndarray] | None:
+    if "trajectory" not in file:
+        return None
+    return {name: read_dataset(file, f"trajectory/{name}", path, ndim=1) for name in file["trajectory"]}
+
+
+def _fill_new_file(file: h5py.File, surface: Surface, fingerprint: Mapping[str, Any]) -> None:
+    file.attrs["format"] = FORMAT
+    file.attrs["format_version"] = FORMAT_VERSION
+    file.attrs["paraloss_version"] = __version__
+    file.attrs["created"] = datetime.now(timezone.utc).isoformat(timespec="seconds")
+    file.attrs["provenance"] = json.dumps(dict(surface.provenance))
+    file.attrs["fingerprint"] = json.dumps(dict(fingerprint))
+    _allocate(file, "xcoordinates", np.asarray(surface.x, np.float64))
+    if surface.y is not None:
+        _allocate(file, "ycoordinates", np.asarray(surface.y, np.float64))
+    for name, values in surface.metrics.items():
+        _allocate(file, name, np.asarray(values, np.float64))
+    _allocate(file, "status", np.asarray(surface.status, np.uint8))
+    for axis, tensors in surface.directions.items():
+        for name, tensor in tensors.items():
+            file.create_dataset(f"directions/{axis}/{name}", data=tensor)
+    for name, values in (surface.trajectory or {}).items():
+        file.create_dataset(f"trajectory/{name}", data=values)
+
+
+def _allocate(file: h5py.File, name: str, values: np.ndarray) -> None:
+    plan = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
+    plan.set_alloc_time(h5py.h5d.ALLOC_TIME_EARLY)
+    plan.set_layout(h5py.h5d.CONTIGUOUS)
+    space = h5py.h5s.create_simple(values.shape)
+    h5py.h5d.create(file.id, name.encode(), h5py.h5t.py_create(values.dtype), space, dcpl=plan)
+    file[name][...] = values
+
+
+def _write_points(dataset: h5py.Dataset, coordinates: np.ndarray, values: np.ndarray) -> None:
+    """One HDF5 call for scattered points; h5py's own fancy indexing is a hundred times slower."""
+    space = dataset.id.get_space()
+    space.select_elements(coordinates)
+    memory = h5py.h5s.create_simple(values.shape)
+    dataset.id.write(memory, space, np.ascontiguousarray(values))
+
+
+@contextmanager
+def _new_file(path: Path) -> Iterator[h5py.File]:
+    """A file under a temporary name that takes ``path`` when all went well and vanishes otherwise."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    file = _open(temporary, "w", told=path)
+    try:
+        with file:
+            yield file
+        os.replace(temporary, path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+
+
+def _open(path: Path, mode: str, told: Path | None = None) -> h5py.File:
+    told = told or path
+    try:
+        # HDF5's own lock would keep ParaView from looking at a running job; ours keeps a second writer out.
+        return h5py.File(path, mode, locking=False)
+    except OSError as error:
+        raise SurfaceFileError(f"{told}: {_why_not_open(told, error, writing=mode != 'r')}") from error
+
+
+def _open_for_reading(path: str | Path) -> h5py.File:
+    return _open(Path(path), "r")
+
+
+def _why_not_open(path: Path, error: OSError, writing: bool) -> str:
+    if writing and not path.parent.is_dir():
+        return f"the folder {path.parent} does not exist; create it first"
+    if writing and not os.access(path.parent, os.W_OK):
+        return f"the folder {path.parent} cannot be written to; choose another with -o"
+    if not writing and not path.exists():
+        return "no such file"
+    if path.is_dir():
+        return "is a folder, not a file"
+    if not os.access(path, os.R_OK):
+        return "cannot be read: permission denied"
+    reasons: list[tuple[str, str]] = [
+        ("signature", "is not an HDF5 file; a surface file is made by: paraloss compute … -o surface.h5"),
+        ("truncated", "the HDF5 file was cut short; recompute it, or continue from a copy"),
+    ]
+    for mark, reason in reasons:
+        if mark in str(error):
+            return reason
+    return f"HDF5 cannot open it ({' '.join(str(error).split())})"
+
+
+def _check_format(file: h5py.File, path: str | Path) -> None:
+    kind = file.attrs.get("format")
+    if kind != FORMAT:
+        raise SurfaceFileError(f"{path}: is HDF5 but not a surface file of Paraloss (attribute 'format' is {kind!r})")
+    version = int(file.attrs.get("format_version", 0))
+    if version > FORMAT_VERSION:
+        raise SurfaceFileError(f"{path}: is of format {version}, this Paraloss reads up to {FORMAT_VERSION}; update it")
+
+
+def _json_attribute(file: h5py.File, name: str, path: str | Path) -> dict[str, Any]:
+    try:
+        return dict(json.loads(file.attrs.get(name, "{}")))
+    except ValueError as error:
+        raise SurfaceFileError(f"{path}: the attribute '{name}' is not valid JSON; the file is damaged") from error
+
+
+def _short(value: object) -> str:
+    text = json.dumps(value)
+    return text if len(text) <= 60 else text[:57] + "…"
