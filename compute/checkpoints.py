@@ -1,0 +1,132 @@
+"""Checkpoints in and out of files, without ever running code from them."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import pickle
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from paraloss.compute.models import MODELS
+from paraloss.compute.user_code import call_reference, is_reference, one_line
+from paraloss.errors import InputError
+
+_WRAPPERS = ("state_dict", "model_state_dict", "model")
+
+
+def load_checkpoint(path: str | Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """Read a checkpoint: a state_dict, or a dict that holds one as ``state_dict``, ``model_state_dict`` or ``model``.
+
+    Returns:
+        The tensors by parameter name, on the CPU, without the ``module.`` of ``DataParallel``; and what
+        ``paraloss train`` noted with them (model, data, epoch …), empty for other files.
+
+    Raises:
+        InputError: missing, not a torch file, refused because it would run code, or without a state_dict.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise InputError(f"{path}: no such checkpoint")
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        reason = one_line(error).split("WeightsUnpickler error: ")[-1][:160]
+        raise InputError(
+            f"{path}: refused, because it is no plain dict of tensors and loading it could run code ({reason}); "
+            "save model.state_dict() instead"
+        ) from error
+    except Exception as error:
+        raise InputError(f"{path}: cannot be read as a torch checkpoint: {one_line(error)[:160]}") from error
+    record: dict[str, Any] = {}
+    if isinstance(content, Mapping):
+        record = dict(content.get("paraloss", {})) if isinstance(content.get("paraloss", {}), Mapping) else {}
+        for wrapper in _WRAPPERS:
+            if isinstance(content.get(wrapper), Mapping):
+                content = content[wrapper]
+                break
+    if not isinstance(content, Mapping) or not any(isinstance(value, Tensor) for value in content.values()):
+        raise InputError(f"{path}: holds no state_dict; save model.state_dict() or a dict with the key 'state_dict'")
+    return {str(name).removeprefix("module."): value for name, value in content.items() if isinstance(value, Tensor)}, record
+
+
+def save_checkpoint(path: Path, model: nn.Module, record: Mapping[str, Any]) -> None:
+    """Write ``model``'s state and a record of where it came from; the file appears complete or not at all."""
+    temporary = path.with_name(f".{path.name}.tmp")
+    torch.save({"state_dict": model.state_dict(), "paraloss": dict(record)}, temporary)
+    os.replace(temporary, path)
+
+
+def load_model(
+    name: str, sample_shape: tuple[int, ...], classes: int, arguments: Mapping[str, Any] | None = None
+) -> nn.Module:
+    """A model by name.
+
+    Args:
+        name: a built-in name (``resnet56_noshort``, ``mlp`` …) or ``file.py:callable``, ``package.module:callable``.
+        sample_shape: shape of one input; a built-in model is made to fit.
+        classes: outputs of a built-in model.
+        arguments: keyword options of the model's factory.
+
+    Raises:
+        InputError: unknown name, options that do not fit, or a callable that gives no ``nn.Module``.
+    """
+    arguments = dict(arguments or {})
+    if name in MODELS:
+        try:
+            return MODELS[name](sample_shape, classes, **arguments)
+        except (TypeError, ValueError, RuntimeError) as error:
+            raise InputError(f"model '{name}' cannot be built with {arguments}: {one_line(error)}") from error
+    if is_reference(name):
+        model = call_reference(name, arguments)
+        if not isinstance(model, nn.Module):
+            raise InputError(f"{name}: gave {type(model).__name__}, not an nn.Module")
+        return model
+    raise InputError(f"unknown model '{name}'; there are {', '.join(MODELS)}, and your own as file.py:callable")
+
+
+def apply_checkpoint(model: nn.Module, state: Mapping[str, Tensor], told: str) -> None:
+    """Load ``state`` into ``model``, every name and shape fitting.
+
+    Raises:
+        InputError: the checkpoint is another model's; the message names the first difference.
+    """
+    own = model.state_dict()
+    needed = {name for name in own if not name.endswith("num_batches_tracked")}
+    missing, extra = sorted(needed - state.keys()), sorted(state.keys() - own.keys())
+    if missing or extra:
+        parts = [f"lacks {_some(missing)}" if missing else "", f"has {_some(extra)} too many" if extra else ""]
+        raise InputError(f"{told}: is a checkpoint of another model: it {' and '.join(part for part in parts if part)}")
+    for name in needed:
+        if state[name].shape != own[name].shape:
+            raise InputError(
+                f"{told}: is a checkpoint of another model: '{name}' is {tuple(state[name].shape)} there, "
+                f"{tuple(own[name].shape)} in the model"
+            )
+    model.load_state_dict(dict(state), strict=False)
+
+
+def file_sha256(path: str | Path) -> str:
+    """SHA-256 of a file's bytes, as sha256sum prints it."""
+    with Path(path).open("rb") as file:
+        digest = hashlib.sha256()
+        while block := file.read(2**20):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def state_sha256(model: nn.Module) -> str:
+    """SHA-256 of all parameters and buffers by name: what the surface depends on, whatever file it came from."""
+    digest = hashlib.sha256()
+    for name, tensor in model.state_dict().items():
+        digest.update(f"{name}{tensor.dtype}{tuple(tensor.shape)}".encode())
+        digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()
+
+
+def _some(names: list[str]) -> str:
+    return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")

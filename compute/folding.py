@@ -1,0 +1,89 @@
+"""Batch norm folded into the convolution or linear layer before it: the same function, one pass over memory less.
+
+In evaluation mode batch norm is an affine map of each channel, y = (x - mean) * scale + shift with
+scale = gamma / sqrt(var + eps), so conv(x; w, b) followed by it is conv(x; w * scale, (b - mean) * scale + shift).
+At every point of a surface the weights are others, so the fold is made anew there.
+"""
+
+from __future__ import annotations
+
+import copy
+
+import torch
+from torch import fx, nn
+
+_FOLDABLE = (nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.Linear)
+_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
+
+
+class FoldedModel:
+    """``model`` with its batch norms folded where that is possible.
+
+    Args:
+        model: in evaluation mode; its tensors are read anew at each ``refresh``.
+
+    Attributes:
+        module: call this in place of ``model``; ``model`` itself where nothing could be folded.
+        folded: number of batch norms that were folded away.
+        reason: why nothing was folded; empty otherwise.
+    """
+
+    def __init__(self, model: nn.Module) -> None:
+        self.module, self.folded, self.reason = model, 0, ""
+        self._pairs: list[tuple[nn.Module, nn.Module, nn.Module]] = []
+        try:
+            traced = fx.symbolic_trace(model)
+        except Exception as error:  # tracing runs the user's forward on stand-ins: anything can come up
+            self.reason = f"the model cannot be traced ({type(error).__name__}: {' '.join(str(error).split())[:120]})"
+            return
+        modules = dict(traced.named_modules())
+        calls: dict[str, int] = {}
+        for node in traced.graph.nodes:
+            if node.op == "call_module":
+                calls[node.target] = calls.get(node.target, 0) + 1
+        for node in list(traced.graph.nodes):
+            before = node.args[0] if node.op == "call_module" and len(node.args) == 1 else None
+            if not isinstance(before, fx.Node) or before.op != "call_module" or len(before.users) != 1:
+                continue
+            norm, layer = modules[node.target], modules[before.target]
+            alone = calls[node.target] == calls[before.target] == 1
+            if not (alone and isinstance(norm, _NORMS) and isinstance(layer, _FOLDABLE) and norm.track_running_stats):
+                continue
+            if isinstance(layer, nn.Linear) and not isinstance(norm, nn.BatchNorm1d):
+                continue
+            self._pairs.append((layer, norm, _stand_in(traced, before.target, layer)))
+            node.replace_all_uses_with(before)
+            traced.graph.erase_node(node)
+        if not self._pairs:
+            self.reason = "the model has no batch norm right behind a convolution or linear layer"
+            return
+        traced.recompile()
+        self.module, self.folded = traced, len(self._pairs)
+        self.refresh()
+
+    def refresh(self) -> None:
+        """Bring the folded weights up to date with the model's own."""
+        for layer, norm, stand_in in self._pairs:
+            scale = torch.rsqrt(norm.running_var + norm.eps)
+            if norm.weight is not None:
+                scale = scale * norm.weight
+            shift = -norm.running_mean if layer.bias is None else layer.bias - norm.running_mean
+            shift = shift * scale if norm.bias is None else torch.addcmul(norm.bias, shift, scale)
+            torch.mul(layer.weight, scale.reshape(-1, *[1] * (layer.weight.ndim - 1)), out=stand_in.weight)
+            stand_in.bias.copy_(shift)
+
+
+def _stand_in(traced: fx.GraphModule, target: str, layer: nn.Module) -> nn.Module:
+    """A copy of ``layer`` with a weight and a bias of its own, in its place in ``traced``."""
+    stand_in = copy.copy(layer)
+    stand_in._parameters = dict(layer._parameters)
+    weight = layer.weight.detach()
+    layout = torch.channels_last if weight.ndim == 4 else torch.contiguous_format
+    bias = torch.zeros(weight.shape[0], dtype=weight.dtype, device=weight.device)
+    stand_in.weight = nn.Parameter(weight.clone(memory_format=layout), requires_grad=False)
+    stand_in.bias = nn.Parameter(bias, requires_grad=False)
+    parent, _, name = target.rpartition(".")
+    # Tracing made containers of its own, so that this leaves the model itself alone.
+    setattr(traced.get_submodule(parent) if parent else traced, name, stand_in)
+    return stand_in
+

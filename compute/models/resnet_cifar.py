@@ -1,0 +1,79 @@
+"""The CIFAR ResNets of He et al. 2016 (arXiv 1512.03385, section 4.2), with and without shortcuts.
+
+Parameter names are those of Li et al. 2018, so that their checkpoints load: ``conv1, bn1,
+layer{1,2,3}.{i}.{conv1,bn1,conv2,bn2,shortcut.0,shortcut.1}, linear``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+DEPTHS = (20, 32, 44, 56, 110)
+
+
+def resnet_cifar(sample_shape: Sequence[int], classes: int, depth: int = 20, shortcuts: bool = True) -> nn.Module:
+    """A ResNet of three stages with 16, 32 and 64 filters.
+
+    Args:
+        sample_shape: (channels, height, width) of one input; any size, the end is a global average pool.
+        classes: units of the output.
+        depth: 6n + 2 weighted layers; 20, 32, 44, 56, 110 in the paper.
+        shortcuts: False leaves a plain chain of convolution, batch norm and ReLU.
+    """
+    return ResNetCifar(sample_shape[0], classes, (depth - 2) // 6, shortcuts)
+
+
+class ResNetCifar(nn.Module):
+    def __init__(self, channels: int, classes: int, blocks: int, shortcuts: bool) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(channels, 16, 3, padding=1, bias=False)
+        self.bn1 = nn.BatchNorm2d(16)
+        self.layer1 = _stage(16, 16, blocks, 1, shortcuts)
+        self.layer2 = _stage(16, 32, blocks, 2, shortcuts)
+        self.layer3 = _stage(32, 64, blocks, 2, shortcuts)
+        self.linear = nn.Linear(64, classes)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = F.relu(self.bn1(self.conv1(x)))
+        x = self.layer3(self.layer2(self.layer1(x)))
+        return self.linear(x.mean(dim=(2, 3)))
+
+
+class BasicBlock(nn.Module):
+    """Two 3×3 convolutions around a shortcut; one that changes shape is a 1×1 convolution with batch norm."""
+
+    def __init__(self, before: int, after: int, stride: int) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(before, after, 3, stride, padding=1, bias=False)
+        self.bn1 = nn.BatchNorm2d(after)
+        self.conv2 = nn.Conv2d(after, after, 3, padding=1, bias=False)
+        self.bn2 = nn.BatchNorm2d(after)
+        self.shortcut = nn.Sequential()
+        if stride != 1 or before != after:
+            self.shortcut = nn.Sequential(nn.Conv2d(before, after, 1, stride, bias=False), nn.BatchNorm2d(after))
+
+    def forward(self, x: Tensor) -> Tensor:
+        out = self.bn2(self.conv2(F.relu(self.bn1(self.conv1(x)))))
+        return F.relu(out + self.shortcut(x))
+
+
+class PlainBlock(nn.Module):
+    """The same two convolutions without a shortcut."""
+
+    def __init__(self, before: int, after: int, stride: int) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(before, after, 3, stride, padding=1, bias=False)
+        self.bn1 = nn.BatchNorm2d(after)
+        self.conv2 = nn.Conv2d(after, after, 3, padding=1, bias=False)
+        self.bn2 = nn.BatchNorm2d(after)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.relu(self.bn2(self.conv2(F.relu(self.bn1(self.conv1(x))))))
+
+
+def _stage(before: int, after: int, blocks: int, stride: int, shortcuts: bool) -> nn.Sequential:
+    block = BasicBlock if shortcuts else PlainBlock
+    return nn.Sequential(block(before, after, stride), *(block(after, after, 1) for _ in range(blocks - 1)))

@@ -1,0 +1,150 @@
+"""Train a model with SGD, a checkpoint an epoch; as much as the paper's figures need."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from paraloss.compute.checkpoints import save_checkpoint
+from paraloss.compute.criteria import load_criterion
+from paraloss.compute.data import DataSet
+from paraloss.compute.evaluator import Evaluator
+from paraloss.errors import InputError
+from paraloss.progress import Progress
+
+
+def train(
+    model: nn.Module,
+    data: DataSet,
+    folder: str | Path,
+    *,
+    loss: str | Callable[..., Any] = "cross_entropy",
+    epochs: int = 20,
+    lr: float = 0.1,
+    batch_size: int = 128,
+    weight_decay: float = 5e-4,
+    momentum: float = 0.9,
+    nesterov: bool = True,
+    seed: int = 0,
+    device: str = "cpu",
+    record: Mapping[str, Any] | None = None,
+    progress: bool = True,
+) -> Path:
+    """SGD from ``model``'s weights on; the rate falls by ten at 50, 75 and 92 % of the epochs (Li et al. 2018).
+
+    Args:
+        model: trained in place.
+        data: needs a "train" split; a "test" split is evaluated at the end.
+        folder: gets ``epoch_000.pt`` (before training), ``epoch_001.pt`` …, ``final.pt``; made when missing.
+        loss: see ``paraloss.compute.load_criterion``.
+        epochs: passes over the training split.
+        lr: learning rate at the start.
+        batch_size: samples a step.
+        weight_decay: L2 penalty factor, as torch's SGD has it.
+        momentum: of SGD.
+        nesterov: use Nesterov's momentum.
+        seed: of the shuffles.
+        device: where to train.
+        record: facts kept in every checkpoint (model name, data name …).
+        progress: show progress on standard error.
+
+    Returns:
+        The path of ``final.pt``. Its record holds loss and accuracy of every split. An interrupted run goes on from
+        its last epoch when it is called again with the same settings; a finished one returns at once.
+
+    Raises:
+        InputError: no "train" split, or ``folder`` holds a run with other settings.
+    """
+    if "train" not in data:
+        raise InputError(f"training needs a split 'train'; the data have: {', '.join(data)}")
+    folder = Path(folder)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"{folder}: cannot make this folder ({error.strerror}); choose another with -o") from error
+    loss_name, criterion = load_criterion(loss)
+    settings = {
+        **(record or {}),
+        "loss": loss_name,
+        "epochs": epochs,
+        "lr": lr,
+        "batch_size": batch_size,
+        "weight_decay": weight_decay,
+        "momentum": momentum,
+        "nesterov": nesterov,
+        "seed": seed,
+    }
+    final = folder / "final.pt"
+    _refuse_other_run(folder, settings)
+    if final.exists():
+        return final
+
+    model.to(device)
+    split = data["train"]
+    inputs, targets = split.inputs.to(device), split.targets.to(device)
+    optimizer = torch.optim.SGD(model.parameters(), lr, momentum, weight_decay=weight_decay, nesterov=nesterov and momentum > 0)
+    schedule = torch.optim.lr_scheduler.MultiStepLR(optimizer, [epochs * k // 12 for k in (6, 9, 11)])
+    resume_file = folder / "resume.pt"
+    start = 0
+    if resume_file.exists():
+        kept = torch.load(resume_file, map_location=device, weights_only=True)
+        model.load_state_dict(kept["model"])
+        optimizer.load_state_dict(kept["optimizer"])
+        schedule.load_state_dict(kept["schedule"])
+        start = kept["epoch"]
+    else:
+        save_checkpoint(folder / "epoch_000.pt", model, {**settings, "epoch": 0})
+
+    steps = -(-len(split) // batch_size)
+    with Progress("training", epochs * steps, start * steps, unit="steps", shown=progress) as bar:
+        for epoch in range(start, epochs):
+            model.train()
+            # Each epoch's shuffle depends on its number only, so that a resumed run sees the same batches.
+            order = torch.randperm(len(split), generator=torch.Generator().manual_seed(seed * 100_003 + epoch)).to(device)
+            for rows in order.split(batch_size):
+                optimizer.zero_grad(set_to_none=True)
+                losses = criterion(model(inputs[rows]), targets[rows])
+                losses.mean().backward()
+                optimizer.step()
+                bar.advance()
+            schedule.step()
+            save_checkpoint(folder / f"epoch_{epoch + 1:03d}.pt", model, {**settings, "epoch": epoch + 1})
+            _save(
+                resume_file,
+                {
+                    "model": model.state_dict(),
+                    "optimizer": optimizer.state_dict(),
+                    "schedule": schedule.state_dict(),
+                    "epoch": epoch + 1,
+                },
+            )
+    model.eval()
+    evaluator = Evaluator(model, criterion, data, [], device)
+    results = dict(zip(evaluator.metrics, evaluator([]), strict=True))
+    save_checkpoint(final, model, {**settings, "epoch": epochs, **results})
+    resume_file.unlink(missing_ok=True)
+    return final
+
+
+def _refuse_other_run(folder: Path, settings: Mapping[str, Any]) -> None:
+    first = folder / "epoch_000.pt"
+    if not first.exists():
+        return
+    found = torch.load(first, map_location="cpu", weights_only=True).get("paraloss", {})
+    for key, value in settings.items():
+        if found.get(key) != value:
+            raise InputError(
+                f"{folder}: holds a run with other settings: {key} is {found.get(key)!r} there, {value!r} now; "
+                "choose another folder with -o, or remove this one"
+            )
+
+
+def _save(path: Path, content: Mapping[str, Any]) -> None:
+    temporary = path.with_name(f".{path.name}.tmp")
+    torch.save(dict(content), temporary)
+    os.replace(temporary, path)
