@@ -149,7 +149,8 @@ class MovingWeights:
         exact = any(t.dtype == torch.float64 for direction in directions for t in direction.values())
         work = torch.float64 if exact else torch.float32
         device = next(iter(tensors.values())).device
-        self._buffer = torch.cat([tensors[name].detach().reshape(-1) for name in names])
+        nothing = [torch.zeros(0, device=device)]  # no direction at all: the model stays where it is
+        self._buffer = torch.cat([tensors[name].detach().reshape(-1) for name in names] or nothing)
         self._centre = self._buffer.to(work, copy=True)
         self._directions = [
             torch.cat(

@@ -100,7 +100,7 @@ def compute_surface(
     x_end, y_end = (None if target is None else _tensors_of(target) for target in (x_to, y_to))
     if dir_type is None:
         dir_type = "states" if x_end or y_end else "weights"
-    target_device = _device(device, comm)
+    target_device = rank_device(device, comm)
     path = Path(path) if path is not None else None
     settings = _Directions(x_end, y_end, norm, ignore, dir_type, seed)
 
@@ -267,7 +267,7 @@ def _tensors_sha256(tensors: Mapping[str, torch.Tensor]) -> str:
     return digest.hexdigest()
 
 
-def _device(name: str, comm: Any | None) -> torch.device:
+def rank_device(name: str, comm: Any | None) -> torch.device:
     """The device of this rank; CPU ranks share the machine's cores evenly."""
     local_rank, local_size = 0, 1
     if comm is not None:

@@ -35,6 +35,9 @@ class ResNetCifar(nn.Module):
         self.layer2 = _stage(16, 32, blocks, 2, shortcuts)
         self.layer3 = _stage(32, 64, blocks, 2, shortcuts)
         self.linear = nn.Linear(64, classes)
+        for module in self.modules():
+            if isinstance(module, nn.Conv2d):  # He et al. 2015, arXiv 1502.01852: keeps 56 layers trainable
+                nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
 
     def forward(self, x: Tensor) -> Tensor:
         x = F.relu(self.bn1(self.conv1(x)))

@@ -1,0 +1,27 @@
+"""``.csv``: a row a point, for spreadsheets, R and gnuplot; the one format that takes curves too."""
+
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+
+import numpy as np
+
+from paraloss.converters.formats import register
+from paraloss.converters.grid import GridOptions
+from paraloss.surface import Surface
+
+
+@register(".csv", "table, a row a point")
+def write_csv(surface: Surface, path: Path, options: GridOptions) -> None:
+    """Columns x, (y,) status and every metric as computed; x runs fastest. Pending values are empty."""
+    axes = [surface.x] if surface.y is None else [surface.x, surface.y]
+    names = ["x", "y"][: len(axes)]
+    columns = [axis.ravel() for axis in np.meshgrid(*axes)] + [surface.status.ravel()]
+    columns += [values.ravel() for values in surface.metrics.values()]
+    with path.open("w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow([*names, "status", *surface.metrics])
+        for row in zip(*[column.tolist() for column in columns], strict=True):
+            pending = row[len(axes)] == 0
+            writer.writerow(["" if pending and value != value else value for value in row])

@@ -1,0 +1,266 @@
+"""A surface as VTK data: a structured grid with all metrics as point arrays, or the same as quads.
+
+Point (i, j) of the grid is (x[i], y[j], height); x runs fastest, as in VTK and in the surface file.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+from vtkmodules.util.numpy_support import numpy_to_vtk
+from vtkmodules.vtkCommonCore import vtkPoints, vtkStringArray
+from vtkmodules.vtkCommonDataModel import vtkCellArray, vtkDataSetAttributes, vtkPolyData, vtkStructuredGrid
+
+from paraloss.errors import InputError
+from paraloss.look import HEIGHT_OF_WIDTH
+from paraloss.surface import Surface
+
+
+@dataclass(frozen=True)
+class GridOptions:
+    """How a metric becomes a height.
+
+    Attributes:
+        metric: the metric to draw; None takes the surface's default, ``train_loss`` where it is there.
+        log: height from ln(metric + log_offset) instead of the metric itself; None: for losses, not for others.
+        log_offset: added before the logarithm, in the metric's unit; 0.1 as in Li et al. 2018.
+        zmax: values above it are drawn at it, in the metric's unit; the array ``clipped`` marks them. None: no clip.
+        zmin: the same from below.
+        height_scale: height a unit of (log) metric; None scales so that the height is 0.55 of the width.
+    """
+
+    metric: str | None = None
+    log: bool | None = None
+    log_offset: float = 0.1
+    zmax: float | None = None
+    zmin: float | None = None
+    height_scale: float | None = None
+
+
+@dataclass(frozen=True)
+class HeightMap:
+    """Heights with all that was decided on the way.
+
+    Attributes:
+        values: of the surface's shape; (log) metric after clipping, NaN where the point is blank.
+        blank: where there is nothing to draw: pending, or not finite.
+        clipped: where a value lay outside zmin..zmax.
+        base: the value at height 0.
+        scale: height a unit of ``values``.
+        metric: the metric's name.
+        array: name of the point array that ``values`` are in: the metric, or ``log_<metric>``.
+        options: what was asked.
+    """
+
+    values: np.ndarray
+    blank: np.ndarray
+    clipped: np.ndarray
+    base: float
+    scale: float
+    metric: str
+    array: str
+    options: GridOptions
+
+    @property
+    def heights(self) -> np.ndarray:
+        """z of each point; blank points lie at the lowest height, so that they stretch no bounding box."""
+        return np.where(self.blank, 0.0, (np.nan_to_num(self.values) - self.base) * self.scale)
+
+    @property
+    def value_range(self) -> tuple[float, float]:
+        """Smallest and largest value that is drawn."""
+        drawn = self.values[~self.blank]
+        return (float(drawn.min()), float(drawn.max())) if drawn.size else (0.0, 1.0)
+
+
+def to_log(values: np.ndarray, offset: float = 0.1) -> np.ndarray:
+    """ln(values + offset); NaN where that is not a number. Source: Li et al. 2018, their VTP conversion."""
+    with np.errstate(invalid="ignore", divide="ignore"):
+        logs = np.log(values + offset)
+    return np.where(np.isneginf(logs), np.nan, logs)
+
+
+def height_map(surface: Surface, options: GridOptions | None = None, width: float | None = None) -> HeightMap:
+    """Decide the heights of a surface.
+
+    Args:
+        surface: a surface or a curve, finished or not.
+        options: see ``GridOptions``.
+        width: the width that an automatic scale refers to; the surface's own longer side by default.
+
+    Raises:
+        InputError: no such metric, zmin not below zmax, or a log offset that no value reaches.
+    """
+    options = options or GridOptions()
+    metric = options.metric or surface.default_metric
+    raw = surface.metric(metric).astype(float)
+    if options.zmax is not None and options.zmin is not None and not options.zmin < options.zmax:
+        raise InputError(f"zmin ({options.zmin}) must be below zmax ({options.zmax})")
+    if options.height_scale is not None and not options.height_scale > 0:
+        raise InputError(f"the height scale must be above zero, not {options.height_scale}")
+    log = options.log if options.log is not None else "loss" in metric
+    low = -np.inf if options.zmin is None else options.zmin
+    high = np.inf if options.zmax is None else options.zmax
+    clipped = (raw < low) | (raw > high)
+    values = np.clip(raw, low, high)
+    if log:
+        values = to_log(values, options.log_offset)
+    # An infinite loss under a clip is known to lie above it; without one there is no height to draw it at.
+    blank = ~np.isfinite(values)
+    if blank.all() and np.isfinite(raw).any():
+        raise InputError(f"no value of '{metric}' is above -{options.log_offset}; choose a larger log offset, or no log")
+    drawn = values[~blank]
+    base, top = (float(drawn.min()), float(drawn.max())) if drawn.size else (0.0, 1.0)
+    if options.height_scale is not None:
+        scale, base = options.height_scale, 0.0
+    else:
+        if width is None:
+            width = max(np.ptp(axis) for axis in (surface.x, surface.y) if axis is not None)
+        scale = HEIGHT_OF_WIDTH * float(width) / (top - base) if top > base else 1.0
+    values = np.where(blank, np.nan, values)
+    return HeightMap(values, blank, clipped, base, scale, metric, f"log_{metric}" if log else metric, options)
+
+
+def to_structured_grid(
+    surface: Surface,
+    options: GridOptions | None = None,
+    heights: HeightMap | None = None,
+    extent: tuple[int, int, int, int] | None = None,
+) -> vtkStructuredGrid:
+    """The surface as a ``vtkStructuredGrid``.
+
+    Args:
+        surface: two-dimensional.
+        options: see ``GridOptions``.
+        heights: decided before, for example with a scale that several surfaces share.
+        extent: (i0, i1, j0, j1), inclusive: only this part. Needs ``heights``.
+
+    Returns:
+        Dimensions (nx, ny, 1). Point arrays: every metric, ``log_<metric>`` of every loss, ``clipped``, ``status``,
+        ``Normals``; blank points and the cells around them are hidden by VTK's ghost arrays. Field data: metric,
+        ``log_offset``, ``zmax``, ``height_scale``, ``height_base`` and provenance.
+
+    Raises:
+        InputError: a curve was given, or the options do not fit.
+    """
+    if surface.y is None:
+        raise InputError("this is a curve (1D); a grid needs two axes: compute it with --y, or convert it to .csv")
+    heights = heights or height_map(surface, options)
+    i0, i1, j0, j1 = extent or (0, len(surface.x) - 1, 0, len(surface.y) - 1)
+    part = np.s_[j0 : j1 + 1, i0 : i1 + 1]
+    x, y = np.meshgrid(surface.x[i0 : i1 + 1], surface.y[j0 : j1 + 1])
+    points = np.stack([x, y, heights.heights[part]], axis=-1).reshape(-1, 3)
+
+    grid = vtkStructuredGrid()
+    grid.SetExtent(i0, i1, j0, j1, 0, 0)
+    grid.SetPoints(_points(points))
+    for name, values in point_arrays(surface, heights).items():
+        grid.GetPointData().AddArray(_array(name, values[part].reshape(-1)))
+    normals = surface_normals(surface.x, surface.y, heights)[part]
+    grid.GetPointData().SetNormals(_array("Normals", normals.reshape(-1, 3)))
+    grid.GetPointData().SetActiveScalars(heights.array)
+    _hide(grid, heights.blank[part])
+    _add_field_data(grid, surface, heights)
+    return grid
+
+
+def to_polydata(
+    surface: Surface, options: GridOptions | None = None, heights: HeightMap | None = None
+) -> vtkPolyData:
+    """The surface as quads (i, i+1, i+nx+1, i+nx); quads that touch a blank point are left out.
+
+    Same points and arrays as ``to_structured_grid``; raises the same errors.
+    """
+    grid = to_structured_grid(surface, options, heights)
+    heights = heights or height_map(surface, options)
+    ny, nx = surface.shape
+    i, j = np.meshgrid(np.arange(nx - 1), np.arange(ny - 1))
+    first = (i + nx * j).ravel()
+    quads = np.stack([first, first + 1, first + nx + 1, first + nx], axis=1)
+    quads = quads[~_blank_cells(heights.blank).ravel()]
+    cells = vtkCellArray()
+    connectivity = numpy_to_vtk(np.ascontiguousarray(quads.ravel(), np.int64), deep=True, array_type=16)
+    cells.SetData(4, connectivity)
+    mesh = vtkPolyData()
+    mesh.SetPoints(grid.GetPoints())
+    mesh.SetPolys(cells)
+    mesh.GetPointData().ShallowCopy(grid.GetPointData())
+    mesh.GetPointData().RemoveArray(vtkDataSetAttributes.GhostArrayName())
+    mesh.GetFieldData().ShallowCopy(grid.GetFieldData())
+    return mesh
+
+
+def point_arrays(surface: Surface, heights: HeightMap) -> dict[str, np.ndarray]:
+    """Name -> array of the surface's shape: what every VTK form of the surface carries."""
+    arrays: dict[str, np.ndarray] = {}
+    for name, values in surface.metrics.items():
+        arrays[name] = np.asarray(values, np.float64)
+        if "loss" in name and not name.endswith("_stderr"):
+            arrays[f"log_{name}"] = to_log(arrays[name], heights.options.log_offset)
+    # The drawn array is the clipped one: colour and height agree. The metric itself stays as it was computed.
+    drawn = heights.array if heights.array.startswith("log_") or not heights.clipped.any() else f"{heights.array}_clipped"
+    arrays[drawn] = heights.values
+    arrays["clipped"] = heights.clipped.astype(np.uint8)
+    arrays["status"] = surface.status
+    return arrays
+
+
+def surface_normals(x: np.ndarray, y: np.ndarray, heights: HeightMap) -> np.ndarray:
+    """(ny, nx, 3) float32 unit normals (-dz/dx, -dz/dy, 1) by central differences."""
+    z = heights.heights
+    along_y = np.gradient(z, y, axis=0)
+    along_x = np.gradient(z, x, axis=1)
+    normals = np.stack([-along_x, -along_y, np.ones_like(z)], axis=-1)
+    return (normals / np.linalg.norm(normals, axis=-1, keepdims=True)).astype(np.float32)
+
+
+def _hide(grid: vtkStructuredGrid, blank: np.ndarray) -> None:
+    if not blank.any():
+        return
+    name = vtkDataSetAttributes.GhostArrayName()
+    points = np.where(blank, vtkDataSetAttributes.HIDDENPOINT, 0).astype(np.uint8)
+    cells = np.where(_blank_cells(blank), vtkDataSetAttributes.HIDDENCELL, 0).astype(np.uint8)
+    grid.GetPointData().AddArray(_array(name, points.ravel()))
+    grid.GetCellData().AddArray(_array(name, cells.ravel()))
+
+
+def _blank_cells(blank: np.ndarray) -> np.ndarray:
+    """(ny-1, nx-1): whether any corner of the cell is blank."""
+    return blank[:-1, :-1] | blank[1:, :-1] | blank[:-1, 1:] | blank[1:, 1:]
+
+
+def _add_field_data(grid: vtkStructuredGrid, surface: Surface, heights: HeightMap) -> None:
+    numbers: dict[str, float] = {
+        "log_offset": heights.options.log_offset,
+        "height_scale": heights.scale,
+        "height_base": heights.base,
+        "zmax": np.nan if heights.options.zmax is None else heights.options.zmax,
+        "zmin": np.nan if heights.options.zmin is None else heights.options.zmin,
+    }
+    for name, number in numbers.items():
+        grid.GetFieldData().AddArray(_array(name, np.array([number])))
+    texts: dict[str, Any] = {
+        "height_metric": heights.array,
+        "options": json.dumps(asdict(heights.options)),
+        "provenance": json.dumps(dict(surface.provenance)),
+    }
+    for name, text in texts.items():
+        array = vtkStringArray()
+        array.SetName(name)
+        array.InsertNextValue(text)
+        grid.GetFieldData().AddArray(array)
+
+
+def _array(name: str, values: np.ndarray) -> Any:
+    array = numpy_to_vtk(np.ascontiguousarray(values), deep=True)
+    array.SetName(name)
+    return array
+
+
+def _points(coordinates: np.ndarray) -> vtkPoints:
+    points = vtkPoints()
+    points.SetData(numpy_to_vtk(np.ascontiguousarray(coordinates, np.float64), deep=True))
+    return points

@@ -1,0 +1,18 @@
+"""``.vtp``: VTK XML polygonal data, binary and compressed."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from vtkmodules.vtkIOXML import vtkXMLPolyDataWriter
+
+from paraloss.converters.formats import register
+from paraloss.converters.grid import GridOptions, to_polydata
+from paraloss.converters.vts import write_xml
+from paraloss.surface import Surface
+
+
+@register(".vtp", "VTK polygons (ParaView, Blender's importers)")
+def write_vtp(surface: Surface, path: Path, options: GridOptions) -> None:
+    """Write the quads of ``surface``; see ``to_polydata``."""
+    write_xml(vtkXMLPolyDataWriter(), to_polydata(surface, options), path)

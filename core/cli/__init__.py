@@ -1,0 +1,56 @@
+"""The ``paraloss`` command: one module a verb, each imports what it needs only when it runs."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+
+import cyclopts
+
+from paraloss._version import __version__
+from paraloss.errors import ParalossError
+
+HELP = """Loss surfaces of neural networks, from a checkpoint to a lit picture.
+
+Example: train, compute on 2 ranks, draw.
+
+paraloss train --model resnet20 --data digits -o runs/r20
+
+mpiexec -n 2 paraloss compute --weights runs/r20/final.pt --x=-1:1:25 --y=-1:1:25 -o r20.h5
+
+paraloss render r20.h5 r20.png
+"""
+
+app = cyclopts.App(name="paraloss", version=__version__, help=HELP, help_format="markdown")
+for verb in ("demo", "train", "compute", "convert", "render", "info", "paraview"):
+    app.command(f"paraloss.cli.{verb}:{verb}", name=verb)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the command line; an error is one line on standard error and exit code 2."""
+    try:
+        app(arguments, exit_on_error=False, print_error=False)
+    except ParalossError as error:
+        _fail(str(error))
+    except cyclopts.CycloptsError as error:
+        _fail(f"{' '.join(str(error).split())} See: paraloss --help")
+    except KeyboardInterrupt:
+        _fail("interrupted; what was finished is kept, and the same command goes on from there", code=130)
+    except BrokenPipeError:
+        os._exit(141)  # the reader of our output has gone, as in `paraloss info … | head`
+    except OSError as error:
+        _fail(f"{error.filename or 'input/output'}: {error.strerror or error}")
+
+
+def _fail(message: str, code: int = 2) -> None:
+    if _rank() == 0:
+        print(f"paraloss: {' '.join(message.split())}", file=sys.stderr, flush=True)
+    sys.exit(code)
+
+
+def _rank() -> int:
+    for name in ("PMI_RANK", "PMIX_RANK", "OMPI_COMM_WORLD_RANK", "SLURM_PROCID"):
+        if os.environ.get(name, "").isdigit():
+            return int(os.environ[name])
+    return 0

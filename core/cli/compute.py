@@ -1,0 +1,136 @@
+"""``paraloss compute``"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+from cyclopts import Parameter
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from paraloss.compute.data import DataSet
+
+Norm = Literal["filter", "layer", "weight", "dfilter", "dlayer", "none"]
+
+
+def compute(
+    *,
+    weights: Path,
+    output: Annotated[Path, Parameter(name=["--output", "-o"])] = Path("surface.h5"),
+    model: str | None = None,
+    data: str | None = None,
+    x: str = "-1:1:51",
+    y: str | None = None,
+    model_arg: Annotated[list[str] | None, Parameter(negative="")] = None,
+    data_arg: Annotated[list[str] | None, Parameter(negative="")] = None,
+    loss: str | None = None,
+    x_to: Path | None = None,
+    y_to: Path | None = None,
+    norm: Norm = "filter",
+    y_norm: Norm | None = None,
+    ignore: Literal["biasbn", "none"] = "biasbn",
+    dir_type: Literal["weights", "states"] | None = None,
+    seed: int = 123,
+    splits: str | None = None,
+    samples: int | None = None,
+    device: str = "auto",
+    batch_size: int | None = None,
+    overwrite: Annotated[bool, Parameter(negative="")] = False,
+) -> None:
+    """Compute a loss surface (or a curve, without --y) around a checkpoint; the same command finishes a partial file.
+
+    Example: mpiexec -n 4 paraloss compute --weights runs/r56/final.pt --x=-1:1:51 --y=-1:1:51 -o surface.h5
+
+    Args:
+        weights: Checkpoint at the centre: a state_dict, or a dict with the key state_dict.
+        output: Surface file to write, or to finish.
+        model: Built-in name, file.py:callable or package.module:callable. Default: what the checkpoint says it is.
+        data: digits, mnist5k, cifar10:DIR, cifar100:DIR, npz:FILE or file.py:callable. Default: as --model.
+        x: Steps along x as FIRST:LAST:NUMBER; write --x=-1:1:51, with the equals sign.
+        y: The same along y; without it a curve is computed.
+        model_arg: Option of the model as name=value; may be repeated.
+        data_arg: Option of your own data callable as name=value; may be repeated.
+        loss: cross_entropy, mse, softmax_mse or file.py:callable. Default: what it was trained with, else cross_entropy.
+        x_to: Checkpoint that lies at x = 1; without it x is a random direction.
+        y_to: Checkpoint that lies at y = 1.
+        norm: Normalisation of random directions.
+        y_norm: The same for y only; default: as --norm.
+        ignore: biasbn leaves biases and batch norm still in random directions; none moves them.
+        dir_type: weights moves parameters, states batch-norm statistics too. Default: states with --x-to or --y-to.
+        seed: Of the random directions.
+        splits: Splits to evaluate, as in train,test. Default: train.
+        samples: Draw this many samples of each split, the same at every point. Default: all.
+        device: auto, cpu, cuda or cuda:N; auto gives each rank the GPU of its local rank.
+        batch_size: Samples at once; chosen by their size when it is not given.
+        overwrite: Start again where the file exists.
+    """
+    from paraloss.cli.options import parse_axis
+    from paraloss.compute import compute_surface
+    from paraloss.compute.work_queue import on_all_ranks, world
+    from paraloss.errors import InputError
+
+    for name, value in (("samples", samples), ("batch-size", batch_size)):
+        if value is not None and value < 1:
+            raise InputError(f"--{name} must be at least 1, not {value}")
+    x_axis, y_axis = parse_axis(x, "x"), None if y is None else parse_axis(y, "y")
+    if y_to is not None and y_axis is None:
+        raise InputError("--y-to needs --y, as in --y=-0.5:1.5:51")
+    comm = world()
+    network, data_set, facts = on_all_ranks(
+        comm, lambda: _load(weights, model, model_arg or [], data, data_arg or [])
+    )
+    compute_surface(
+        network,
+        loss or facts["trained"].get("loss", "cross_entropy"),
+        data_set,
+        x=x_axis,
+        y=y_axis,
+        x_to=x_to,
+        y_to=y_to,
+        norm=(norm, y_norm or norm),
+        ignore=ignore,
+        dir_type=dir_type,
+        seed=seed,
+        splits=splits.split(",") if splits else None,
+        samples=samples,
+        device=device,
+        batch_size=batch_size,
+        path=output,
+        overwrite=overwrite,
+        provenance=facts,
+    )
+    if comm is None or comm.rank == 0:
+        print(output)
+
+
+def _load(
+    weights: Path, model: str | None, model_arg: list[str], data: str | None, data_arg: list[str]
+) -> tuple[nn.Module, DataSet, dict[str, Any]]:
+    """The model with its weights, the data, and what to say of them in the file."""
+    from paraloss.compute import apply_checkpoint, classes_of, file_sha256, load_checkpoint, load_data, load_model
+    from paraloss.compute.user_code import parse_arguments
+    from paraloss.errors import InputError
+
+    state, trained = load_checkpoint(weights)
+    if model is None and "model" not in trained:
+        raise InputError(f"{weights}: does not say which model it is of; name it with --model, as in --model resnet56")
+    model_arguments = {**(trained.get("model_args", {}) if model is None else {}), **parse_arguments(model_arg)}
+    model = model or str(trained["model"])
+    data_arguments = {**(trained.get("data_args", {}) if data is None else {}), **parse_arguments(data_arg)}
+    data = data or str(trained.get("data", "digits"))
+    data_set = load_data(data, data_arguments)
+    shape = tuple(next(iter(data_set.values())).inputs.shape[1:])
+    classes = int(trained.get("classes", classes_of(data_set)))
+    network = load_model(model, shape, classes, model_arguments)
+    apply_checkpoint(network, state, str(weights))
+    facts = {
+        "model": model,
+        "model_args": model_arguments,
+        "data": data,
+        "checkpoint": weights.name,
+        "checkpoint_sha256": file_sha256(weights),
+        "trained": trained,
+    }
+    return network, data_set, facts

@@ -1,0 +1,46 @@
+"""Texts on the command line that several verbs read alike."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from paraloss.errors import InputError
+
+
+def parse_axis(text: str, name: str) -> tuple[float, float, int]:
+    """``-1:1:51`` -> (-1.0, 1.0, 51).
+
+    Raises:
+        InputError: another form, or fewer than two points.
+    """
+    parts = text.split(":")
+    try:
+        first, last, number = float(parts[0]), float(parts[1]), int(parts[2])
+    except (ValueError, IndexError):
+        first, last, number = 0.0, 0.0, 0
+    if len(parts) != 3 or number < 2 or not first < last:
+        raise InputError(
+            f"--{name}={text}: give FIRST:LAST:NUMBER with FIRST < LAST and two points at least, as in --{name}=-1:1:51"
+        )
+    return first, last, number
+
+
+def split_output(files: Sequence[Path], output: Path | None, suffixes: Sequence[str]) -> tuple[list[Path], Path]:
+    """Inputs and output of ``VERB a.h5 b.h5 out.png`` and of ``VERB a.h5 b.h5 -o out.png``.
+
+    Raises:
+        InputError: no input, or no output of a known kind.
+    """
+    inputs = list(files)
+    if output is None:
+        if len(inputs) < 2 or inputs[-1].suffix.lower() not in suffixes:
+            raise InputError(f"name what to write last, or with -o; its ending decides the format: {' '.join(suffixes)}")
+        output = inputs.pop()
+    if not inputs:
+        raise InputError("name at least one surface file, as in surface.h5")
+    if output.suffix.lower() not in suffixes:
+        raise InputError(f"{output}: unknown ending '{output.suffix}'; there are {' '.join(suffixes)}")
+    if not output.parent.is_dir():
+        raise InputError(f"{output}: the folder {output.parent} does not exist; create it first")
+    return inputs, output
