@@ -6,6 +6,7 @@ takes fewer points and nobody waits for anybody. Rank 0 evaluates too; a thread 
 
 from __future__ import annotations
 
+import atexit
 import os
 import threading
 import time
@@ -36,17 +37,25 @@ def world() -> Any | None:
     if ranks <= 1:
         return None
     try:
+        import mpi4py
+
+        mpi4py.rc.initialize = False  # MPI of another make than the launcher's would abort instead of raising
         from mpi4py import MPI
-    except ImportError as error:
+    except (ImportError, RuntimeError) as error:
         raise MissingPackage(
             f"started with {ranks} ranks, but mpi4py is missing or finds no MPI library: pip install 'paraloss[mpi]', "
             "or 'paraloss[mpich]' for an MPI of its own"
         ) from error
-    if MPI.COMM_WORLD.size == 1:
-        library = MPI.Get_library_version().split("\n")[0].split(",")[0]
+    library = MPI.Get_library_version().split("\n")[0].split(",")[0]
+    launched_by_open_mpi = "OMPI_COMM_WORLD_SIZE" in os.environ
+    fits = ("Open MPI" in library) == launched_by_open_mpi or "SLURM_STEP_ID" in os.environ
+    if fits and not MPI.Is_initialized():
+        MPI.Init_thread(MPI.THREAD_MULTIPLE)
+        atexit.register(_finalize)
+    if not fits or MPI.COMM_WORLD.size == 1:
         raise InputError(
-            f"started with {ranks} ranks, but mpi4py uses another MPI ({library}) than the launcher and sees one; "
-            "start it with that MPI's mpiexec"
+            f"started with {ranks} ranks, but mpi4py uses another MPI ({library.strip()}) than the launcher; start it "
+            "with that MPI's mpiexec (in the virtual environment, where it came with paraloss[mpich])"
         )
     return MPI.COMM_WORLD
 
@@ -248,6 +257,13 @@ def _patient_bcast(comm: Any, value: Any) -> Any:
 def _wait(request: Any) -> None:
     while not request.Test():
         time.sleep(_POLL_S)
+
+
+def _finalize() -> None:
+    from mpi4py import MPI
+
+    if MPI.Is_initialized() and not MPI.Is_finalized():
+        MPI.Finalize()
 
 
 def _number(name: str) -> int:

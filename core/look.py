@@ -32,9 +32,9 @@ class LightSpec:
 class Material:
     """Phong shading of the surface."""
 
-    ambient: float = 0.18
+    ambient: float = 0.25
     diffuse: float = 0.85
-    specular: float = 0.35
+    specular: float = 0.22
     specular_power: float = 25.0
 
 
@@ -46,9 +46,10 @@ class Look:
     text: Color = (0.1, 0.1, 0.12)
     material: Material = field(default_factory=Material)
     lights: tuple[LightSpec, ...] = (
-        LightSpec((1.6, -2.2, 3.0), (1.0, 0.98, 0.94), 0.85),  # key, from the right front
-        LightSpec((-2.6, -1.2, 1.4), (0.80, 0.88, 1.0), 0.35),  # fill, weaker and bluish, from the left
-        LightSpec((0.4, 2.8, 1.6), (1.0, 1.0, 1.0), 0.30),  # back
+        LightSpec((1.6, -2.2, 3.0), (1.0, 0.98, 0.94), 0.70),  # key, from the right front
+        LightSpec((-2.6, -1.2, 1.4), (0.80, 0.88, 1.0), 0.28),  # fill, weaker and bluish, from the left
+        LightSpec((0.4, 2.8, 1.6), (1.0, 1.0, 1.0), 0.16),  # back
+        LightSpec((0.6, -3.0, -1.2), (0.90, 0.94, 1.0), 0.24),  # from below, for the underside of a bowl's rim
     )
     occlusion_radius: float = 0.07
     color_map: str = "cool-to-warm"
@@ -62,15 +63,14 @@ VIEW_ANGLE = 30.0
 
 @dataclass(frozen=True)
 class Camera:
-    """position and focal point in widths, seen from the middle of the surface's footprint at its lowest level."""
+    """Where to look from, as a direction away from the surface; the distance is fitted to the surface."""
 
     position: tuple[float, float, float]
     up: tuple[float, float, float] = (0.0, 0.0, 1.0)
-    fit_width: float = 1.0
 
 
 CAMERAS: Mapping[str, Camera] = {
-    "paper": Camera((1.15, -1.70, 1.30)),
+    "paper": Camera((1.05, -1.60, 1.55)),
     "front": Camera((0.0, -2.2, 0.85)),
     "corner": Camera((1.5, -1.5, 1.1)),
     "top": Camera((0.0, 0.0, 2.4), up=(0.0, 1.0, 0.0)),
@@ -102,38 +102,37 @@ COLOR_MAPS: Mapping[str, tuple[str, tuple[tuple[float, float, float, float], ...
 }
 
 
-def camera_for(
-    bounds: tuple[float, float, float, float, float, float], view: str = "paper", aspect: float = 1.0
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Camera position, focal point and up vector that show a box uncropped and as large as fits.
+def camera_for(points: np.ndarray, view: str = "paper", aspect: float = 1.0) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Camera position, focal point and up vector that show points uncropped and as large as fits.
 
     Args:
-        bounds: xmin, xmax, ymin, ymax, zmin, zmax of what is shown.
+        points: (n, 3) of all that is shown; a subset that holds the extremes is enough.
         view: a name in ``CAMERAS``.
         aspect: width over height of the picture.
 
-    The camera keeps its direction; its distance is the smallest at which all eight corners of the box lie inside a
-    frame with a margin of 4 %, at a vertical view angle of ``VIEW_ANGLE``.
+    The direction is the view's; the aim centres the points in the frame, and the distance is the smallest at which all
+    lie inside it with a margin of 4 %, at a vertical view angle of ``VIEW_ANGLE``.
     """
-    box = np.asarray(bounds, float).reshape(3, 2)
-    middle = box.mean(axis=1)
-    corners = np.array([[box[0, i], box[1, j], box[2, k]] for i in (0, 1) for j in (0, 1) for k in (0, 1)])
     camera = CAMERAS[view]
     back = np.array(camera.position) / np.linalg.norm(camera.position)
     right = np.cross(camera.up, back)
     right /= np.linalg.norm(right)
     up = np.cross(back, right)
     tangent = np.tan(np.radians(VIEW_ANGLE / 2)) * 0.96
-    # Move the aim sideways until the box is centred in the frame, then step back until it fits.
-    aim = middle
-    for _ in range(8):
-        offsets = corners - aim
+    aim = (points.min(axis=0) + points.max(axis=0)) / 2
+    distance = 1.0
+    for _ in range(12):  # centring and stepping back depend on each other; this settles to a part in a thousand
+        offsets = points - aim
         depth, across, along = offsets @ back, offsets @ right, offsets @ up
-        distance = max(
-            float((depth + np.abs(along) / tangent).max()), float((depth + np.abs(across) / (tangent * aspect)).max())
-        )
-        scale = distance - depth
-        sideways = ((across / scale).max() + (across / scale).min()) / 2 * distance
-        upwards = ((along / scale).max() + (along / scale).min()) / 2 * distance
-        aim = aim + right * sideways + up * upwards
+        distance = float(max((depth + np.abs(along) / tangent).max(), (depth + np.abs(across) / (tangent * aspect)).max()))
+        seen_across, seen_along = across / (distance - depth), along / (distance - depth)
+        aim = aim + right * (seen_across.max() + seen_across.min()) / 2 * distance
+        aim = aim + up * (seen_along.max() + seen_along.min()) / 2 * distance
     return aim + back * distance, aim, up
+
+
+def camera_points(points: np.ndarray, most: int = 20_000) -> np.ndarray:
+    """A subset of ``points`` that is enough to fit a camera: every k-th, and the extremes of each axis."""
+    stride = max(1, len(points) // most)
+    extremes = np.concatenate([points.argmin(axis=0), points.argmax(axis=0)])
+    return np.concatenate([points[::stride], points[extremes]])

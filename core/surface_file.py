@@ -197,10 +197,10 @@ def check_fingerprint(path: str | Path, settings: Mapping[str, Any]) -> None:
         found = _json_attribute(file, "fingerprint", path)
     if not found:
         raise SurfaceFileError(f"{path}: holds a finished surface that cannot be continued; use --overwrite or another -o")
-    wanted = json.loads(json.dumps(settings))
-    keys = [key for key in {**found, **wanted} if found.get(key) != wanted.get(key)]
+    there, now = _flat(found), _flat(json.loads(json.dumps(settings)))
+    keys = [key for key in {**there, **now} if there.get(key) != now.get(key)]
     if keys:
-        differences = "; ".join(f"{key} is {_short(found.get(key))} there, {_short(wanted.get(key))} now" for key in keys)
+        differences = "; ".join(f"{key} is {_short(there.get(key))} there, {_short(now.get(key))} now" for key in keys)
         raise SurfaceFileError(
             f"{path}: was computed with other settings: {differences}. "
             "Use --overwrite to start again, or another -o to keep both"
@@ -362,6 +362,23 @@ def _json_attribute(file: h5py.File, name: str, path: str | Path) -> dict[str, A
         raise SurfaceFileError(f"{path}: the attribute '{name}' is not valid JSON; the file is damaged") from error
 
 
+def _flat(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """``{"a": {"b": 1}}`` -> ``{"a.b": 1}``; steps of an axis stay together."""
+    flat: dict[str, Any] = {}
+    for key, value in settings.items():
+        if isinstance(value, list) and any(isinstance(item, dict) for item in value):
+            value = dict(zip("xyz", value, strict=False))
+        if isinstance(value, dict):
+            flat.update(_flat(value, f"{prefix}{key}."))
+        else:
+            flat[prefix + key] = value
+    return flat
+
+
 def _short(value: object) -> str:
-    text = json.dumps(value)
+    if isinstance(value, list) and value:
+        return f"{value[0]:g}:{value[-1]:g}:{len(value)}"
+    text = str(value)
+    if len(text) == 64 and set(text) <= set("0123456789abcdef"):
+        return text[:8]
     return text if len(text) <= 60 else text[:57] + "…"

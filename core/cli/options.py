@@ -44,3 +44,15 @@ def split_output(files: Sequence[Path], output: Path | None, suffixes: Sequence[
     if not output.parent.is_dir():
         raise InputError(f"{output}: the folder {output.parent} does not exist; create it first")
     return inputs, output
+
+
+def parse_size(text: str) -> tuple[int, int]:
+    """``1600x900`` -> (1600, 900).
+
+    Raises:
+        InputError: another form, or a side outside 100..16384.
+    """
+    width, _, height = text.lower().partition("x")
+    if not (width.isdigit() and height.isdigit() and all(100 <= int(side) <= 16384 for side in (width, height))):
+        raise InputError(f"--size {text}: give WIDTHxHEIGHT in pixels, each 100 to 16384, as in 1600x900")
+    return int(width), int(height)

@@ -1,0 +1,67 @@
+"""``paraloss render``"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+from cyclopts import Parameter
+
+
+def render(
+    *files: Path,
+    output: Annotated[Path | None, Parameter(name=["--output", "-o"])] = None,
+    metric: str | None = None,
+    log: bool | None = None,
+    log_offset: float = 0.1,
+    zmax: float | None = None,
+    zmin: float | None = None,
+    height_scale: Annotated[float | None, Parameter(name=["--height-scale"])] = None,
+    label: Annotated[list[str] | None, Parameter(negative="")] = None,
+    size: str | None = None,
+    view: str = "paper",
+    color_map: str = "cool-to-warm",
+    transparent: Annotated[bool, Parameter(negative="")] = False,
+    scalar_bar: bool = True,
+) -> None:
+    """Draw surfaces, lit and side by side on one scale; curves become a plot.
+
+    Example: paraloss render with.h5 without.h5 figure1.png
+
+    Args:
+        files: Surface files, then the picture (.png .jpg; curves also .pdf .svg) unless -o names it.
+        output: The picture.
+        metric: Metric to draw. Default: train_loss, where it is there.
+        log: Height from ln(metric + offset). Default: for losses.
+        log_offset: Added before the logarithm.
+        zmax: Draw larger values at this one, in the metric's unit.
+        zmin: The same from below.
+        height_scale: Height a unit; the default makes the height 0.55 of the width.
+        label: Title of a surface; repeat it for each. Default: model and accuracy.
+        size: WIDTHxHEIGHT in pixels, as in 3840x2160.
+        view: paper, front, corner or top.
+        color_map: cool-to-warm, viridis or grey.
+        transparent: Leave the background out.
+        scalar_bar: Draw the colour scale.
+    """
+    from paraloss.cli.options import parse_size, split_output
+    from paraloss.converters import GridOptions
+    from paraloss.rendering import PICTURES
+    from paraloss.rendering import render as render_picture
+    from paraloss.surface_file import read_surface
+
+    inputs, target = split_output(files, output, PICTURES)
+    pixels = None if size is None else parse_size(size)
+    surfaces = [read_surface(path) for path in inputs]
+    render_picture(
+        surfaces,
+        target,
+        options=GridOptions(metric, log, log_offset, zmax, zmin, height_scale),
+        labels=label,
+        size=pixels,
+        view=view,
+        color_map=color_map,
+        transparent=transparent,
+        scalar_bar=scalar_bar,
+    )
+    print(target)

@@ -1,0 +1,69 @@
+"""Curves (1D surfaces) with matplotlib: loss on the left axis, accuracy on the right, as in Li et al. 2018, figure 2."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from paraloss.converters import GridOptions
+from paraloss.surface import Surface
+
+_STYLES = {"train": "-", "test": "--"}
+
+
+def draw_curves(
+    surfaces: Sequence[Surface],
+    path: Path,
+    labels: Sequence[str],
+    options: GridOptions,
+    transparent: bool = False,
+    size: tuple[int, int] | None = None,
+) -> None:
+    """Plot the losses of one or more curves, logarithmic unless ``options.log`` is False, and their accuracies.
+
+    Args:
+        surfaces: curves; pending points are left out.
+        path: ``.png``, ``.jpg``, ``.pdf`` or ``.svg``.
+        labels: legend entries, one a curve.
+        options: ``metric`` restricts the plot to one metric; ``zmax`` is the top of the loss axis.
+        transparent: no background.
+        size: pixels at 200 dots per inch; 1600×1000 by default.
+    """
+    from matplotlib.figure import Figure
+
+    width, height = size or (1600, 1000)
+    figure = Figure(figsize=(width / 200, height / 200), dpi=200, layout="constrained")
+    left = figure.add_subplot()
+    right = None
+    colors = ["#1f4e9c", "#b5321e", "#2d7d46", "#7a4ea3", "#c77700", "#3a8f9e"]
+    for number, (surface, label) in enumerate(zip(surfaces, labels, strict=True)):
+        names = [options.metric] if options.metric else [n for n in surface.metrics if n.endswith(("_loss", "_acc"))]
+        for name in names:
+            values = np.where(np.isfinite(surface.metric(name)), surface.metric(name), np.nan)
+            style = _STYLES.get(name.split("_")[0], ":")
+            color = colors[number % len(colors)]
+            told = ", ".join(part for part in (label if len(surfaces) > 1 else "", name.replace("_", " ")) if part)
+            if name.endswith("_acc"):
+                right = right or left.twinx()
+                right.plot(surface.x, values, style, color=color, alpha=0.45, label=told)
+            else:
+                left.plot(surface.x, values, style, color=color, linewidth=1.8, label=told)
+    if options.log is not False and all((line.get_ydata() > 0).any() for line in left.lines):
+        left.set_yscale("log")
+    if options.zmax is not None:
+        left.set_ylim(top=options.zmax)
+    left.set_xlabel("step along the direction")
+    left.set_ylabel(options.metric or "loss")
+    left.grid(alpha=0.25)
+    left.margins(x=0)
+    lines = list(left.lines)
+    if right is not None:
+        right.set_ylabel("accuracy (%), pale")
+        right.set_ylim(0, 101)
+        lines += list(right.lines)
+    if len(surfaces) == 1 and labels[0]:
+        left.set_title(labels[0], fontsize=11)
+    figure.legend(handles=lines, loc="outside lower center", ncols=2, frameon=False, fontsize=8)
+    figure.savefig(path, transparent=transparent)

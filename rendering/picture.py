@@ -1,0 +1,105 @@
+"""One door for all pictures: surfaces are lit in 3D, curves are plotted."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from paraloss.converters import GridOptions
+from paraloss.errors import InputError
+from paraloss.rendering.curve import draw_curves
+from paraloss.surface import Surface
+
+PICTURES = (".png", ".jpg", ".pdf", ".svg")
+
+
+def render(
+    surfaces: Sequence[Surface],
+    path: str | Path,
+    *,
+    options: GridOptions | None = None,
+    labels: Sequence[str] | None = None,
+    size: tuple[int, int] | None = None,
+    view: str = "paper",
+    color_map: str = "cool-to-warm",
+    transparent: bool = False,
+    metric: str | None = None,
+    zmax: float | None = None,
+    scalar_bar: bool = True,
+) -> Path:
+    """Draw surfaces side by side on one scale, or curves in one plot.
+
+    Args:
+        surfaces: one or more, all two-dimensional or all curves.
+        path: ``.png`` or ``.jpg``; curves also ``.pdf`` or ``.svg``.
+        options: how heights are made; ``metric`` and ``zmax`` are shorthands for its fields.
+        labels: a title for each surface; the default tells model and accuracy.
+        size: pixels of the whole picture; 1600×900 for one surface, wider for more.
+        view: ``paper``, ``front``, ``corner`` or ``top``.
+        color_map: ``cool-to-warm``, ``viridis`` or ``grey``.
+        transparent: leave the background out (``.png``).
+        scalar_bar: draw the colour scale, with ticks in the metric's own unit.
+
+    Returns:
+        ``path``; the file appears complete or not at all.
+
+    Raises:
+        InputError: nothing to draw, surfaces mixed with curves, or an option that does not fit.
+    """
+    path = Path(path)
+    if not surfaces:
+        raise InputError("no surface to draw")
+    if options is None:
+        options = GridOptions(metric=metric, zmax=zmax)
+    curves = [surface.y is None for surface in surfaces]
+    if any(curves) != all(curves):
+        raise InputError("surfaces (2D) and curves (1D) cannot share a picture; render them apart")
+    if path.suffix.lower() not in PICTURES or (not all(curves) and path.suffix.lower() not in (".png", ".jpg")):
+        raise InputError(f"{path}: surfaces are drawn as .png or .jpg, curves also as .pdf or .svg")
+    if not path.parent.is_dir():
+        raise InputError(f"{path}: the folder {path.parent} does not exist; create it first")
+    labels = list(labels) if labels else [default_label(surface) for surface in surfaces]
+    if len(labels) != len(surfaces):
+        raise InputError(f"{len(labels)} labels for {len(surfaces)} surfaces; give one each")
+    temporary = path.with_name(f".{path.stem}.{os.getpid()}{path.suffix}")
+    try:
+        if all(curves):
+            draw_curves(surfaces, temporary, labels, options, transparent=transparent, size=size)
+        else:
+            from paraloss.rendering.surface_picture import SurfacePicture
+
+            picture = SurfacePicture(
+                surfaces, labels, options, size=size, view=view, color_map=color_map, scalar_bar=scalar_bar
+            )
+            picture.save(temporary, transparent=transparent)
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+    return path
+
+
+def default_label(surface: Surface) -> str:
+    """What the file says of the model: its name, and accuracy on test (or train) data where it is known."""
+    facts = surface.provenance
+    parts = [str(facts["model"])] if facts.get("model") else []
+    accuracy = known_accuracy(surface)
+    if accuracy:
+        parts.append(accuracy)
+    return ", ".join(parts)
+
+
+def known_accuracy(surface: Surface) -> str:
+    """``test accuracy 98.6 %`` from the training's record, else from the surface's centre; empty when unknown."""
+    trained: dict[str, Any] = surface.provenance.get("trained") or {}
+    for split in ("test", "train"):
+        name = f"{split}_acc"
+        if name in trained:
+            return f"{split} accuracy {trained[name]:.1f} %"
+        inside = surface.x[0] <= 0 <= surface.x[-1]
+        if name in surface.metrics and inside:
+            centre = surface.at(0.0, 0.0)[name]
+            if centre == centre:
+                return f"{split} accuracy {centre:.1f} %"
+    return ""
