@@ -1,0 +1,54 @@
+# Two commands do everything on a fresh Debian or Ubuntu machine:  make demo   and   make test
+SHELL := /bin/bash
+VENV := .venv
+PY := $(VENV)/bin/python
+SUDO := $(shell [ "$$(id -u)" = 0 ] || { command -v sudo >/dev/null && echo "sudo -n"; })
+# ParaView and a virtual display; GL for pyvista without a display; python3-venv for the environment.
+PACKAGES := python3-venv paraview python3-paraview python3-h5py xvfb xauth openmpi-bin libegl1 libgl1 libxrender1
+SOURCES := $(shell find core compute converters rendering paraview_plugin state_files -name '*.py')
+
+.PHONY: demo test check install system lint clean
+
+demo: install
+	$(VENV)/bin/paraloss demo -o runs/demo
+
+test: install lint
+	$(PY) -m pytest -n 2 --dist loadfile
+
+check: install lint
+	$(PY) -m pytest -n 2 --dist loadfile -m "not slow and not paraview"
+
+lint: install
+	$(VENV)/bin/ruff check .
+	$(VENV)/bin/mypy -p paraloss
+	$(VENV)/bin/lint-imports
+
+install: $(VENV)/.installed
+
+# In strict editable mode a new file is seen only after a re-install, hence the dependency on all sources' names.
+$(VENV)/.installed: pyproject.toml constraints.txt $(VENV)/.packages $(VENV)/.files | $(VENV)/bin/python
+	$(VENV)/bin/pip install -q -c constraints.txt -e '.[dev]'
+	@touch $@
+
+$(VENV)/bin/python: system
+	@[ -x $@ ] || python3 -m venv $(VENV)
+
+$(VENV)/.packages: system | $(VENV)/bin/python
+	@[ -e $@ ] || touch $@
+
+$(VENV)/.files: FORCE | $(VENV)/bin/python
+	@echo '$(sort $(SOURCES))' | cmp -s - $@ || echo '$(sort $(SOURCES))' > $@
+FORCE:
+
+# Debian packages, once; on a machine without root one line says what to install.
+system:
+	@missing=; for p in $(PACKAGES); do dpkg -s $$p >/dev/null 2>&1 || missing="$$missing $$p"; done; \
+	if [ -z "$$missing" ]; then :; \
+	elif ! command -v apt-get >/dev/null; then echo "not a Debian system: install these yourself:$$missing"; \
+	elif [ "$$(id -u)" = 0 ] || $(SUDO) true 2>/dev/null; then \
+	  $(SUDO) apt-get update -q && \
+	  $(SUDO) env DEBIAN_FRONTEND=noninteractive apt-get install -q -y --no-install-recommends $$missing; \
+	else echo "no root here: ask for  apt-get install --no-install-recommends$$missing"; fi
+
+clean:
+	rm -rf $(VENV) build dist *.egg-info runs .pytest_cache .mypy_cache .ruff_cache

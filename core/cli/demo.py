@@ -1,0 +1,103 @@
+"""``paraloss demo``"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Annotated
+
+from cyclopts import Parameter
+
+NETWORKS = ("resnet56", "resnet56_noshort")
+
+
+def demo(
+    *,
+    output: Annotated[Path, Parameter(name=["--output", "-o"])] = Path("runs/demo"),
+    ranks: int = 2,
+    grid: int = 51,
+    epochs: int = 30,
+    samples: int = 256,
+) -> None:
+    """Figure 1 of Li et al. 2018 on handwritten digits: ResNet-56 with and without shortcuts, from training to picture.
+
+    Example: paraloss demo -o runs/demo
+
+    Each step prints the command it runs; a second run re-uses what is there.
+
+    Args:
+        output: Folder for everything; made when missing.
+        ranks: MPI ranks; without mpiexec it runs in one process.
+        grid: Points along each side of the surfaces.
+        epochs: Of training.
+        samples: Training images on which each point's loss is taken, a fixed random draw.
+    """
+    from paraloss.analysis import basin_area, convex_share, roughness
+    from paraloss.progress import duration, say
+    from paraloss.surface_file import read_surface
+
+    began = time.monotonic()
+    output.mkdir(parents=True, exist_ok=True)
+    side = f"=-0.5:0.5:{grid}"
+    surfaces = []
+    for network in NETWORKS:
+        say(f"\n== {network}: train on 1,437 handwritten digits")
+        run = output / network
+        _run(["train", "--model", network, "--lr", "0.05", "--batch-size", "64", "--epochs", str(epochs), "-o", str(run)])
+        say(f"\n== {network}: loss surface, {grid} × {grid} points, {samples} images each, {ranks} ranks")
+        surface = output / f"{network}.h5"
+        arguments = ["compute", "--weights", str(run / "final.pt"), f"--x{side}", f"--y{side}"]
+        _run([*arguments, "--samples", str(samples), "-o", str(surface)], ranks)
+        _run(["convert", str(surface), str(surface.with_suffix(".vts"))])
+        _run(["convert", str(surface), str(surface.with_suffix(".vtp"))])
+        surfaces.append(surface)
+    say("\n== both on one scale")
+    picture = output / "figure1.png"
+    _run(["render", *map(str, surfaces), str(picture)])
+
+    print(f"\n{'':18} {'test accuracy':>14} {'basin area':>11} {'convex':>8} {'roughness':>10}")
+    for path in surfaces:
+        surface = read_surface(path)
+        values = surface.metric()
+        accuracy = surface.provenance["trained"].get("test_acc", float("nan"))
+        print(
+            f"{path.stem:18} {accuracy:12.1f} % {100 * basin_area(surface):9.1f} % {100 * convex_share(values):6.1f} % "
+            f"{roughness(values):10.4f}"
+        )
+    print("basin area: share of the plot, joined to the centre, where the loss is at most 1 above the checkpoint's")
+    print("convex: share of points with no direction of negative curvature in the plane")
+    print("roughness: mean |second difference| of ln(loss + 0.1) along the grid lines\n")
+    for file in sorted(output.glob("*.*")):
+        print(file)
+    print(f"\nthe picture: {picture} ({duration(time.monotonic() - began)} in all)")
+
+
+def _run(arguments: list[str], ranks: int = 1) -> None:
+    """One of our own commands in a process of its own, as a user would type it; its failure is ours."""
+    from paraloss.errors import InputError
+    from paraloss.progress import say
+
+    mpiexec = _mpiexec() if ranks > 1 else None
+    launcher = [mpiexec, "-n", str(ranks)] if mpiexec else []
+    if ranks > 1 and not mpiexec:
+        say("no mpiexec of mpi4py's MPI found (pip install 'paraloss[mpich]'): one process does the work")
+    say(" ".join(["$", *(["mpiexec", "-n", str(ranks)] if mpiexec else []), "paraloss", *arguments]))
+    done = subprocess.run([*launcher, sys.executable, "-m", "paraloss", *arguments], stdout=sys.stderr, check=False)
+    if done.returncode == 130 or done.returncode < 0:
+        raise KeyboardInterrupt
+    if done.returncode:
+        raise InputError(f"the step 'paraloss {arguments[0]}' failed with exit code {done.returncode}; see above")
+
+
+def _mpiexec() -> str | None:
+    """mpiexec of the same environment, else one on the PATH; None when mpi4py is missing."""
+    from importlib.util import find_spec
+
+    if find_spec("mpi4py") is None:
+        return None
+    beside = Path(sys.executable).parent / "mpiexec"
+    return str(beside) if os.access(beside, os.X_OK) else shutil.which("mpiexec")
