@@ -61,9 +61,7 @@ def save_checkpoint(path: Path, model: nn.Module, record: Mapping[str, Any]) -> 
     os.replace(temporary, path)
 
 
-def load_model(
-    name: str, sample_shape: tuple[int, ...], classes: int, arguments: Mapping[str, Any] | None = None
-) -> nn.Module:
+def load_model(name: str, sample_shape: tuple[int, ...], classes: int, arguments: Mapping[str, Any] | None = None) -> nn.Module:
     """A model by name.
 
     Args:

@@ -8,6 +8,7 @@ At every point of a surface the weights are others, so the fold is made anew the
 from __future__ import annotations
 
 import copy
+from typing import Any
 
 import torch
 from torch import fx, nn
@@ -30,28 +31,28 @@ class FoldedModel:
 
     def __init__(self, model: nn.Module) -> None:
         self.module, self.folded, self.reason = model, 0, ""
-        self._pairs: list[tuple[nn.Module, nn.Module, nn.Module]] = []
+        self._pairs: list[tuple[Any, Any, Any]] = []  # layer, batch norm, stand-in
         try:
             traced = fx.symbolic_trace(model)
         except Exception as error:  # tracing runs the user's forward on stand-ins: anything can come up
             self.reason = f"the model cannot be traced ({type(error).__name__}: {' '.join(str(error).split())[:120]})"
             return
-        modules = dict(traced.named_modules())
+        modules: dict[str, Any] = dict(traced.named_modules())
         calls: dict[str, int] = {}
         for node in traced.graph.nodes:
             if node.op == "call_module":
-                calls[node.target] = calls.get(node.target, 0) + 1
+                calls[str(node.target)] = calls.get(str(node.target), 0) + 1
         for node in list(traced.graph.nodes):
             before = node.args[0] if node.op == "call_module" and len(node.args) == 1 else None
             if not isinstance(before, fx.Node) or before.op != "call_module" or len(before.users) != 1:
                 continue
-            norm, layer = modules[node.target], modules[before.target]
-            alone = calls[node.target] == calls[before.target] == 1
+            norm, layer = modules[str(node.target)], modules[str(before.target)]
+            alone = calls[str(node.target)] == calls[str(before.target)] == 1
             if not (alone and isinstance(norm, _NORMS) and isinstance(layer, _FOLDABLE) and norm.track_running_stats):
                 continue
             if isinstance(layer, nn.Linear) and not isinstance(norm, nn.BatchNorm1d):
                 continue
-            self._pairs.append((layer, norm, _stand_in(traced, before.target, layer)))
+            self._pairs.append((layer, norm, _stand_in(traced, str(before.target), layer)))
             node.replace_all_uses_with(before)
             traced.graph.erase_node(node)
         if not self._pairs:
@@ -73,7 +74,7 @@ class FoldedModel:
             stand_in.bias.copy_(shift)
 
 
-def _stand_in(traced: fx.GraphModule, target: str, layer: nn.Module) -> nn.Module:
+def _stand_in(traced: fx.GraphModule, target: str, layer: Any) -> Any:
     """A copy of ``layer`` with a weight and a bias of its own, in its place in ``traced``."""
     stand_in = copy.copy(layer)
     stand_in._parameters = dict(layer._parameters)
@@ -86,4 +87,3 @@ def _stand_in(traced: fx.GraphModule, target: str, layer: nn.Module) -> nn.Modul
     # Tracing made containers of its own, so that this leaves the model itself alone.
     setattr(traced.get_submodule(parent) if parent else traced, name, stand_in)
     return stand_in
-

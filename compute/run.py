@@ -23,7 +23,6 @@ from paraloss.compute.directions import (
     Ignore,
     Norm,
     direction_between,
-    movable,
     random_direction,
     statistics_differ,
 )
@@ -105,7 +104,7 @@ def compute_surface(
     settings = _Directions(x_end, y_end, norm, ignore, dir_type, seed)
 
     on_first_rank(comm, lambda: _check_path(path, overwrite))
-    _share_tensors(comm, {**movable(model), **{k: v for k, v in model.state_dict().items()}})
+    _share_tensors(comm, model.state_dict())
     fingerprint = {
         "weights": state_sha256(model),
         "data": {name: split.sha256() for name, split in chosen.items()},

@@ -167,9 +167,7 @@ def to_structured_grid(
     return grid
 
 
-def to_polydata(
-    surface: Surface, options: GridOptions | None = None, heights: HeightMap | None = None
-) -> vtkPolyData:
+def to_polydata(surface: Surface, options: GridOptions | None = None, heights: HeightMap | None = None) -> vtkPolyData:
     """The surface as quads (i, i+1, i+nx+1, i+nx); quads that touch a blank point are left out.
 
     Same points and arrays as ``to_structured_grid``; raises the same errors.

@@ -8,9 +8,8 @@ from __future__ import annotations
 
 import json
 import os
-import sys
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime, timezone
 from pathlib import Path
@@ -21,8 +20,8 @@ import h5py
 import numpy as np
 
 from paraloss._version import __version__
-from paraloss.errors import ShapeMismatch, SurfaceFileError
-from paraloss.surface import DONE, NOT_FINITE, PENDING, Surface, Tensors
+from paraloss.errors import SurfaceFileError
+from paraloss.surface import DONE, NOT_FINITE, PENDING, Surface
 
 FORMAT, FORMAT_VERSION = "paraloss-surface", 1
 _NOT_METRICS = {"xcoordinates", "ycoordinates", "status", "dir_file"}

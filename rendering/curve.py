@@ -39,18 +39,19 @@ def draw_curves(
     right = None
     colors = ["#1f4e9c", "#b5321e", "#2d7d46", "#7a4ea3", "#c77700", "#3a8f9e"]
     for number, (surface, label) in enumerate(zip(surfaces, labels, strict=True)):
+        told_apart = len(surfaces) > 1
         names = [options.metric] if options.metric else [n for n in surface.metrics if n.endswith(("_loss", "_acc"))]
         for name in names:
             values = np.where(np.isfinite(surface.metric(name)), surface.metric(name), np.nan)
             style = _STYLES.get(name.split("_")[0], ":")
             color = colors[number % len(colors)]
-            told = ", ".join(part for part in (label if len(surfaces) > 1 else "", name.replace("_", " ")) if part)
+            told = ", ".join(part for part in (label if told_apart else "", name.replace("_", " ")) if part)
             if name.endswith("_acc"):
                 right = right or left.twinx()
                 right.plot(surface.x, values, style, color=color, alpha=0.45, label=told)
             else:
                 left.plot(surface.x, values, style, color=color, linewidth=1.8, label=told)
-    if options.log is not False and all((line.get_ydata() > 0).any() for line in left.lines):
+    if options.log is not False and all((np.asarray(line.get_ydata()) > 0).any() for line in left.lines):
         left.set_yscale("log")
     if options.zmax is not None:
         left.set_ylim(top=options.zmax)

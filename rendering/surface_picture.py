@@ -20,6 +20,7 @@ from paraloss.errors import InputError, MissingPackage
 from paraloss.look import CAMERAS, COLOR_MAPS, HEIGHT_OF_WIDTH, VIEW_ANGLE, Look, camera_for, camera_points
 from paraloss.surface import Surface
 
+
 class SurfacePicture:
     """A picture of surfaces that share colour scale, height scale and camera.
 
@@ -230,7 +231,7 @@ def lookup_table(color_map: str, low: float, high: float, colors: int = 1024) ->
 
 def drawn_points(surface: Surface, heights: HeightMap) -> np.ndarray:
     """(n, 3) coordinates of the points that are not blank."""
-    x, y = np.meshgrid(surface.x, surface.y)
+    x, y = np.meshgrid(surface.x, np.asarray(surface.y))
     return np.stack([x, y, heights.heights], axis=-1)[~heights.blank]
 
 

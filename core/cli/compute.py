@@ -78,9 +78,7 @@ def compute(
     if y_to is not None and y_axis is None:
         raise InputError("--y-to needs --y, as in --y=-0.5:1.5:51")
     comm = world()
-    network, data_set, facts = on_all_ranks(
-        comm, lambda: _load(weights, model, model_arg or [], data, data_arg or [])
-    )
+    network, data_set, facts = on_all_ranks(comm, lambda: _load(weights, model, model_arg or [], data, data_arg or []))
     compute_surface(
         network,
         loss or facts["trained"].get("loss", "cross_entropy"),

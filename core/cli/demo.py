@@ -43,24 +43,24 @@ def demo(
     began = time.monotonic()
     output.mkdir(parents=True, exist_ok=True)
     side = f"=-0.5:0.5:{grid}"
-    surfaces = []
+    paths = []
     for network in NETWORKS:
         say(f"\n== {network}: train on 1,437 handwritten digits")
         run = output / network
         _run(["train", "--model", network, "--lr", "0.05", "--batch-size", "64", "--epochs", str(epochs), "-o", str(run)])
         say(f"\n== {network}: loss surface, {grid} × {grid} points, {samples} images each, {ranks} ranks")
-        surface = output / f"{network}.h5"
+        path = output / f"{network}.h5"
         arguments = ["compute", "--weights", str(run / "final.pt"), f"--x{side}", f"--y{side}"]
-        _run([*arguments, "--samples", str(samples), "-o", str(surface)], ranks)
-        _run(["convert", str(surface), str(surface.with_suffix(".vts"))])
-        _run(["convert", str(surface), str(surface.with_suffix(".vtp"))])
-        surfaces.append(surface)
+        _run([*arguments, "--samples", str(samples), "-o", str(path)], ranks)
+        _run(["convert", str(path), str(path.with_suffix(".vts"))])
+        _run(["convert", str(path), str(path.with_suffix(".vtp"))])
+        paths.append(path)
     say("\n== both on one scale")
     picture = output / "figure1.png"
-    _run(["render", *map(str, surfaces), str(picture)])
+    _run(["render", *map(str, paths), str(picture)])
 
     print(f"\n{'':18} {'test accuracy':>14} {'basin area':>11} {'convex':>8} {'roughness':>10}")
-    for path in surfaces:
+    for path in paths:
         surface = read_surface(path)
         values = surface.metric()
         accuracy = surface.provenance["trained"].get("test_acc", float("nan"))

@@ -1,0 +1,62 @@
+"""Every bad input gets one line on standard error, exit code 2, and leaves nothing behind."""
+
+import numpy as np
+import pytest
+from conftest import run, surface_of
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (["compute", "--weights", "none.pt"], "none.pt: no such checkpoint"),
+        (["compute", "--weights", "RUN/final.pt", "--x=-1:1"], "--x=-1:1: give FIRST:LAST:NUMBER"),
+        (["compute", "--weights", "RUN/final.pt", "--x=1:-1:5"], "FIRST < LAST"),
+        (["compute", "--weights", "RUN/final.pt", "--x=-1:1:1"], "two points"),
+        (["compute", "--weights", "RUN/final.pt", "--x=a:b:c"], "FIRST:LAST:NUMBER"),
+        (["compute", "--weights", "RUN/final.pt", "--model", "resnet21"], "unknown model 'resnet21'"),
+        (["compute", "--weights", "RUN/final.pt", "--model", "mlp"], "checkpoint of another model"),
+        (["compute", "--weights", "RUN/final.pt", "--model", "resnet32"], "checkpoint of another model"),
+        (["compute", "--weights", "RUN/final.pt", "--data", "npz:flat.npz"], "another model|cannot"),
+        (["compute", "--weights", "RUN/final.pt", "--data", "npz:wide.npz"], "'conv1.weight' is|cannot take"),
+        (["compute", "--weights", "RUN/final.pt", "--data", "diggits"], "unknown data set"),
+        (["compute", "--weights", "RUN/final.pt", "--loss", "hinge"], "unknown loss"),
+        (["compute", "--weights", "RUN/final.pt", "--norm", "kernel"], "kernel"),
+        (["compute", "--weights", "RUN/final.pt", "--splits", "valid"], "no split 'valid'"),
+        (["compute", "--weights", "RUN/final.pt", "--device", "cuda:77"], "cuda"),
+        (["compute", "--weights", "RUN/final.pt", "--device", "toaster"], "unknown device"),
+        (["compute", "--weights", "RUN/final.pt", "--samples", "0"], "--samples"),
+        (["compute", "--weights", "RUN/final.pt", "-o", "no/where.h5"], "no does not exist"),
+        (["compute", "--weights", "RUN/final.pt", "--x-to", "none.pt"], "none.pt: no such"),
+        (["compute", "--weights", "RUN/final.pt", "--model-arg", "depth"], "name=value"),
+        (["compute", "--weights", "RUN/final.pt", "-o", "text.h5"], "not an HDF5 file"),
+        (["compute"], "weights"),
+        (["convert", "none.h5", "s.vts"], "none.h5: no such file"),
+        (["convert", "s.h5", "s.xyz"], "unknown ending '.xyz'"),
+        (["convert", "s.h5", "s.vts", "--metric", "loss"], "no metric 'loss'"),
+        (["render", "s.h5"], "name what to write last"),
+        (["render", "none.h5", "s.png"], "no such file"),
+        (["render", "s.h5", "p.png", "--size", "huge"], "WIDTHxHEIGHT"),
+        (["render", "s.h5", "p.png", "--view", "side"], "unknown view"),
+        (["render", "s.h5", "p.png", "--label", "a", "--label", "b"], "2 labels for 1"),
+        (["info", "text.h5"], "not an HDF5 file"),
+        (["train", "-o", "r", "--model", "nothing"], "unknown model"),
+        (["train", "-o", "r", "--epochs", "0"], "--epochs must be above zero"),
+        (["train", "-o", "text.h5/r"], "cannot make this folder"),
+        (["dance"], "dance"),
+    ],
+)
+def test_one_line_exit_2_nothing_left(arguments, told, trained, tmp_path):
+    (tmp_path / "text.h5").write_text("hello")
+    np.savez(tmp_path / "flat.npz", inputs=np.zeros((4, 64)), targets=np.zeros(4, int))
+    np.savez(tmp_path / "wide.npz", inputs=np.zeros((4, 3, 8, 8)), targets=np.arange(4))
+    surface_of(lambda x, y: x**2 + 1).save(tmp_path / "s.h5")
+    before = sorted(path.name for path in tmp_path.rglob("*"))
+    done = run(*[argument.replace("RUN", str(trained)) for argument in arguments], cwd=tmp_path)
+    lines = done.stderr.strip().splitlines()
+    assert done.returncode == 2, done.stderr
+    assert len(lines) == 1, done.stderr
+    assert lines[0].startswith("paraloss: ")
+    import re
+
+    assert re.search(told, lines[0]), lines[0]
+    assert sorted(path.name for path in tmp_path.rglob("*")) == before

@@ -1,0 +1,64 @@
+"""The road of the README, step by step, as a user types it."""
+
+import pytest
+from conftest import run
+
+from paraloss.surface_file import read_surface
+
+
+def test_train_compute_convert_render_info(tmp_path):
+    def step(*arguments, ranks=0):
+        done = run(*arguments, cwd=tmp_path, ranks=ranks)
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    assert step("train", "--model", "mlp", "--epochs", "2", "-o", "run").strip() == "run/final.pt"
+    assert step("compute", "--weights", "run/final.pt", "--x=-1:1:9", "--y=-1:1:5", "-o", "s.h5", ranks=2).strip() == "s.h5"
+    assert step("convert", "s.h5", "s.vts").strip() == "s.vts"
+    assert step("convert", "s.h5", "s.vtp").strip() == "s.vtp"
+    assert step("render", "s.h5", "s.png", "--size", "600x400").strip() == "s.png"
+    assert "mlp" in step("info", "s.h5")
+    assert "parameters" in step("info", "run/final.pt")
+    assert "torch" in step("info")
+    for name in ("s.h5", "s.vts", "s.vtp", "s.png"):
+        assert (tmp_path / name).stat().st_size > 1000
+    facts = read_surface(tmp_path / "s.h5").provenance
+    assert facts["model"] == "mlp"
+    assert facts["data"] == "digits"
+    assert len(facts["checkpoint_sha256"]) == 64
+
+
+def test_a_users_own_model_data_and_loss(tmp_path):
+    (tmp_path / "mine.py").write_text(
+        "import torch\nfrom torch import nn\n"
+        "def net(width=4):\n    torch.manual_seed(0)\n    return nn.Sequential(nn.Linear(3, width), nn.Tanh(), nn.Linear(width, 1))\n"
+        "def data():\n    x = torch.randn(50, 3, generator=torch.Generator().manual_seed(0))\n    return x, x.sum(1, keepdim=True)\n"
+        "def loss(outputs, targets):\n    return (outputs - targets).abs().mean()\n"
+        "if __name__ == '__main__':\n    torch.save(net(6).state_dict(), 'w.pt')\n"
+    )
+    import subprocess
+    import sys
+
+    subprocess.run([sys.executable, "mine.py"], cwd=tmp_path, check=True)
+    done = run(
+        "compute", "--weights", "w.pt", "--model", "mine.py:net", "--model-arg", "width=6", "--data", "mine.py:data",
+        "--loss", "mine.py:loss", "--x=-1:1:5", "-o", "c.h5", cwd=tmp_path,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    surface = read_surface(tmp_path / "c.h5")
+    assert list(surface.metrics) == ["train_loss"]  # real targets have no accuracy
+    assert run("render", "c.h5", "c.svg", cwd=tmp_path).returncode == 0
+
+
+@pytest.mark.slow
+def test_the_demo_runs_and_a_second_run_re_uses_everything(tmp_path):
+    arguments = ["demo", "-o", "d", "--grid", "5", "--epochs", "1", "--samples", "32"]
+    first = run(*arguments, cwd=tmp_path, timeout=600)
+    assert first.returncode == 0, first.stderr
+    assert "roughness" in first.stdout
+    picture = (tmp_path / "d" / "figure1.png").stat().st_size
+    assert picture > 10_000
+    second = run(*arguments, cwd=tmp_path)
+    assert second.returncode == 0
+    assert "training:" not in second.stderr
+    assert "resuming: 25 of 25" in second.stderr

@@ -1,0 +1,125 @@
+"""Real ranks: the same surface from 1, 2 and 3 of them, killed and resumed jobs, errors on one rank."""
+
+import os
+import signal
+import subprocess
+import time
+
+import h5py
+import numpy as np
+import pytest
+from conftest import BIN, run
+
+from paraloss.surface_file import read_surface
+
+GRID = ["--x=-1:1:7", "--y=-0.5:1:4", "--samples", "100", "--splits", "train,test"]
+
+
+@pytest.fixture(scope="module")
+def alone(trained, tmp_path_factory):
+    path = tmp_path_factory.mktemp("alone") / "s.h5"
+    done = run("compute", "--weights", trained / "final.pt", *GRID, "-o", path)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.strip() == str(path)
+    return path
+
+
+@pytest.mark.parametrize("ranks", [1, 2, 3])
+def test_ranks_give_the_surface_that_one_process_gives(ranks, trained, alone, tmp_path):
+    done = run("compute", "--weights", trained / "final.pt", *GRID, "-o", tmp_path / "s.h5", ranks=ranks)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.strip() == str(tmp_path / "s.h5")
+    expected, got = read_surface(alone), read_surface(tmp_path / "s.h5", directions=True)
+    assert got.is_complete
+    assert got.shape == (4, 7)
+    assert list(got.metrics) == list(expected.metrics)
+    for name, values in expected.metrics.items():
+        np.testing.assert_allclose(got.metrics[name], values, rtol=1e-6)
+    assert set(got.directions) == {"x", "y"}
+    assert not list(tmp_path.glob(".*"))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("ranks", [0, 2])
+def test_a_job_killed_half_way_and_resumed_gives_the_same_surface(ranks, trained, tmp_path):
+    arguments = ["compute", "--weights", trained / "final.pt", "--x=-1:1:15", "--y=-1:1:11"]
+    whole = run(*arguments, "-o", tmp_path / "whole.h5")
+    assert whole.returncode == 0, whole.stderr
+    path = tmp_path / "s.h5"
+    launcher = [BIN / "mpiexec", "-n", str(ranks)] if ranks else []
+    job = subprocess.Popen(
+        [*launcher, BIN / "paraloss", *arguments, "-o", path],
+        start_new_session=True,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+    )
+    deadline = time.monotonic() + 120
+    while time.monotonic() < deadline:
+        if path.exists() and (read_surface(path).status != 0).sum() > 20:
+            break
+        time.sleep(0.05)
+    os.killpg(job.pid, signal.SIGKILL)
+    job.wait()
+    time.sleep(0.5)  # mpiexec's helpers end with it
+    left = int((read_surface(path).status == 0).sum())
+    assert 0 < left < 145
+    resumed = run(*arguments, "-o", path, ranks=ranks)
+    assert resumed.returncode == 0, resumed.stderr
+    assert "resuming" in resumed.stderr
+    np.testing.assert_allclose(read_surface(path).metric(), read_surface(tmp_path / "whole.h5").metric(), rtol=1e-6)
+
+
+def test_a_finished_file_is_left_as_it_is(trained, alone):
+    before = alone.read_bytes()
+    done = run("compute", "--weights", trained / "final.pt", *GRID, "-o", alone)
+    assert done.returncode == 0
+    assert alone.read_bytes() == before
+
+
+def test_an_error_in_the_middle_of_a_job_ends_all_ranks_with_one_line(trained, tmp_path):
+    (tmp_path / "bad.py").write_text(
+        "import torch\ncalls = 0\n"
+        "def loss(outputs, targets):\n"
+        "    global calls\n    calls += 1\n"
+        "    if calls > 4:\n        raise ValueError('out of luck')\n"
+        "    return torch.nn.functional.cross_entropy(outputs, targets)\n"
+    )
+    done = run(
+        "compute",
+        "--weights",
+        trained / "final.pt",
+        *GRID,
+        "--loss",
+        f"{tmp_path}/bad.py:loss",
+        "-o",
+        tmp_path / "s.h5",
+        ranks=2,
+    )
+    assert done.returncode == 2
+    assert "out of luck" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert (read_surface(tmp_path / "s.h5").status == 1).sum() >= 1
+
+
+def test_a_second_job_on_the_same_file_is_refused(trained, tmp_path):
+    from filelock import FileLock
+
+    path = tmp_path / "s.h5"
+    with FileLock(tmp_path / ".s.h5.lock"):
+        done = run("compute", "--weights", trained / "final.pt", *GRID, "-o", path)
+    assert done.returncode == 2
+    assert "another job" in done.stderr
+
+
+def test_other_settings_are_refused_and_overwrite_starts_again(trained, alone, tmp_path):
+    path = tmp_path / "s.h5"
+    path.write_bytes(alone.read_bytes())
+    arguments = ["compute", "--weights", trained / "final.pt", *GRID, "--seed", "7", "-o", path]
+    refused = run(*arguments)
+    assert refused.returncode == 2
+    assert "directions.x.seed is 123 there, 7 now" in refused.stderr
+    assert path.read_bytes() == alone.read_bytes()
+    assert run(*arguments, "--overwrite").returncode == 0
+    with h5py.File(path) as file:
+        assert '"seed": 7' in file.attrs["fingerprint"]
