@@ -6,7 +6,7 @@ from paraloss.compute.data import Split, as_data_set, classes_of, load_data
 from paraloss.compute.directions import direction_between, normalise, random_direction
 from paraloss.compute.evaluator import Evaluator
 from paraloss.compute.run import compute_surface
-from paraloss.compute.train import train
+from paraloss.compute.training import train
 
 __all__ = [
     "Evaluator",

@@ -112,6 +112,13 @@ class Evaluator:
                 f"the loss cannot take outputs {tuple(outputs.shape)} and {name} targets {tuple(targets.shape)}: "
                 f"{one_line(error)[:200]}; classes in the data and in the model may differ"
             ) from error
+        if counts_accuracy(outputs, targets[:2]):
+            lowest, highest = (int(f(torch.stack([f(rows) for _, rows in self.batches[name]]))) for f in (torch.min, torch.max))
+            if lowest < 0 or highest >= outputs.shape[1]:
+                raise InputError(
+                    f"the {name} targets are classes {lowest} to {highest}, but the model has {outputs.shape[1]} outputs; "
+                    "classes are numbered from 0"
+                )
         drawn = self._population.get(name, 0) > sum(len(rows) for _, rows in self.batches[name]) > 1
         return (
             ["loss"]

@@ -27,9 +27,10 @@ from paraloss.compute.directions import (
     statistics_differ,
 )
 from paraloss.compute.evaluator import Evaluator
+from paraloss.compute.user_code import one_line
 from paraloss.compute.visit_order import coarse_to_fine
 from paraloss.compute.work_queue import on_all_ranks, on_first_rank, run_parallel, run_serial, world
-from paraloss.errors import InputError, SurfaceFileError
+from paraloss.errors import InputError, ParalossError, SurfaceFileError
 from paraloss.progress import Progress, say
 from paraloss.surface import PENDING, Surface
 from paraloss.surface_file import SurfaceWriter, check_fingerprint, read_directions
@@ -151,7 +152,15 @@ def compute_surface(
         grid = np.stack([c.ravel() for c in np.meshgrid(*[s for s in (x_steps, y_steps) if s is not None])], axis=1)
 
         def evaluate(index: int) -> list[float]:
-            return evaluator(grid[index])
+            try:
+                return evaluator(grid[index])
+            except ParalossError:
+                raise
+            except torch.OutOfMemoryError as error:
+                raise InputError("the GPU is out of memory; give a smaller --batch-size and run it again") from error
+            except Exception as error:  # the user's model or loss: whatever it raises is told in one line
+                place = ", ".join(f"{axis}={step:g}" for axis, step in zip("xy", grid[index], strict=False))
+                raise InputError(f"at {place}: {type(error).__name__}: {one_line(error)[:200]}") from error
 
         first = comm is None or comm.rank == 0
         if first and progress and len(todo) < len(order):

@@ -164,7 +164,8 @@ class _Counter:
         self._window = MPI.Win.Allocate(8 if comm.rank == 0 else 0, 1, comm=comm)
         if comm.rank == 0:
             self._window.Lock(0)
-            np.frombuffer(memoryview(self._window.tomemory()), np.int64)[0] = 0
+            memory: Any = self._window.tomemory()
+            np.frombuffer(memory, np.int64)[0] = 0
             self._window.Unlock(0)
         comm.Barrier()
         self.taken, self._next = 0, 0

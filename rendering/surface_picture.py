@@ -114,7 +114,7 @@ class SurfacePicture:
         width = float((high_corner - low_corner)[:2].max())
         plotter.set_background(look.background)
         low, high = joint_range(self.heights)
-        sheet = mesh.extract_geometry() if mesh.GetPointGhostArray() is not None else mesh
+        sheet = _without_hidden_cells(mesh) if mesh.GetPointGhostArray() is not None else mesh
         actor = plotter.add_mesh(
             sheet,
             scalars=heights.array,
@@ -227,6 +227,15 @@ def lookup_table(color_map: str, low: float, high: float, colors: int = 1024) ->
     table = _pyvista().LookupTable(values=np.c_[rgb * 255, np.full(colors, 255)].round().astype(np.uint8))
     table.scalar_range = (low, high if high > low else low + 1)
     return table
+
+
+def _without_hidden_cells(grid: Any) -> Any:
+    from vtkmodules.vtkFiltersGeometry import vtkGeometryFilter
+
+    outer = vtkGeometryFilter()
+    outer.SetInputData(grid)
+    outer.Update()
+    return _pyvista().wrap(outer.GetOutput())
 
 
 def drawn_points(surface: Surface, heights: HeightMap) -> np.ndarray:

@@ -31,8 +31,10 @@ def test_train_compute_convert_render_info(tmp_path):
 def test_a_users_own_model_data_and_loss(tmp_path):
     (tmp_path / "mine.py").write_text(
         "import torch\nfrom torch import nn\n"
-        "def net(width=4):\n    torch.manual_seed(0)\n    return nn.Sequential(nn.Linear(3, width), nn.Tanh(), nn.Linear(width, 1))\n"
-        "def data():\n    x = torch.randn(50, 3, generator=torch.Generator().manual_seed(0))\n    return x, x.sum(1, keepdim=True)\n"
+        "def net(width=4):\n    torch.manual_seed(0)\n"
+        "    return nn.Sequential(nn.Linear(3, width), nn.Tanh(), nn.Linear(width, 1))\n"
+        "def data():\n    x = torch.randn(50, 3, generator=torch.Generator().manual_seed(0))\n"
+        "    return x, x.sum(1, keepdim=True)\n"
         "def loss(outputs, targets):\n    return (outputs - targets).abs().mean()\n"
         "if __name__ == '__main__':\n    torch.save(net(6).state_dict(), 'w.pt')\n"
     )

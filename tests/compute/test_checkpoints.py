@@ -34,7 +34,7 @@ def test_a_checkpoint_that_would_run_code_is_refused_and_does_not_run(tmp_path, 
     trap = Malicious()
     trap.target = str(tmp_path / "ran")
     if legacy:
-        (tmp_path / "evil.t7").write_bytes(pickle.dumps(trap))
+        (tmp_path / "evil.t7").write_bytes(pickle.dumps(trap, protocol=2))
     else:
         torch.save({"state_dict": trap}, tmp_path / "evil.t7")
     with pytest.raises(InputError) as caught:

@@ -21,7 +21,7 @@ def test_an_mlp_learns_the_digits_and_keeps_a_checkpoint_an_epoch(tmp_path, digi
 
 def test_an_interrupted_run_ends_where_an_undisturbed_one_does(tmp_path, digits, monkeypatch):
     whole = train(fresh(), digits, tmp_path / "a", epochs=4, progress=False)
-    import paraloss.compute.train as module
+    import paraloss.compute.training as module
 
     save = module._save
 

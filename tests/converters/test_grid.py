@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from conftest import surface_of
 from vtkmodules.util.numpy_support import vtk_to_numpy
-from vtkmodules.vtkFiltersGeometry import vtkDataSetSurfaceFilter, vtkGeometryFilter
+from vtkmodules.vtkFiltersGeometry import vtkGeometryFilter
 from vtkmodules.vtkIOXML import vtkXMLPolyDataReader, vtkXMLStructuredGridReader
 
 from paraloss import Surface, convert, to_polydata, to_structured_grid
@@ -77,13 +77,12 @@ def with_holes():
     return Surface(full.x, full.y, {"train_loss": values}, status)
 
 
-@pytest.mark.parametrize("filter_class", [vtkGeometryFilter, vtkDataSetSurfaceFilter])
-def test_pending_and_infinite_points_are_blank_and_make_no_spike(tmp_path, filter_class):
+def test_pending_and_infinite_points_are_blank_and_make_no_spike(tmp_path):
     surface = with_holes()
     surface.save(tmp_path / "s.h5")
     quads = 5 * 4 - 4 - 1
     grid = read_back(convert(tmp_path / "s.h5", tmp_path / "s.vts"))
-    outer = filter_class()
+    outer = vtkGeometryFilter()  # what ParaView and pyvista draw through
     outer.SetInputData(grid)
     outer.Update()
     assert outer.GetOutput().GetNumberOfCells() == quads
@@ -114,7 +113,7 @@ def test_a_flat_surface_has_height_zero():
 
 def test_csv_holds_every_point_and_takes_curves(tmp_path):
     surface_of(lambda x, y: x + 10 * y, 3, 2).save(tmp_path / "s.h5")
-    rows = list(csv.DictReader(convert(tmp_path / "s.h5", tmp_path / "s.csv").open()))
+    rows = list(csv.DictReader(convert(tmp_path / "s.h5", tmp_path / "s.csv").read_text().splitlines()))
     assert len(rows) == 6
     assert all(float(row["train_loss"]) == pytest.approx(float(row["x"]) + 10 * float(row["y"])) for row in rows)
     curve = Surface(np.linspace(0, 1, 4), None, {"train_loss": np.arange(4.0)}, np.ones(4, np.uint8))
