@@ -2,6 +2,7 @@
 
 from paraloss.converters.formats import FORMATS, convert, write
 from paraloss.converters.grid import GridOptions, HeightMap, height_map, to_polydata, to_structured_grid
+from paraloss.converters.li2018 import open_surface
 
 __all__ = [
     "FORMATS",
@@ -9,6 +10,7 @@ __all__ = [
     "HeightMap",
     "convert",
     "height_map",
+    "open_surface",
     "to_polydata",
     "to_structured_grid",
     "write",

@@ -9,9 +9,9 @@ from importlib import import_module
 from pathlib import Path
 
 from paraloss.converters.grid import GridOptions
+from paraloss.converters.li2018 import open_surface
 from paraloss.errors import InputError
 from paraloss.surface import Surface
-from paraloss.surface_file import read_surface
 
 Writer = Callable[[Surface, Path, GridOptions], None]
 
@@ -41,13 +41,13 @@ def register(suffix: str, description: str) -> Callable[[Writer], Writer]:
 
 
 def convert(source: str | Path, target: str | Path, options: GridOptions | None = None) -> Path:
-    """Convert a surface file; the ending of ``target`` decides the format.
+    """Convert a surface file, ours or Li et al.'s; the ending of ``target`` decides the format.
 
     Raises:
         SurfaceFileError: ``source`` cannot be read.
         InputError: unknown ending, or options that do not fit.
     """
-    return write(read_surface(source), target, options)
+    return write(open_surface(source), target, options)
 
 
 def write(surface: Surface, target: str | Path, options: GridOptions | None = None) -> Path:

@@ -83,13 +83,19 @@ def to_log(values: np.ndarray, offset: float = 0.1) -> np.ndarray:
     return np.where(np.isneginf(logs), np.nan, logs)
 
 
-def height_map(surface: Surface, options: GridOptions | None = None, width: float | None = None) -> HeightMap:
+def height_map(
+    surface: Surface,
+    options: GridOptions | None = None,
+    width: float | None = None,
+    raw_range: tuple[float, float] | None = None,
+) -> HeightMap:
     """Decide the heights of a surface.
 
     Args:
         surface: a surface or a curve, finished or not.
         options: see ``GridOptions``.
         width: the width that an automatic scale refers to; the surface's own longer side by default.
+        raw_range: smallest and largest value of the metric, where ``surface`` is a part of a larger one.
 
     Raises:
         InputError: no such metric, zmin not below zmax, or a log offset that no value reaches.
@@ -113,6 +119,10 @@ def height_map(surface: Surface, options: GridOptions | None = None, width: floa
     if blank.all() and np.isfinite(raw).any():
         raise InputError(f"no value of '{metric}' is above -{options.log_offset}; choose a larger log offset, or no log")
     drawn = values[~blank]
+    if raw_range is not None and np.isfinite(raw_range).all():
+        ends = np.clip(np.array(raw_range), low, high)
+        drawn = to_log(ends, options.log_offset) if log else ends
+        drawn = drawn[np.isfinite(drawn)]
     base, top = (float(drawn.min()), float(drawn.max())) if drawn.size else (0.0, 1.0)
     if options.height_scale is not None:
         scale, base = options.height_scale, 0.0
@@ -129,6 +139,7 @@ def to_structured_grid(
     options: GridOptions | None = None,
     heights: HeightMap | None = None,
     extent: tuple[int, int, int, int] | None = None,
+    origin: tuple[int, int] = (0, 0),
 ) -> vtkStructuredGrid:
     """The surface as a ``vtkStructuredGrid``.
 
@@ -136,12 +147,13 @@ def to_structured_grid(
         surface: two-dimensional.
         options: see ``GridOptions``.
         heights: decided before, for example with a scale that several surfaces share.
-        extent: (i0, i1, j0, j1), inclusive: only this part. Needs ``heights``.
+        extent: (i0, i1, j0, j1), inclusive: only this part of ``surface``.
+        origin: column and row of the whole surface at which ``surface`` begins, where it is a part itself.
 
     Returns:
         Dimensions (nx, ny, 1). Point arrays: every metric, ``log_<metric>`` of every loss, ``clipped``, ``status``,
         ``Normals``; blank points and the cells around them are hidden by VTK's ghost arrays. Field data: metric,
-        ``log_offset``, ``zmax``, ``height_scale``, ``height_base`` and provenance.
+        ``log_offset``, ``zmax``, ``height_scale``, ``height_base``, provenance, and the trajectory as ``trajectory_<name>``.
 
     Raises:
         InputError: a curve was given, or the options do not fit.
@@ -155,7 +167,7 @@ def to_structured_grid(
     points = np.stack([x, y, heights.heights[part]], axis=-1).reshape(-1, 3)
 
     grid = vtkStructuredGrid()
-    grid.SetExtent(i0, i1, j0, j1, 0, 0)
+    grid.SetExtent(i0 + origin[0], i1 + origin[0], j0 + origin[1], j1 + origin[1], 0, 0)
     grid.SetPoints(_points(points))
     for name, values in point_arrays(surface, heights).items():
         grid.GetPointData().AddArray(_array(name, values[part].reshape(-1)))
@@ -250,6 +262,8 @@ def _add_field_data(grid: vtkStructuredGrid, surface: Surface, heights: HeightMa
         array.SetName(name)
         array.InsertNextValue(text)
         grid.GetFieldData().AddArray(array)
+    for name, values in (surface.trajectory or {}).items():
+        grid.GetFieldData().AddArray(_array(f"trajectory_{name}", np.asarray(values, np.float64)))
 
 
 def _array(name: str, values: np.ndarray) -> Any:

@@ -11,6 +11,7 @@ import os
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
 from types import TracebackType
@@ -23,6 +24,7 @@ from paraloss._version import __version__
 from paraloss.errors import SurfaceFileError
 from paraloss.surface import DONE, NOT_FINITE, PENDING, Surface
 
+_RANGE = "range"  # of the finite values so far: a reader of a part needs the whole's range for its colours and heights
 FORMAT, FORMAT_VERSION = "paraloss-surface", 1
 _NOT_METRICS = {"xcoordinates", "ycoordinates", "status", "dir_file"}
 _DEFLATE_LIMIT = 1100  # no HDF5 filter in use packs tighter; a dataset that claims more is a lie
@@ -38,13 +40,13 @@ def read_surface(path: str | Path, directions: bool = False) -> Surface:
     Raises:
         SurfaceFileError: the file is missing, not HDF5, not a surface file, of a newer format, or inconsistent.
     """
-    with _open_for_reading(path) as file:
+    with open_hdf5(path) as file:
         _check_format(file, path)
         x = read_dataset(file, "xcoordinates", path, ndim=1)
         y = read_dataset(file, "ycoordinates", path, ndim=1) if "ycoordinates" in file else None
         shape = (len(x),) if y is None else (len(y), len(x))
-        metrics = {name: _read_on_grid(file, name, shape, path) for name in metric_names(file)}
-        status = _read_on_grid(file, "status", shape, path).astype(np.uint8)
+        metrics = {name: _on_grid(file, name, shape, path)[...] for name in metric_names(file)}
+        status = _on_grid(file, "status", shape, path)[...].astype(np.uint8)
         return Surface(
             x=x,
             y=y,
@@ -56,9 +58,76 @@ def read_surface(path: str | Path, directions: bool = False) -> Surface:
         )
 
 
+@dataclass(frozen=True)
+class Outline:
+    """What a surface file holds, without the values.
+
+    Attributes:
+        x: (nx,) steps.
+        y: (ny,) steps, None for a curve.
+        ranges: metric -> (smallest, largest) finite value evaluated so far; NaN when there is none.
+        provenance: as in ``Surface``.
+        trajectory: as in ``Surface``.
+    """
+
+    x: np.ndarray
+    y: np.ndarray | None
+    ranges: Mapping[str, tuple[float, float]]
+    provenance: Mapping[str, Any]
+    trajectory: Mapping[str, np.ndarray] | None
+
+
+def read_outline(path: str | Path) -> Outline:
+    """Coordinates, metric names and their ranges; raises as ``read_surface``.
+
+    The ranges are kept in the file; where they are not, the values are scanned.
+    """
+    with open_hdf5(path) as file:
+        _check_format(file, path)
+        x = read_dataset(file, "xcoordinates", path, ndim=1)
+        y = read_dataset(file, "ycoordinates", path, ndim=1) if "ycoordinates" in file else None
+        shape = (len(x),) if y is None else (len(y), len(x))
+        ranges = {}
+        for name in metric_names(file):
+            if _on_grid(file, name, shape, path).attrs.get(_RANGE) is not None:
+                low, high = file[name].attrs[_RANGE]
+                ranges[name] = (float(low), float(high))
+            else:
+                ranges[name] = finite_range(file[name][...])
+        return Outline(x, y, ranges, _json_attribute(file, "provenance", path), _read_trajectory(file, path))
+
+
+def read_window(
+    path: str | Path, extent: tuple[int, int, int, int], metrics: Sequence[str] | None = None
+) -> Surface:
+    """A rectangular part of a surface; nothing else is read from the disk. Raises as ``read_surface``.
+
+    Args:
+        path: the file of a two-dimensional surface.
+        extent: (i0, i1, j0, j1), both ends included: columns i0..i1 of x, rows j0..j1 of y.
+        metrics: names to read; None reads all.
+    """
+    i0, i1, j0, j1 = extent
+    part = np.s_[j0 : j1 + 1, i0 : i1 + 1]
+    with open_hdf5(path) as file:
+        _check_format(file, path)
+        x = read_dataset(file, "xcoordinates", path, ndim=1)
+        y = read_dataset(file, "ycoordinates", path, ndim=1)
+        names = metric_names(file) if metrics is None else list(metrics)
+        values = {name: _on_grid(file, name, (len(y), len(x)), path)[part] for name in names}
+        status = _on_grid(file, "status", (len(y), len(x)), path)[part].astype(np.uint8)
+        return Surface(x[i0 : i1 + 1], y[j0 : j1 + 1], values, status, _json_attribute(file, "provenance", path))
+
+
+def finite_range(values: np.ndarray) -> tuple[float, float]:
+    """Smallest and largest finite value; (NaN, NaN) when there is none."""
+    finite = values[np.isfinite(values)]
+    return (float(finite.min()), float(finite.max())) if finite.size else (float("nan"), float("nan"))
+
+
 def read_directions(path: str | Path) -> dict[str, dict[str, np.ndarray]]:
     """The directions kept in a surface file: "x", "y" -> parameter name -> array of the parameter's shape."""
-    with _open_for_reading(path) as file:
+    with open_hdf5(path) as file:
         _check_format(file, path)
         return _read_directions(file, path)
 
@@ -141,6 +210,7 @@ class SurfaceWriter:
             coordinates = np.stack(np.unravel_index(indices, self.shape), axis=1)
             for column, name in enumerate(self.names):
                 _write_points(self._file[name], coordinates, values[:, column])
+                self._widen_range(name, values[:, column])
             # The status comes last: a value without status is computed again, a status without value is a lie.
             finite = np.isfinite(values).all(axis=1)
             _write_points(self._file["status"], coordinates, np.where(finite, DONE, NOT_FINITE).astype(np.uint8))
@@ -149,6 +219,11 @@ class SurfaceWriter:
         self._last_flush = time.monotonic()
         if self.path is not None and self._last_flush - self._last_sync > self.sync_every_s:
             self._sync()
+
+    def _widen_range(self, name: str, values: np.ndarray) -> None:
+        ranges = np.array([self._file[name].attrs[_RANGE], finite_range(values)])
+        if not np.isnan(ranges).all():
+            self._file[name].attrs.modify(_RANGE, np.array([np.nanmin(ranges[:, 0]), np.nanmax(ranges[:, 1])]))
 
     def _sync(self) -> None:
         if self.path is not None:
@@ -191,7 +266,7 @@ def check_fingerprint(path: str | Path, settings: Mapping[str, Any]) -> None:
     Raises:
         SurfaceFileError: names each setting that differs, with both values.
     """
-    with _open_for_reading(path) as file:
+    with open_hdf5(path) as file:
         _check_format(file, path)
         found = _json_attribute(file, "fingerprint", path)
     if not found:
@@ -231,14 +306,14 @@ def _checked(file: h5py.File, name: str, path: str | Path, ndim: int | None = No
     return dataset
 
 
-def _read_on_grid(file: h5py.File, name: str, shape: tuple[int, ...], path: str | Path) -> np.ndarray:
+def _on_grid(file: h5py.File, name: str, shape: tuple[int, ...], path: str | Path) -> h5py.Dataset:
     dataset = _checked(file, name, path)
     if dataset.shape != shape:
         raise SurfaceFileError(
             f"{path}: '{name}' is {dataset.shape} but the coordinates say {shape}. The file was cut short or edited; "
             f"recompute it with: paraloss compute … -o {path} --overwrite"
         )
-    return dataset[...]
+    return dataset
 
 
 def _read_directions(file: h5py.File, path: str | Path) -> dict[str, dict[str, np.ndarray]]:
@@ -272,6 +347,7 @@ def _fill_new_file(file: h5py.File, surface: Surface, fingerprint: Mapping[str, 
         _allocate(file, "ycoordinates", np.asarray(surface.y, np.float64))
     for name, values in surface.metrics.items():
         _allocate(file, name, np.asarray(values, np.float64))
+        file[name].attrs[_RANGE] = np.array(finite_range(np.asarray(values, np.float64)))
     _allocate(file, "status", np.asarray(surface.status, np.uint8))
     for axis, tensors in surface.directions.items():
         for name, tensor in tensors.items():
@@ -320,7 +396,8 @@ def _open(path: Path, mode: str, told: Path | None = None) -> h5py.File:
         raise SurfaceFileError(f"{told}: {_why_not_open(told, error, writing=mode != 'r')}") from error
 
 
-def _open_for_reading(path: str | Path) -> h5py.File:
+def open_hdf5(path: str | Path) -> h5py.File:
+    """An HDF5 file for reading, without its lock; raises SurfaceFileError with the reason."""
     return _open(Path(path), "r")
 
 

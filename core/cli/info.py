@@ -26,9 +26,9 @@ def info(file: Path | None = None) -> None:
 def _surface(file: Path) -> None:
     import numpy as np
 
-    from paraloss.surface_file import read_surface
+    from paraloss.converters import open_surface
 
-    surface = read_surface(file)
+    surface = open_surface(file)
     facts = dict(surface.provenance)
     for name, axis in (("x", surface.x), ("y", surface.y)):
         if axis is not None:

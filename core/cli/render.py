@@ -45,14 +45,13 @@ def render(
         scalar_bar: Draw the colour scale.
     """
     from paraloss.cli.options import parse_size, split_output
-    from paraloss.converters import GridOptions
+    from paraloss.converters import GridOptions, open_surface
     from paraloss.rendering import PICTURES
     from paraloss.rendering import render as render_picture
-    from paraloss.surface_file import read_surface
 
     inputs, target = split_output(files, output, PICTURES)
     pixels = None if size is None else parse_size(size)
-    surfaces = [read_surface(path) for path in inputs]
+    surfaces = [open_surface(path) for path in inputs]
     render_picture(
         surfaces,
         target,

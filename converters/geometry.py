@@ -1,0 +1,223 @@
+"""Geometry on a surface: warping any structured data, contour lines, a draped trajectory, the minimum."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from vtkmodules.util.numpy_support import numpy_to_vtk, vtk_to_numpy
+from vtkmodules.vtkCommonCore import vtkPoints
+from vtkmodules.vtkCommonDataModel import vtkCellArray, vtkDataSetAttributes, vtkPolyData, vtkStructuredGrid
+from vtkmodules.vtkFiltersCore import vtkAppendPolyData, vtkContourFilter, vtkTubeFilter
+from vtkmodules.vtkFiltersSources import vtkSphereSource
+
+from paraloss.converters.grid import GridOptions, height_map, to_log
+from paraloss.errors import InputError
+from paraloss.look import HEIGHT_OF_WIDTH
+from paraloss.surface import DONE, Surface
+
+
+def warp_structured(data: Any, name: str, options: GridOptions) -> vtkStructuredGrid:
+    """Height from a point array of any flat structured grid or image, as ``to_structured_grid`` makes it.
+
+    Args:
+        data: ``vtkStructuredGrid``, ``vtkImageData`` or ``vtkRectilinearGrid`` of one layer, (ni, nj, 1) points.
+        name: the point array that gives the height.
+        options: as for a surface; ``metric`` is ignored.
+
+    Raises:
+        InputError: more than one layer, or no such point array.
+    """
+    dimensions = np.zeros(3, int)
+    data.GetDimensions(dimensions)
+    ni, nj, nk = dimensions
+    if nk != 1:
+        raise InputError(f"the data have {nk} layers; a surface has one (nx, ny, 1)")
+    array = data.GetPointData().GetArray(name)
+    if array is None:
+        known = [data.GetPointData().GetArrayName(k) for k in range(data.GetPointData().GetNumberOfArrays())]
+        raise InputError(f"no point array '{name}'; there are: {', '.join(map(str, known))}")
+    points = np.array([data.GetPoint(k) for k in range(ni * nj)]) if not hasattr(data, "GetPoints") else (
+        vtk_to_numpy(data.GetPoints().GetData()).astype(float).copy()
+    )
+    values = vtk_to_numpy(array).astype(float).reshape(nj, ni)
+    surface = Surface(np.arange(ni), np.arange(nj), {name: values}, np.full((nj, ni), DONE, np.uint8))
+    plain = GridOptions(name, options.log, options.log_offset, options.zmax, options.zmin, options.height_scale)
+    heights = height_map(surface, plain, width=float(np.ptp(points[:, :2], axis=0).max()))
+    points[:, 2] = heights.heights.ravel()
+    grid = vtkStructuredGrid()
+    grid.SetExtent(*data.GetExtent())
+    where = vtkPoints()
+    where.SetData(numpy_to_vtk(points, deep=True))
+    grid.SetPoints(where)
+    grid.GetPointData().ShallowCopy(data.GetPointData())
+    drawn = numpy_to_vtk(heights.values.ravel(), deep=True)
+    drawn.SetName(f"log_{name}" if heights.array != name else f"{name}_drawn")
+    grid.GetPointData().AddArray(drawn)
+    grid.GetPointData().SetActiveScalars(drawn.GetName())
+    corners = points.reshape(nj, ni, 3)
+    normal = np.cross(np.gradient(corners, axis=1), np.gradient(corners, axis=0))
+    length = np.linalg.norm(normal, axis=-1, keepdims=True)
+    normals = numpy_to_vtk((normal / np.maximum(length, 1e-300)).astype(np.float32).reshape(-1, 3), deep=True)
+    normals.SetName("Normals")
+    grid.GetPointData().SetNormals(normals)
+    if heights.blank.any():
+        hidden = numpy_to_vtk(np.where(heights.blank, vtkDataSetAttributes.HIDDENPOINT, 0).astype(np.uint8).ravel(), deep=True)
+        hidden.SetName(vtkDataSetAttributes.GhostArrayName())
+        grid.GetPointData().AddArray(hidden)
+    return grid
+
+
+def default_levels(grid: Any, number: int = 10) -> list[float]:
+    """``number`` levels of the drawn metric, evenly spaced in height, in the metric's own unit."""
+    name, log, offset, _, _ = _height_facts(grid)
+    values = _array(grid, name)
+    values = values[np.isfinite(values)]
+    steps = np.linspace(values.min(), values.max(), number + 2)[1:-1]
+    return [float(level) for level in (np.exp(steps) - offset if log else steps)]
+
+
+def contour_lines(grid: Any, levels: list[float]) -> vtkPolyData:
+    """Contour lines at ``levels`` (in the metric's own unit) on a grid of ours, lifted by a thousandth of its width.
+
+    Returns:
+        Lines; the point array ``level`` tells each line's value in the metric's unit.
+    """
+    name, log, offset, _, _ = _height_facts(grid)
+    contour = vtkContourFilter()
+    contour.SetInputData(grid)
+    contour.SetInputArrayToProcess(0, 0, 0, 0, name)
+    kept = 0
+    for level in levels:
+        value = float(to_log(np.array(level), offset)) if log else level
+        if np.isfinite(value):
+            contour.SetValue(kept, value)
+            kept += 1
+    contour.SetNumberOfContours(kept)
+    contour.Update()
+    lines = vtkPolyData()
+    lines.ShallowCopy(contour.GetOutput())
+    if lines.GetNumberOfPoints() == 0:
+        return lines
+    bounds = grid.GetBounds()
+    points = vtk_to_numpy(lines.GetPoints().GetData()).astype(float).copy()
+    points[:, 2] += 0.001 * max(bounds[1] - bounds[0], bounds[3] - bounds[2])
+    lifted = vtkPoints()
+    lifted.SetData(numpy_to_vtk(points, deep=True))
+    lines.SetPoints(lifted)
+    drawn = _array(lines, name)
+    level_array = numpy_to_vtk(np.exp(drawn) - offset if log else drawn, deep=True)
+    level_array.SetName("level")
+    lines.GetPointData().AddArray(level_array)
+    return lines
+
+
+def drape_trajectory(grid: Any, own_loss: bool = False, radius: float = 0.004) -> vtkPolyData:
+    """The optimiser's path that the grid carries in its field data, as a tube.
+
+    Args:
+        grid: a whole grid of ours, from a file with a trajectory.
+        own_loss: height from each checkpoint's own loss; False lays the path onto the surface.
+        radius: of the tube, in widths of the surface.
+
+    Returns:
+        A tube with the point arrays ``step``, ``loss``, ``residual``. A checkpoint's own loss is not the surface's height
+        at its projection: it lies ``residual`` away from the plane.
+
+    Raises:
+        InputError: the file has no trajectory.
+    """
+    arrays = {key: _field(grid, f"trajectory_{key}") for key in ("x", "y", "loss", "step", "residual")}
+    if arrays["x"] is None or arrays["y"] is None:
+        raise InputError("this surface carries no trajectory; project a run's checkpoints onto it first")
+    x, y = arrays["x"], arrays["y"]
+    name, log, offset, base, scale = _height_facts(grid)
+    if own_loss:
+        if arrays["loss"] is None:
+            raise InputError("the trajectory has no losses of its own; show it on the surface")
+        z = ((to_log(arrays["loss"], offset) if log else arrays["loss"]) - base) * scale
+    else:
+        z = _height_at(grid, x, y)
+    bounds = grid.GetBounds()
+    width = max(bounds[1] - bounds[0], bounds[3] - bounds[2])
+    points = np.stack([x, y, z], axis=1)[np.isfinite(z)]
+    line = vtkPolyData()
+    where = vtkPoints()
+    where.SetData(numpy_to_vtk(np.ascontiguousarray(points), deep=True))
+    line.SetPoints(where)
+    cells = vtkCellArray()
+    cells.InsertNextCell(len(points))
+    for k in range(len(points)):
+        cells.InsertCellPoint(k)
+    line.SetLines(cells)
+    for key in ("step", "loss", "residual"):
+        if arrays[key] is not None:
+            array = numpy_to_vtk(np.ascontiguousarray(arrays[key][np.isfinite(z)]), deep=True)
+            array.SetName(key)
+            line.GetPointData().AddArray(array)
+    tube = vtkTubeFilter()
+    tube.SetInputData(line)
+    tube.SetRadius(radius * width)
+    tube.SetNumberOfSides(16)
+    tube.CappingOn()
+    tube.Update()
+    return tube.GetOutput()
+
+
+def minimum_marker(grid: Any, radius: float = 0.012) -> vtkPolyData:
+    """A sphere at the lowest evaluated point, with its place and value as point arrays ``x``, ``y``, ``value``."""
+    name, log, offset, _, _ = _height_facts(grid)
+    values = _array(grid, name)
+    if not np.isfinite(values).any():
+        raise InputError("no point is evaluated yet, so there is no minimum")
+    lowest = int(np.nanargmin(values))
+    place, bounds = grid.GetPoint(lowest), grid.GetBounds()
+    sphere = vtkSphereSource()
+    sphere.SetCenter(place)
+    sphere.SetRadius(radius * max(bounds[1] - bounds[0], bounds[3] - bounds[2]))
+    sphere.SetThetaResolution(32)
+    sphere.SetPhiResolution(32)
+    joined = vtkAppendPolyData()
+    joined.AddInputConnection(sphere.GetOutputPort())
+    joined.Update()
+    mesh = joined.GetOutput()
+    value = float(np.exp(values[lowest]) - offset) if log else float(values[lowest])
+    for key, number in (("x", place[0]), ("y", place[1]), ("value", value)):
+        array = numpy_to_vtk(np.full(mesh.GetNumberOfPoints(), number), deep=True)
+        array.SetName(key)
+        mesh.GetPointData().AddArray(array)
+    return mesh
+
+
+def _height_facts(grid: Any) -> tuple[str, bool, float, float, float]:
+    """Drawn array, whether it is a logarithm, log offset, base and scale, from a grid of ours."""
+    text = grid.GetFieldData().GetAbstractArray("height_metric")
+    if text is None:
+        raise InputError("this needs the output of the Loss Surface Reader, or a .vts that Paraloss wrote")
+    name = text.GetValue(0)
+    numbers = [float(_field(grid, key)[0]) for key in ("log_offset", "height_base", "height_scale")]
+    return name, name.startswith("log_"), numbers[0], numbers[1], numbers[2]
+
+
+def _height_at(grid: Any, x: np.ndarray, y: np.ndarray) -> np.ndarray:
+    """Bilinear heights at (x, y); NaN off the grid."""
+    dimensions = np.zeros(3, int)
+    grid.GetDimensions(dimensions)
+    ni, nj, _ = dimensions
+    points = vtk_to_numpy(grid.GetPoints().GetData()).reshape(nj, ni, 3)
+    xs, ys, z = points[0, :, 0], points[:, 0, 1], points[:, :, 2]
+    i = np.clip(np.searchsorted(xs, x) - 1, 0, ni - 2)
+    j = np.clip(np.searchsorted(ys, y) - 1, 0, nj - 2)
+    u, v = (x - xs[i]) / (xs[i + 1] - xs[i]), (y - ys[j]) / (ys[j + 1] - ys[j])
+    heights = (1 - v) * ((1 - u) * z[j, i] + u * z[j, i + 1]) + v * ((1 - u) * z[j + 1, i] + u * z[j + 1, i + 1])
+    inside = (x >= xs[0]) & (x <= xs[-1]) & (y >= ys[0]) & (y <= ys[-1])
+    return np.where(inside, heights, np.nan)
+
+
+def _array(data: Any, name: str) -> np.ndarray:
+    return np.asarray(vtk_to_numpy(data.GetPointData().GetArray(name)))
+
+
+def _field(data: Any, name: str) -> Any:
+    array = data.GetFieldData().GetArray(name)
+    return None if array is None else vtk_to_numpy(array)
