@@ -102,13 +102,16 @@ COLOR_MAPS: Mapping[str, tuple[str, tuple[tuple[float, float, float, float], ...
 }
 
 
-def camera_for(points: np.ndarray, view: str = "paper", aspect: float = 1.0) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def camera_for(
+    points: np.ndarray, view: str = "paper", aspect: float = 1.0, right_margin: float = 0.0
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Camera position, focal point and up vector that show points uncropped and as large as fits.
 
     Args:
         points: (n, 3) of all that is shown; a subset that holds the extremes is enough.
         view: a name in ``CAMERAS``.
         aspect: width over height of the picture.
+        right_margin: share of the picture's width to leave free on the right, for a colour scale.
 
     The direction is the view's; the aim centres the points in the frame, and the distance is the smallest at which all
     lie inside it with a margin of 4 %, at a vertical view angle of ``VIEW_ANGLE``.
@@ -119,6 +122,7 @@ def camera_for(points: np.ndarray, view: str = "paper", aspect: float = 1.0) -> 
     right /= np.linalg.norm(right)
     up = np.cross(back, right)
     tangent = np.tan(np.radians(VIEW_ANGLE / 2)) * 0.96
+    free, aspect = right_margin * aspect, (1 - right_margin) * aspect
     aim = (points.min(axis=0) + points.max(axis=0)) / 2
     distance = 1.0
     for _ in range(12):  # centring and stepping back depend on each other; this settles to a part in a thousand
@@ -128,6 +132,7 @@ def camera_for(points: np.ndarray, view: str = "paper", aspect: float = 1.0) -> 
         seen_across, seen_along = across / (distance - depth), along / (distance - depth)
         aim = aim + right * (seen_across.max() + seen_across.min()) / 2 * distance
         aim = aim + up * (seen_along.max() + seen_along.min()) / 2 * distance
+    aim = aim + right * free * distance * tangent / 0.96
     return aim + back * distance, aim, up
 
 

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 from paraloss.converters import GridOptions
-from paraloss.errors import InputError
+from paraloss.errors import InputError, MissingPackage
 from paraloss.rendering.curve import draw_curves
+from paraloss.rendering.paraview_backend import can_draw
+from paraloss.rendering.surface_picture import SurfacePicture
 from paraloss.surface import Surface
 
 PICTURES = (".png", ".jpg", ".pdf", ".svg")
@@ -28,6 +30,8 @@ def render(
     metric: str | None = None,
     zmax: float | None = None,
     scalar_bar: bool = True,
+    backend: str = "pyvista",
+    tell: Callable[[str], None] = lambda text: None,
 ) -> Path:
     """Draw surfaces side by side on one scale, or curves in one plot.
 
@@ -41,6 +45,8 @@ def render(
         color_map: ``cool-to-warm``, ``viridis`` or ``grey``.
         transparent: leave the background out (``.png``).
         scalar_bar: draw the colour scale, with ticks in the metric's own unit.
+        backend: ``pyvista``, ``paraview``, or ``auto``: ParaView where it is installed and can draw, else pyvista.
+        tell: is told which one drew.
 
     Returns:
         ``path``; the file appears complete or not at all.
@@ -68,12 +74,24 @@ def render(
         if all(curves):
             draw_curves(surfaces, temporary, labels, options, transparent=transparent, size=size)
         else:
-            from paraloss.rendering.surface_picture import SurfacePicture
+            chosen = backend
+            if backend == "auto":
+                chosen = "paraview" if can_draw() else "pyvista"
 
-            picture = SurfacePicture(
-                surfaces, labels, options, size=size, view=view, color_map=color_map, scalar_bar=scalar_bar
-            )
-            picture.save(temporary, transparent=transparent)
+            def draw(by: str) -> None:
+                SurfacePicture(
+                    surfaces, labels, options, size=size, view=view, color_map=color_map, scalar_bar=scalar_bar, backend=by
+                ).save(temporary, transparent=transparent)
+
+            try:
+                draw(chosen)
+            except MissingPackage as error:
+                if backend != "auto" or chosen == "pyvista":
+                    raise
+                tell(f"{error}; drawing with pyvista instead")
+                chosen = "pyvista"
+                draw(chosen)
+            tell(f"drawn by {chosen}")
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)

@@ -8,16 +8,16 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from paraloss.converters import GridOptions, HeightMap, height_map, to_structured_grid
-from paraloss.converters.grid import to_log
+from paraloss.converters import GridOptions, HeightMap, to_structured_grid
+from paraloss.converters.scale import joint_range, scale_ticks, shared_heights
 from paraloss.errors import InputError, MissingPackage
-from paraloss.look import CAMERAS, COLOR_MAPS, HEIGHT_OF_WIDTH, VIEW_ANGLE, Look, camera_for, camera_points
+from paraloss.look import CAMERAS, COLOR_MAPS, VIEW_ANGLE, Look, camera_for, camera_points
+from paraloss.rendering.paraview_backend import paraview_image
 from paraloss.surface import Surface
 
 
@@ -33,6 +33,7 @@ class SurfacePicture:
         color_map: a name in ``paraloss.look.COLOR_MAPS``.
         look: lights, material and background.
         scalar_bar: draw the colour scale.
+        backend: ``pyvista`` or ``paraview``: who draws the surfaces; titles and scale are the same.
 
     Raises:
         InputError: a curve, nothing evaluated yet, an unknown view or colour map.
@@ -49,7 +50,10 @@ class SurfacePicture:
         color_map: str = "cool-to-warm",
         look: Look | None = None,
         scalar_bar: bool = True,
+        backend: str = "pyvista",
     ) -> None:
+        _one_of(backend, ("pyvista", "paraview"), "backend")
+        self.backend = backend
         _one_of(view, CAMERAS, "view")
         _one_of(color_map, COLOR_MAPS, "colour map")
         self.look, self.view, self.color_map = look or Look(), view, color_map
@@ -83,6 +87,10 @@ class SurfacePicture:
 
     def _image(self, width: int, height: int, transparent: bool) -> np.ndarray:
         """(height, width, 3 or 4) uint8: the surfaces alone."""
+        if self.backend == "paraview":
+            return paraview_image(
+                self.surfaces, self.heights[0].options, (width, height), self.view, self.color_map, transparent
+            )
         points = [drawn_points(s, h) for s, h in zip(self.surfaces, self.heights, strict=True)]
         # One camera for all: around the largest, so that one surface's width is another's.
         together = camera_points(np.concatenate(points))
@@ -160,58 +168,6 @@ class SurfacePicture:
         axes.set_title(heights.metric.replace("_", " "), fontsize=points, color=self.look.text, pad=points, loc="left")
         for spine in axes.spines.values():
             spine.set_linewidth(points * 0.05)
-
-
-def shared_heights(surfaces: Sequence[Surface], options: GridOptions) -> list[HeightMap]:
-    """Height maps of one metric with one scale and one base, so that equal heights are equal losses.
-
-    Raises:
-        InputError: no surface, a curve, or no evaluated point.
-    """
-    for surface in surfaces:
-        if surface.y is None:
-            raise InputError("a curve (1D) has no lit surface; compute it with --y")
-    options = replace(options, metric=options.metric or surfaces[0].default_metric)
-    maps = [height_map(surface, options) for surface in surfaces]
-    for surface, heights in zip(surfaces, maps, strict=True):
-        if heights.blank.all():
-            done = int((surface.status != 0).sum())
-            raise InputError(f"nothing to draw: {done} of {surface.status.size} points are evaluated, none is finite")
-    low, high = joint_range(maps)
-    if options.height_scale is not None:
-        return maps
-    width = max(float(np.ptp(axis)) for surface in surfaces for axis in (surface.x, surface.y) if axis is not None)
-    scale = HEIGHT_OF_WIDTH * width / (high - low) if high > low else 1.0
-    return [replace(heights, base=low, scale=scale) for heights in maps]
-
-
-def joint_range(maps: Sequence[HeightMap]) -> tuple[float, float]:
-    """Smallest and largest value drawn in any of the surfaces."""
-    ranges = [heights.value_range for heights in maps]
-    return min(low for low, _ in ranges), max(high for _, high in ranges)
-
-
-def scale_ticks(heights: HeightMap, low: float, high: float, number: int = 6) -> list[tuple[float, str]]:
-    """Round numbers in the metric's own unit within (low, high): (value on the drawn scale, its text).
-
-    On a log scale they follow 1, 2, 5, 10 …: of those that fit, about ``number``.
-    """
-    if not heights.array.startswith("log_"):
-        step = 10 ** np.floor(np.log10((high - low) / number)) if high > low else 1.0
-        step *= next((m for m in (1, 2, 5, 10) if (high - low) / (step * m) <= number), 10)
-        values = np.arange(np.ceil(low / step), np.floor(high / step) + 1) * step
-        return [(float(value), f"{value:.6g}") for value in values]
-    offset = heights.options.log_offset
-    decades = range(-12, 40)
-    for mantissas in ((1, 2, 5), (1, 3), (1,)):
-        values = np.array([m * 10.0**d for d in decades for m in mantissas])
-        drawn = to_log(values, offset)
-        inside = (drawn >= low) & (drawn <= high) & (values >= offset / 5)
-        if inside.sum() <= number + 1:
-            break
-    chosen = list(zip(drawn[inside], values[inside], strict=True))
-    stride = max(1, -(-len(chosen) // (number + 1)))
-    return [(float(value), f"{tick:.6g}") for value, tick in chosen[::stride]]
 
 
 def lookup_table(color_map: str, low: float, high: float, colors: int = 1024) -> Any:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 from cyclopts import Parameter
 
@@ -23,6 +23,7 @@ def render(
     color_map: str = "cool-to-warm",
     transparent: Annotated[bool, Parameter(negative="")] = False,
     scalar_bar: bool = True,
+    backend: Literal["auto", "paraview", "pyvista"] = "auto",
 ) -> None:
     """Draw surfaces, lit and side by side on one scale; curves become a plot.
 
@@ -43,9 +44,11 @@ def render(
         color_map: cool-to-warm, viridis or grey.
         transparent: Leave the background out.
         scalar_bar: Draw the colour scale.
+        backend: Who draws: auto takes ParaView where it is installed, else pyvista, and says which.
     """
     from paraloss.cli.options import parse_size, split_output
     from paraloss.converters import GridOptions, open_surface
+    from paraloss.progress import say
     from paraloss.rendering import PICTURES
     from paraloss.rendering import render as render_picture
 
@@ -62,5 +65,7 @@ def render(
         color_map=color_map,
         transparent=transparent,
         scalar_bar=scalar_bar,
+        backend=backend,
+        tell=say,
     )
     print(target)

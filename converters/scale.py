@@ -1,0 +1,74 @@
+"""One scale for several surfaces, and round numbers on it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from paraloss.converters.grid import GridOptions, HeightMap, height_map, to_log
+from paraloss.errors import InputError
+from paraloss.look import HEIGHT_OF_WIDTH
+from paraloss.surface import Surface
+
+
+def shared_heights(surfaces: Sequence[Surface], options: GridOptions) -> list[HeightMap]:
+    """Height maps of one metric with one scale and one base, so that equal heights are equal losses.
+
+    Raises:
+        InputError: no surface, a curve, or no evaluated point.
+    """
+    for surface in surfaces:
+        if surface.y is None:
+            raise InputError("a curve (1D) has no lit surface; compute it with --y")
+    options = replace(options, metric=options.metric or surfaces[0].default_metric)
+    maps = [height_map(surface, options) for surface in surfaces]
+    for surface, heights in zip(surfaces, maps, strict=True):
+        if heights.blank.all():
+            done = int((surface.status != 0).sum())
+            raise InputError(f"nothing to draw: {done} of {surface.status.size} points are evaluated, none is finite")
+    low, high = joint_range(maps)
+    if options.height_scale is not None:
+        return maps
+    width = max(float(np.ptp(axis)) for surface in surfaces for axis in (surface.x, surface.y) if axis is not None)
+    scale = HEIGHT_OF_WIDTH * width / (high - low) if high > low else 1.0
+    return [replace(heights, base=low, scale=scale) for heights in maps]
+
+
+def joint_range(maps: Sequence[HeightMap]) -> tuple[float, float]:
+    """Smallest and largest value drawn in any of the surfaces."""
+    ranges = [heights.value_range for heights in maps]
+    return min(low for low, _ in ranges), max(high for _, high in ranges)
+
+
+def scale_ticks(heights: HeightMap, low: float, high: float) -> list[tuple[float, str]]:
+    """``ticks_between`` for the scale that ``heights`` are drawn on."""
+    return ticks_between(low, high, heights.array.startswith("log_"), heights.options.log_offset)
+
+
+def ticks_between(low: float, high: float, log: bool, offset: float = 0.1, number: int = 6) -> list[tuple[float, str]]:
+    """Round numbers in the metric's own unit within low..high of the drawn scale: (value on that scale, its text).
+
+    Args:
+        low: lower end, on the drawn scale.
+        high: upper end, on the drawn scale.
+        log: whether the drawn scale is ln(metric + offset).
+        offset: of the logarithm.
+        number: about how many; on a log scale they follow 1, 2, 5, 10 … or 1, 3, 10 … or powers of ten.
+    """
+    if not log:
+        step = 10 ** np.floor(np.log10((high - low) / number)) if high > low else 1.0
+        step *= next((m for m in (1, 2, 5, 10) if (high - low) / (step * m) <= number), 10)
+        values = np.arange(np.ceil(low / step), np.floor(high / step) + 1) * step
+        return [(float(value), f"{value:.6g}") for value in values]
+    decades = range(-12, 40)
+    for mantissas in ((1, 2, 5), (1, 3), (1,)):
+        values = np.array([m * 10.0**d for d in decades for m in mantissas])
+        drawn = to_log(values, offset)
+        inside = (drawn >= low) & (drawn <= high) & (values >= offset / 5)
+        if inside.sum() <= number + 1:
+            break
+    chosen = list(zip(drawn[inside], values[inside], strict=True))
+    stride = max(1, -(-len(chosen) // (number + 1)))
+    return [(float(value), f"{tick:.6g}") for value, tick in chosen[::stride]]

@@ -1,0 +1,92 @@
+"""ParaView as a drawing engine: runs ``state_files/render.py`` in pvbatch, under a virtual display where there is none."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from paraloss.converters import GridOptions
+from paraloss.errors import InputError, MissingPackage
+from paraloss.surface import Surface
+from paraloss.surface_file import write_surface
+
+RENDER_SCRIPT = next(
+    (
+        path
+        for root in (Path(__file__).resolve().parent.parent, Path(__file__).resolve().parent.parent.parent)
+        if (path := root / "state_files" / "render.py").is_file()
+    ),
+    Path("state_files/render.py"),
+)
+
+
+def can_draw() -> bool:
+    """Whether pvbatch is here, and a display, real or virtual."""
+    return bool(shutil.which("pvbatch")) and bool(os.environ.get("DISPLAY") or shutil.which("xvfb-run"))
+
+
+def display_launcher() -> list[str]:
+    """What to put before a ParaView command: nothing with a display, ``xvfb-run -a`` without.
+
+    Raises:
+        MissingPackage: neither a display nor xvfb-run.
+    """
+    if os.environ.get("DISPLAY"):
+        return []
+    if not shutil.which("xvfb-run"):
+        raise MissingPackage("ParaView needs a display and there is none: apt install xvfb, or use --backend pyvista")
+    return ["xvfb-run", "-a"]
+
+
+def paraview_environment() -> dict[str, str]:
+    """The environment for ParaView's own Python: without this process's virtual environment."""
+    return {key: value for key, value in os.environ.items() if key not in ("PYTHONHOME", "PYTHONPATH", "VIRTUAL_ENV")}
+
+
+def paraview_image(
+    surfaces: Sequence[Surface],
+    options: GridOptions,
+    size: tuple[int, int],
+    view: str,
+    color_map: str,
+    transparent: bool,
+) -> np.ndarray:
+    """(height, width, 3 or 4) uint8: the surfaces side by side, drawn by pvbatch.
+
+    Raises:
+        MissingPackage: pvbatch or a display is missing, or it failed; the message holds its last line.
+        InputError: an option that ParaView's reader does not have.
+    """
+    from matplotlib.image import imread
+
+    if options.zmin is not None:
+        raise InputError("--zmin is not known to ParaView's reader; use --backend pyvista")
+    if not shutil.which("pvbatch"):
+        raise MissingPackage("pvbatch is not on the PATH: install ParaView (Debian: apt install paraview), or use pyvista")
+    launcher = display_launcher()
+    with tempfile.TemporaryDirectory(prefix="paraloss-") as folder:
+        files = []
+        for number, surface in enumerate(surfaces):
+            path = Path(folder) / f"{number}.h5"
+            files.append(str(write_surface(replace(surface, directions={}), path)))
+        picture = Path(folder) / "picture.png"
+        command = [*launcher, "pvbatch", str(RENDER_SCRIPT), *files, "-o", str(picture), "--no-scalar-bar"]
+        command += ["--state", "lit_surface" if len(files) == 1 else "side_by_side", "--size", f"{size[0]}x{size[1]}"]
+        command += ["--view", view, "--color-map", color_map, f"--log-offset={options.log_offset}"]
+        command += ["--log", {None: "losses", True: "always", False: "never"}[options.log]]
+        command += ["--metric", options.metric] if options.metric else []
+        command += [f"--zmax={options.zmax}"] if options.zmax is not None else []
+        command += [f"--height-scale={options.height_scale}"] if options.height_scale is not None else []
+        command += ["--transparent"] if transparent else []
+        done = subprocess.run(command, capture_output=True, text=True, env=paraview_environment(), check=False)
+        if done.returncode or not picture.exists():
+            lines = [line for line in (done.stderr + done.stdout).splitlines() if line.strip()]
+            raise MissingPackage(f"pvbatch could not draw ({lines[-1] if lines else 'no message'})")
+        return (imread(picture) * 255).round().astype(np.uint8)

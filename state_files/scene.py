@@ -1,0 +1,304 @@
+"""Scenes of loss surfaces for ParaView's Python: what the states are made of and ``render.py`` draws.
+
+Runs inside pvpython, pvbatch and ParaView's Python shell. Lights, material, colours and camera come from ``paraloss.look``,
+the same numbers that pyvista uses.
+"""
+
+import inspect
+import sys
+from pathlib import Path
+
+if not hasattr(inspect, "getargspec"):  # ParaView 5.11 asks Python 3.11 for what it no longer has
+    inspect.getargspec = inspect.getfullargspec
+
+import numpy as np
+from paraview import servermanager, simple
+from vtkmodules.util.numpy_support import vtk_to_numpy
+
+HERE = Path(__file__).resolve().parent
+PLUGIN = HERE.parent / "paraview_plugin" / "paraloss_plugin.py"
+READER_OPTIONS = {}  # properties that every reader gets, from the command line
+
+
+def load_plugin():
+    """Load the plugin once; it also makes ``import paraloss`` work here."""
+    if "LossSurfaceReader" not in dir(simple):
+        simple.LoadPlugin(str(PLUGIN), remote=False, ns=simple.__dict__)
+        session = servermanager.ActiveConnection
+        if session is not None and session.IsRemote():
+            simple.LoadPlugin(str(PLUGIN), remote=True, ns=simple.__dict__)
+    if "paraloss" not in sys.modules:  # a client of a remote server has not run the plugin's code itself
+        import importlib.util
+
+        spec = importlib.util.spec_from_file_location("paraloss_plugin_bootstrap", PLUGIN)
+        spec.loader.exec_module(importlib.util.module_from_spec(spec))
+
+
+def open_surface(files, **options):
+    """A reader for a surface file, or for several as a time series; options are properties of the reader."""
+    load_plugin()
+    files = [files] if isinstance(files, (str, Path)) else list(files)
+    if Path(files[0]).suffix.lower() == ".vts":
+        return simple.XMLStructuredGridReader(FileName=[str(file) for file in files])
+    return simple.LossSurfaceReader(FileNames=[str(Path(file).resolve()) for file in files], **{**READER_OPTIONS, **options})
+
+
+class Scene:
+    """Surfaces in views with the look of ``paraloss.look``.
+
+    sources: readers, one a view. color_map, view: names in ``paraloss.look``.
+    """
+
+    def __init__(self, sources, view="paper", color_map="cool-to-warm", size=(1600, 900), scalar_bar=True):
+        from paraloss.look import Look
+
+        self.sources, self.view_name, self.color_map = sources, view, color_map
+        self.look, self.size, self.scalar_bar = Look(), size, scalar_bar
+        self.grids = [self._fetch(source) for source in sources]
+        self.arrays = [_text(grid, "height_metric") or grid.GetPointData().GetScalars().GetName() for grid in self.grids]
+        self._share_scale()
+        self.low, self.high = self._range()
+        self.views = []
+        self.layout = simple.CreateLayout("Loss surface")
+        for number, source in enumerate(sources):
+            self.views.append(self._view(number, source))
+        self.aim()
+
+    @classmethod
+    def adopt(cls, size):
+        """The scene of a state that was just loaded: colours and cameras are fitted to its data."""
+        self = cls.__new__(cls)
+        self.sources = [s for s in simple.GetSources().values() if s.GetXMLName() in ("LossSurfaceReader", "XMLStructuredGridReader")]
+        if not self.sources:
+            raise SystemExit("paraloss: this state reads no loss surface")
+        from paraloss.look import Look
+
+        self.look, self.view_name, self.size, self.scalar_bar = Look(), "paper", size, True
+        self.grids = [self._fetch(source) for source in self.sources]
+        self.arrays = [_text(grid, "height_metric") or grid.GetPointData().GetScalars().GetName() for grid in self.grids]
+        self._share_scale()
+        self.low, self.high = self._range()
+        self.views = simple.GetRenderViews()
+        self.layout = simple.GetLayout(self.views[0])
+        for name in set(self.arrays):
+            simple.GetColorTransferFunction(name).RescaleTransferFunction(self.low, self.high)
+        for view, grid in zip(self.views, self.grids):
+            self._light(view, grid)
+        last = len(self.sources) - 1
+        self._scalar_bar(simple.GetColorTransferFunction(self.arrays[last]), self.views[last], last)
+        self.aim()
+        return self
+
+    def add(self, proxy, number=0, color=None, array=None):
+        """Show another source in view ``number``: in one colour, or coloured by ``array``."""
+        display = simple.Show(proxy, self.views[number])
+        display.Representation = "Surface"
+        if array:
+            simple.ColorBy(display, ("POINTS", array))
+            display.RescaleTransferFunctionToDataRange()
+            display.SetScalarBarVisibility(self.views[number], False)
+        else:
+            display.ColorArrayName = [None, ""]
+            display.AmbientColor = display.DiffuseColor = list(color or (0.1, 0.1, 0.12))
+        return display
+
+    def aim(self, turn=0.0):
+        """Fit the camera of every view to all surfaces; ``turn`` degrees around the vertical axis."""
+        from paraloss.look import VIEW_ANGLE, camera_for, camera_points
+
+        points = camera_points(np.concatenate([_visible_points(grid) for grid in self.grids]))
+        aspect = self.size[0] / len(self.views) / self.size[1]
+        if turn:
+            middle = (points.min(axis=0) + points.max(axis=0)) / 2
+            radius = float(np.linalg.norm((points - middle)[:, :2], axis=1).max())
+            angles = np.linspace(0, 2 * np.pi, 64)
+            ring = np.stack([radius * np.cos(angles), radius * np.sin(angles), 0 * angles], axis=1)
+            # While it turns, the frame holds the cylinder around the surface: nothing breathes, nothing is cropped.
+            ends = [middle[2] - points[:, 2].min(), points[:, 2].max() - middle[2]]
+            points = np.concatenate([middle + ring - [0, 0, ends[0]], middle + ring + [0, 0, ends[1]]])
+        margin = 0.13 / aspect if self.scalar_bar else 0.0  # in every view, so that all show one scale
+        position, aim, up = camera_for(points, self.view_name, aspect, margin)
+        if turn:
+            angle = np.radians(turn)
+            c, s = np.cos(angle), np.sin(angle)
+            rotation = np.array([[c, -s, 0], [s, c, 0], [0, 0, 1]])
+            position, aim, up = middle + rotation @ (position - middle), middle + rotation @ (aim - middle), rotation @ up
+        for view in self.views:
+            view.CameraPosition, view.CameraFocalPoint, view.CameraViewUp = list(position), list(aim), list(up)
+            view.CameraViewAngle = VIEW_ANGLE
+            view.CenterOfRotation = list(aim)
+
+    def save(self, path, transparent=False):
+        """Write a picture."""
+        target = self.layout if len(self.views) > 1 else self.views[0]
+        if len(self.views) > 1:
+            self.layout.SeparatorWidth, self.layout.SeparatorColor = 0, list(self.look.background)
+            options = {"SeparatorWidth": 0, "SeparatorColor": list(self.look.background)}
+            simple.SaveScreenshot(
+                str(path), target, ImageResolution=list(self.size), TransparentBackground=int(transparent), **options
+            )
+        else:
+            simple.SaveScreenshot(str(path), target, ImageResolution=list(self.size), TransparentBackground=int(transparent))
+
+    def _fetch(self, source):
+        source.UpdatePipeline()
+        if source.GetDataInformation().GetNumberOfPoints() == 0:
+            raise SystemExit("paraloss: nothing to draw; see the message above")
+        return servermanager.Fetch(source)
+
+    def _share_scale(self):
+        """Several surfaces get one height a unit of loss."""
+        from paraloss.look import HEIGHT_OF_WIDTH
+
+        fixed = "HeightScale" in READER_OPTIONS
+        if fixed or len(self.sources) < 2 or not all(hasattr(source, "AutomaticHeight") for source in self.sources):
+            return
+        low, high = self._range()
+        width = max(max(_width(grid)) for grid in self.grids)
+        for source in self.sources:
+            source.AutomaticHeight = 0
+            source.HeightScale = HEIGHT_OF_WIDTH * width / (high - low) if high > low else 1.0
+        self.grids = [self._fetch(source) for source in self.sources]
+
+    def _range(self):
+        values = [vtk_to_numpy(grid.GetPointData().GetArray(name)) for grid, name in zip(self.grids, self.arrays)]
+        finite = np.concatenate([array[np.isfinite(array)] for array in values])
+        return float(finite.min()), float(finite.max())
+
+    def _view(self, number, source):
+        from paraloss.look import COLOR_MAPS
+
+        look = self.look
+        view = simple.CreateView("RenderView")
+        if number == 0:
+            simple.AssignViewToLayout(view=view, layout=self.layout, hint=0)
+        else:  # each new view takes its share of the cell that the last one holds
+            left = len(self.sources) - number + 1
+            cell = self.layout.SplitHorizontal(self.layout.GetViewLocation(self.views[-1]), 1.0 / left)
+            simple.AssignViewToLayout(view=view, layout=self.layout, hint=cell + 1)
+        view.ViewSize = [self.size[0] // len(self.sources), self.size[1]]
+        view.UseColorPaletteForBackground = 0
+        view.BackgroundColorMode = "Single Color"
+        view.Background = list(look.background)
+        view.OrientationAxesVisibility = 0
+        view.CenterAxesVisibility = 0
+        view.UseLight = 0
+        self._light(view, self.grids[number])
+        display = simple.Show(source, view, "StructuredGridRepresentation")
+        display.Representation = "Surface"
+        display.Ambient, display.Diffuse = look.material.ambient, look.material.diffuse
+        display.Specular, display.SpecularPower = look.material.specular, look.material.specular_power
+        display.Interpolation = "Gouraud"
+        simple.ColorBy(display, ("POINTS", self.arrays[number]))
+        table = simple.GetColorTransferFunction(self.arrays[number])
+        space, points = COLOR_MAPS[self.color_map]
+        table.ColorSpace = space
+        span = self.high - self.low or 1.0
+        table.RGBPoints = [c for value, r, g, b in points for c in (self.low + value * span, r, g, b)]
+        table.AutomaticRescaleRangeMode = "Never"
+        table.NumberOfTableValues = 1024
+        display.SetScalarBarVisibility(view, False)
+        if self.scalar_bar and number == len(self.sources) - 1:
+            display.SetScalarBarVisibility(view, True)
+            self._scalar_bar(table, view, number)
+        return view
+
+    def _light(self, view, grid):
+        """Lights and ambient occlusion, in proportion to the surface."""
+        look, width, bounds = self.look, max(_width(grid)), grid.GetBounds()
+        middle = np.array([(bounds[0] + bounds[1]) / 2, (bounds[2] + bounds[3]) / 2, bounds[4]])
+        lights = list(view.AdditionalLights) or [simple.CreateLight() for _ in look.lights]
+        for light, spec in zip(lights, look.lights):
+            light.Coords = "Scene"
+            light.Type = "Directional"
+            light.Position = list(middle + width * np.array(spec.position))
+            light.FocalPoint = list(middle)
+            light.Intensity = spec.intensity
+            light.DiffuseColor = list(spec.color)
+        view.AdditionalLights = lights
+        view.UseAmbientOcclusion = 1
+        view.UseSSAODefaultPresets = 0
+        view.Radius = look.occlusion_radius * width
+        view.Bias = 0.005 * width
+        view.KernelSize = 64
+        view.Blur = 1
+        view.UseFXAA = 1
+
+    def _scalar_bar(self, table, view, number):
+        """A scale whose ticks are round numbers in the metric's own unit."""
+        from paraloss.converters.scale import ticks_between
+
+        name = self.arrays[number]
+        field = self.grids[number].GetFieldData().GetArray("log_offset")
+        offset = field.GetValue(0) if field else 0.1
+        ticks = ticks_between(self.low, self.high, name.startswith("log_"), offset)
+        table.Annotations = [part for value, text in ticks for part in (repr(value), text)]
+        bar = simple.GetScalarBar(table, view)
+        bar.Title, bar.ComponentTitle = name.removeprefix("log_").replace("_", " "), ""
+        bar.HorizontalTitle = 1
+        bar.TitleColor = bar.LabelColor = list(self.look.text)
+        font = max(9, round(0.022 * self.size[1]))
+        bar.TitleFontSize = bar.LabelFontSize = font
+        bar.DrawTickLabels = bar.DrawTickMarks = bar.AddRangeLabels = 0
+        bar.DrawAnnotations = 1
+        bar.WindowLocation = "Any Location"
+        bar.Position, bar.ScalarBarLength = [1 - 0.075 * self.size[1] * len(self.sources) / self.size[0], 0.2], 0.55
+        bar.ScalarBarThickness = max(8, font // 2)
+        bar.Orientation = "Vertical"
+        bar.Visibility = 1
+
+
+def lit_surface(files, **options):
+    """One surface, lit."""
+    return Scene([open_surface(files[:1])], **options)
+
+
+def side_by_side(files, **options):
+    """Two or more surfaces with linked cameras, one colour scale and one height scale."""
+    files = list(files) if len(files) > 1 else [files[0], files[0]]
+    scene = Scene([open_surface(file) for file in files], **options)
+    for number, view in enumerate(scene.views[1:]):
+        simple.AddCameraLink(scene.views[0], view, f"camera {number}")
+    return scene
+
+
+def contours(files, **options):
+    """One surface with contour lines and its minimum."""
+    source = open_surface(files[:1])
+    scene = Scene([source], **options)
+    lines = simple.SurfaceContours(Input=source)
+    scene.add(lines).LineWidth = 1.5
+    scene.add(simple.MinimumMarker(Input=source), color=(0.95, 0.75, 0.1))
+    return scene
+
+
+def trajectory(files, **options):
+    """One surface with the optimiser's path on it, coloured by step."""
+    source = open_surface(files[:1])
+    scene = Scene([source], **options)
+    scene.add(simple.OptimizerTrajectory(Input=source), array="step")
+    return scene
+
+
+def training_time_series(files, **options):
+    """A series of surfaces, an epoch each, to be played; the scale is that of the first step."""
+    return Scene([open_surface(files)], **options)
+
+
+STATES = {f.__name__: f for f in (lit_surface, side_by_side, contours, trajectory, training_time_series)}
+
+
+def _text(grid, name):
+    array = grid.GetFieldData().GetAbstractArray(name)
+    return array.GetValue(0) if array is not None else ""
+
+
+def _width(grid):
+    bounds = grid.GetBounds()
+    return bounds[1] - bounds[0], bounds[3] - bounds[2]
+
+
+def _visible_points(grid):
+    points = vtk_to_numpy(grid.GetPoints().GetData()).astype(float)
+    ghosts = grid.GetPointData().GetArray("vtkGhostType")
+    return points if ghosts is None else points[(vtk_to_numpy(ghosts) & 2) == 0]

@@ -1,0 +1,18 @@
+"""The state ``training_time_series`` in readable form; see ``scene.training_time_series`` for what it is made of.
+
+In ParaView: Tools > Python Shell > Run Script asks for nothing: edit FILES first. Or: pvpython training_time_series.py FILE...
+"""
+
+import sys
+from pathlib import Path
+
+if "__file__" in globals():
+    sys.path.insert(0, str(Path(__file__).resolve().parent))
+
+import scene
+from paraview import simple
+
+FILES = sys.argv[1:] or ["surface.h5"]
+
+drawn = scene.training_time_series(FILES)
+simple.Render(drawn.views[0])
