@@ -60,8 +60,11 @@ class Scene:
         self.low, self.high = self._range()
         self.views = []
         self.layout = simple.CreateLayout("Loss surface")
+        for number in range(len(sources)):
+            self.views.append(self._empty_view(number))
+        self.layout.SetSize(*self.size)  # before anything is drawn: ambient occlusion keeps the size of its first picture
         for number, source in enumerate(sources):
-            self.views.append(self._view(number, source))
+            self._fill(number, source)
         self.aim()
 
     @classmethod
@@ -165,10 +168,7 @@ class Scene:
         finite = np.concatenate([array[np.isfinite(array)] for array in values])
         return float(finite.min()), float(finite.max())
 
-    def _view(self, number, source):
-        from paraloss.look import COLOR_MAPS
-
-        look = self.look
+    def _empty_view(self, number):
         view = simple.CreateView("RenderView")
         if number == 0:
             simple.AssignViewToLayout(view=view, layout=self.layout, hint=0)
@@ -179,10 +179,16 @@ class Scene:
         view.ViewSize = [self.size[0] // len(self.sources), self.size[1]]
         view.UseColorPaletteForBackground = 0
         view.BackgroundColorMode = "Single Color"
-        view.Background = list(look.background)
+        view.Background = list(self.look.background)
         view.OrientationAxesVisibility = 0
         view.CenterAxesVisibility = 0
         view.UseLight = 0
+        return view
+
+    def _fill(self, number, source):
+        from paraloss.look import COLOR_MAPS
+
+        look, view = self.look, self.views[number]
         self._light(view, self.grids[number])
         display = simple.Show(source, view, "StructuredGridRepresentation")
         display.Representation = "Surface"
@@ -201,7 +207,6 @@ class Scene:
         if self.scalar_bar and number == len(self.sources) - 1:
             display.SetScalarBarVisibility(view, True)
             self._scalar_bar(table, view, number)
-        return view
 
     def _light(self, view, grid):
         """Lights and ambient occlusion, in proportion to the surface."""
