@@ -13,7 +13,6 @@ from vtkmodules.vtkFiltersSources import vtkSphereSource
 
 from paraloss.converters.grid import GridOptions, height_map, to_log
 from paraloss.errors import InputError
-from paraloss.look import HEIGHT_OF_WIDTH
 from paraloss.surface import DONE, Surface
 
 
@@ -37,8 +36,10 @@ def warp_structured(data: Any, name: str, options: GridOptions) -> vtkStructured
     if array is None:
         known = [data.GetPointData().GetArrayName(k) for k in range(data.GetPointData().GetNumberOfArrays())]
         raise InputError(f"no point array '{name}'; there are: {', '.join(map(str, known))}")
-    points = np.array([data.GetPoint(k) for k in range(ni * nj)]) if not hasattr(data, "GetPoints") else (
-        vtk_to_numpy(data.GetPoints().GetData()).astype(float).copy()
+    points = (
+        np.array([data.GetPoint(k) for k in range(ni * nj)])
+        if not hasattr(data, "GetPoints")
+        else (vtk_to_numpy(data.GetPoints().GetData()).astype(float).copy())
     )
     values = vtk_to_numpy(array).astype(float).reshape(nj, ni)
     surface = Surface(np.arange(ni), np.arange(nj), {name: values}, np.full((nj, ni), DONE, np.uint8))
@@ -131,7 +132,7 @@ def drape_trajectory(grid: Any, own_loss: bool = False, radius: float = 0.004) -
     if arrays["x"] is None or arrays["y"] is None:
         raise InputError("this surface carries no trajectory; project a run's checkpoints onto it first")
     x, y = arrays["x"], arrays["y"]
-    name, log, offset, base, scale = _height_facts(grid)
+    _name, log, offset, base, scale = _height_facts(grid)
     if own_loss:
         if arrays["loss"] is None:
             raise InputError("the trajectory has no losses of its own; show it on the surface")

@@ -97,9 +97,7 @@ def read_outline(path: str | Path) -> Outline:
         return Outline(x, y, ranges, _json_attribute(file, "provenance", path), _read_trajectory(file, path))
 
 
-def read_window(
-    path: str | Path, extent: tuple[int, int, int, int], metrics: Sequence[str] | None = None
-) -> Surface:
+def read_window(path: str | Path, extent: tuple[int, int, int, int], metrics: Sequence[str] | None = None) -> Surface:
     """A rectangular part of a surface; nothing else is read from the disk. Raises as ``read_surface``.
 
     Args:

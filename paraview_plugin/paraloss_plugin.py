@@ -17,8 +17,8 @@ from paraview.util.vtkAlgorithm import smdomain, smhint, smproperty, smproxy
 from vtkmodules.util.vtkAlgorithm import VTKPythonAlgorithmBase
 from vtkmodules.vtkCommonCore import vtkDataArraySelection, vtkOutputWindow
 from vtkmodules.vtkCommonDataModel import vtkDataObject, vtkPolyData, vtkStructuredGrid
-from vtkmodules.vtkCommonExecutionModel import vtkStreamingDemandDrivenPipeline as Pipeline
 from vtkmodules.vtkCommonExecutionModel import vtkAlgorithm
+from vtkmodules.vtkCommonExecutionModel import vtkStreamingDemandDrivenPipeline as Pipeline
 
 
 def _find_paraloss():
@@ -139,7 +139,7 @@ _HEIGHT_XML = """
     <Hints><PropertyWidgetDecorator type="GenericDecorator" mode="visibility" property="AutomaticHeight" value="0"/></Hints>
   </DoubleVectorProperty>
   <PropertyGroup label="Height">
-    <Property name="LogScale"/><Property name="LogOffset"/><Property name="Clip"/><Property name="ClipAt"/>
+    <Property name="HEIGHT_FROM"/><Property name="LogScale"/><Property name="LogOffset"/><Property name="Clip"/><Property name="ClipAt"/>
     <Property name="AutomaticHeight"/><Property name="HeightScale"/>
   </PropertyGroup>
 """
@@ -148,10 +148,11 @@ _HEIGHT_XML = """
 @smproxy.reader(
     name="LossSurfaceReader",
     label="Loss Surface Reader",
+    support_reload=False,
     extensions="h5 hdf5",
     file_description="Loss surface (Paraloss, Li et al.)",
 )
-@smproperty.xml(_HEIGHT_XML)
+@smproperty.xml(_HEIGHT_XML.replace("HEIGHT_FROM", "Metric"))
 class LossSurfaceReader(_HeightOptions, VTKPythonAlgorithmBase):
     """Loss surfaces of neural networks: Paraloss files and those of Li et al. 2018.
 
@@ -236,7 +237,9 @@ class LossSurfaceReader(_HeightOptions, VTKPythonAlgorithmBase):
             except SurfaceFileError:
                 outline = _foreign_outline(path)
             if outline.y is None:
-                raise InputError(f"{path}: holds a curve (1D); ParaView's chart shows it from: paraloss convert {path} curve.csv")
+                raise InputError(
+                    f"{path}: holds a curve (1D); ParaView's chart shows it from: paraloss convert {path} curve.csv"
+                )
             self._outlines[path] = kept = (stamp, outline)
         return kept[1]
 
@@ -329,10 +332,10 @@ def _window(path, extent, metrics):
         return Surface(whole.x[i0 : i1 + 1], whole.y[j0 : j1 + 1], cut, whole.status[j0 : j1 + 1, i0 : i1 + 1])
 
 
-@smproxy.filter(name="LossSurface", label="Loss Surface")
+@smproxy.filter(name="LossSurface", label="Loss Surface", support_reload=False)
 @smproperty.input(name="Input", port_index=0)
 @smdomain.datatype(dataTypes=["vtkStructuredGrid", "vtkImageData", "vtkRectilinearGrid"])
-@smproperty.xml(_HEIGHT_XML)
+@smproperty.xml(_HEIGHT_XML.replace("HEIGHT_FROM", "Scalar"))
 class LossSurface(_HeightOptions, VTKPythonAlgorithmBase):
     """Log, clip, height and normals for any flat structured grid or image with a scalar, as the reader makes them."""
 
@@ -407,7 +410,7 @@ class _OnSurface(VTKPythonAlgorithmBase):
         return 1
 
 
-@smproxy.filter(name="SurfaceContours", label="Surface Contours")
+@smproxy.filter(name="SurfaceContours", label="Surface Contours", support_reload=False)
 @smproperty.input(name="Input", port_index=0)
 @smdomain.datatype(dataTypes=["vtkStructuredGrid"])
 class SurfaceContours(_OnSurface):
@@ -441,7 +444,7 @@ class SurfaceContours(_OnSurface):
         return contour_lines(grid, levels or default_levels(grid, self._number))
 
 
-@smproxy.filter(name="OptimizerTrajectory", label="Optimizer Trajectory")
+@smproxy.filter(name="OptimizerTrajectory", label="Optimizer Trajectory", support_reload=False)
 @smproperty.input(name="Input", port_index=0)
 @smdomain.datatype(dataTypes=["vtkStructuredGrid"])
 class OptimizerTrajectory(_OnSurface):
@@ -474,7 +477,7 @@ class OptimizerTrajectory(_OnSurface):
         return drape_trajectory(grid, bool(self._own), self._radius)
 
 
-@smproxy.filter(name="MinimumMarker", label="Minimum Marker")
+@smproxy.filter(name="MinimumMarker", label="Minimum Marker", support_reload=False)
 @smproperty.input(name="Input", port_index=0)
 @smdomain.datatype(dataTypes=["vtkStructuredGrid"])
 class MinimumMarker(_OnSurface):

@@ -15,13 +15,15 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
-import scene  # noqa: E402
-from paraview import simple  # noqa: E402
+import scene
+from paraview import simple
 
 
 def main(arguments=None):
     """Parse the command line and draw."""
-    parser = argparse.ArgumentParser(prog="render.py", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        prog="render.py", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("surfaces", nargs="+", help="surface files: .h5, or .vts that Paraloss wrote")
     parser.add_argument("-o", "--output", required=True, help="picture (.png); with --orbit the frames' stem")
     parser.add_argument("--state", default="lit_surface", help=f"{', '.join(scene.STATES)}, or a .pvsm of your own")

@@ -59,10 +59,15 @@ class Scene:
         self._share_scale()
         self.low, self.high = self._range()
         self.views = []
-        self.layout = simple.CreateLayout("Loss surface")
+        # In ParaView's window there is a layout with an empty view already; making another there hangs in 5.11.
+        waiting = simple.GetActiveView() if simple.GetRenderViews() else None
+        self.layout = simple.GetLayout(waiting) if waiting else simple.CreateLayout("Loss surface")
         for number in range(len(sources)):
-            self.views.append(self._empty_view(number))
-        self.layout.SetSize(*self.size)  # before anything is drawn: ambient occlusion keeps the size of its first picture
+            self.views.append(self._empty_view(number, waiting if number == 0 else None))
+        if waiting:
+            self.size = (waiting.ViewSize[0] * len(sources), waiting.ViewSize[1])
+        else:
+            self.layout.SetSize(*self.size)  # before anything is drawn: ambient occlusion keeps the size of its first picture
         for number, source in enumerate(sources):
             self._fill(number, source)
         self.aim()
@@ -71,7 +76,9 @@ class Scene:
     def adopt(cls, size):
         """The scene of a state that was just loaded: colours and cameras are fitted to its data."""
         self = cls.__new__(cls)
-        self.sources = [s for s in simple.GetSources().values() if s.GetXMLName() in ("LossSurfaceReader", "XMLStructuredGridReader")]
+        self.sources = [
+            s for s in simple.GetSources().values() if s.GetXMLName() in ("LossSurfaceReader", "XMLStructuredGridReader")
+        ]
         if not self.sources:
             raise SystemExit("paraloss: this state reads no loss surface")
         from paraloss.look import Look
@@ -85,7 +92,7 @@ class Scene:
         self.layout = simple.GetLayout(self.views[0])
         for name in set(self.arrays):
             simple.GetColorTransferFunction(name).RescaleTransferFunction(self.low, self.high)
-        for view, grid in zip(self.views, self.grids):
+        for view, grid in zip(self.views, self.grids, strict=False):
             self._light(view, grid)
         last = len(self.sources) - 1
         self._scalar_bar(simple.GetColorTransferFunction(self.arrays[last]), self.views[last], last)
@@ -164,13 +171,15 @@ class Scene:
         self.grids = [self._fetch(source) for source in self.sources]
 
     def _range(self):
-        values = [vtk_to_numpy(grid.GetPointData().GetArray(name)) for grid, name in zip(self.grids, self.arrays)]
+        values = [vtk_to_numpy(grid.GetPointData().GetArray(name)) for grid, name in zip(self.grids, self.arrays, strict=False)]
         finite = np.concatenate([array[np.isfinite(array)] for array in values])
         return float(finite.min()), float(finite.max())
 
-    def _empty_view(self, number):
-        view = simple.CreateView("RenderView")
-        if number == 0:
+    def _empty_view(self, number, waiting):
+        view = waiting or simple.CreateView("RenderView")
+        if waiting:
+            pass
+        elif number == 0:
             simple.AssignViewToLayout(view=view, layout=self.layout, hint=0)
         else:  # each new view takes its share of the cell that the last one holds
             left = len(self.sources) - number + 1
@@ -213,7 +222,7 @@ class Scene:
         look, width, bounds = self.look, max(_width(grid)), grid.GetBounds()
         middle = np.array([(bounds[0] + bounds[1]) / 2, (bounds[2] + bounds[3]) / 2, bounds[4]])
         lights = list(view.AdditionalLights) or [simple.CreateLight() for _ in look.lights]
-        for light, spec in zip(lights, look.lights):
+        for light, spec in zip(lights, look.lights, strict=False):
             light.Coords = "Scene"
             light.Type = "Directional"
             light.Position = list(middle + width * np.array(spec.position))

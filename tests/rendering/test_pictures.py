@@ -6,10 +6,10 @@ from conftest import surface_of
 from matplotlib import image
 
 from paraloss import Surface, render
-from paraloss.errors import InputError
-from paraloss.look import CAMERAS, VIEW_ANGLE, camera_for
 from paraloss.converters import GridOptions
 from paraloss.converters.scale import scale_ticks, shared_heights
+from paraloss.errors import InputError
+from paraloss.look import CAMERAS, VIEW_ANGLE, camera_for
 
 
 def pixels(path):
@@ -100,9 +100,7 @@ def test_the_camera_shows_every_point(view):
 
 
 def test_ticks_are_round_losses_at_their_place_on_the_log_scale():
-    heights = shared_heights(
-        [surface_of(lambda x, y: 10 ** (2 * x), 9, 9)], GridOptions()
-    )[0]
+    heights = shared_heights([surface_of(lambda x, y: 10 ** (2 * x), 9, 9)], GridOptions())[0]
     ticks = scale_ticks(heights, *heights.value_range)
     assert 3 <= len(ticks) <= 8
     for value, text in ticks:
