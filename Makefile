@@ -3,8 +3,8 @@ SHELL := /bin/bash
 VENV := .venv
 PY := $(VENV)/bin/python
 SUDO := $(shell [ "$$(id -u)" = 0 ] || { command -v sudo >/dev/null && echo "sudo -n"; })
-# ParaView and a virtual display; GL for pyvista without a display; python3-venv for the environment.
-PACKAGES := python3-venv paraview python3-paraview python3-h5py xvfb xauth openmpi-bin libegl1 libgl1 libxrender1
+# ParaView, a virtual display and xwd to photograph it; GL for pyvista without a display; python3-venv for the environment.
+PACKAGES := python3-venv paraview python3-paraview python3-h5py xvfb xauth openmpi-bin x11-apps libqt5svg5 procps libegl1 libgl1 libxrender1
 SOURCES := $(shell find core compute converters rendering paraview_plugin state_files -name '*.py')
 
 .PHONY: demo test check install system lint clean
@@ -52,3 +52,8 @@ system:
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info runs .pytest_cache .mypy_cache .ruff_cache
+
+.PHONY: states
+# The ParaView states anew, from state_files/scene.py.
+states: install
+	xvfb-run -a pvpython state_files/generate.py

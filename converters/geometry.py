@@ -27,9 +27,7 @@ def warp_structured(data: Any, name: str, options: GridOptions) -> vtkStructured
     Raises:
         InputError: more than one layer, or no such point array.
     """
-    dimensions = np.zeros(3, int)
-    data.GetDimensions(dimensions)
-    ni, nj, nk = dimensions
+    ni, nj, nk = _dimensions(data)
     if nk != 1:
         raise InputError(f"the data have {nk} layers; a surface has one (nx, ny, 1)")
     array = data.GetPointData().GetArray(name)
@@ -202,9 +200,7 @@ def _height_facts(grid: Any) -> tuple[str, bool, float, float, float]:
 
 def _height_at(grid: Any, x: np.ndarray, y: np.ndarray) -> np.ndarray:
     """Bilinear heights at (x, y); NaN off the grid."""
-    dimensions = np.zeros(3, int)
-    grid.GetDimensions(dimensions)
-    ni, nj, _ = dimensions
+    ni, nj, _ = _dimensions(grid)
     points = vtk_to_numpy(grid.GetPoints().GetData()).reshape(nj, ni, 3)
     xs, ys, z = points[0, :, 0], points[:, 0, 1], points[:, :, 2]
     i = np.clip(np.searchsorted(xs, x) - 1, 0, ni - 2)
@@ -213,6 +209,12 @@ def _height_at(grid: Any, x: np.ndarray, y: np.ndarray) -> np.ndarray:
     heights = (1 - v) * ((1 - u) * z[j, i] + u * z[j, i + 1]) + v * ((1 - u) * z[j + 1, i] + u * z[j + 1, i + 1])
     inside = (x >= xs[0]) & (x <= xs[-1]) & (y >= ys[0]) & (y <= ys[-1])
     return np.where(inside, heights, np.nan)
+
+
+def _dimensions(data: Any) -> tuple[int, int, int]:
+    """Points along each axis; the extent has one form in every class and version, ``GetDimensions`` has not."""
+    i0, i1, j0, j1, k0, k1 = data.GetExtent()
+    return i1 - i0 + 1, j1 - j0 + 1, k1 - k0 + 1
 
 
 def _array(data: Any, name: str) -> np.ndarray:

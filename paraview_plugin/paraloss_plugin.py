@@ -139,9 +139,31 @@ _HEIGHT_XML = """
     <Hints><PropertyWidgetDecorator type="GenericDecorator" mode="visibility" property="AutomaticHeight" value="0"/></Hints>
   </DoubleVectorProperty>
   <PropertyGroup label="Height">
-    <Property name="HEIGHT_FROM"/><Property name="LogScale"/><Property name="LogOffset"/><Property name="Clip"/><Property name="ClipAt"/>
+    <Property name="HEIGHT_FROM"/>
+    <Property name="LogScale"/><Property name="LogOffset"/><Property name="Clip"/><Property name="ClipAt"/>
     <Property name="AutomaticHeight"/><Property name="HeightScale"/>
   </PropertyGroup>
+"""
+
+
+_METRIC_XML = """
+  <StringVectorProperty name="MetricInfo" command="GetMetricInfo" information_only="1"/>
+  <StringVectorProperty name="Metric" label="Height From" command="SetMetric" number_of_elements="1">
+    <StringListDomain name="list">
+      <RequiredProperties><Property name="MetricInfo" function="StringInfo"/></RequiredProperties>
+    </StringListDomain>
+    <Documentation>The metric that gives height and colour; empty takes the training loss.</Documentation>
+  </StringVectorProperty>
+"""
+
+_SCALAR_XML = """
+  <StringVectorProperty name="Scalar" label="Height From" command="SetInputArrayToProcess" number_of_elements="5"
+                        element_types="0 0 0 0 2" default_values="0" animateable="0">
+    <ArrayListDomain name="array_list" attribute_type="Scalars">
+      <RequiredProperties><Property name="Input" function="Input"/></RequiredProperties>
+    </ArrayListDomain>
+    <Documentation>The point array that gives the height.</Documentation>
+  </StringVectorProperty>
 """
 
 
@@ -152,7 +174,7 @@ _HEIGHT_XML = """
     extensions="h5 hdf5",
     file_description="Loss surface (Paraloss, Li et al.)",
 )
-@smproperty.xml(_HEIGHT_XML.replace("HEIGHT_FROM", "Metric"))
+@smproperty.xml(_METRIC_XML + _HEIGHT_XML.replace("HEIGHT_FROM", "Metric"))
 class LossSurfaceReader(_HeightOptions, VTKPythonAlgorithmBase):
     """Loss surfaces of neural networks: Paraloss files and those of Li et al. 2018.
 
@@ -188,20 +210,14 @@ class LossSurfaceReader(_HeightOptions, VTKPythonAlgorithmBase):
         self._files = []
         self.Modified()
 
-    @smproperty.stringvector(name="MetricInfo", information_only="1")
     def GetMetricInfo(self):
+        """Names for the list in the panel."""
         try:
             return list(self._outline(0).ranges)
         except Exception:
             return []
 
-    @smproperty.stringvector(name="Metric", label="Height From", number_of_elements="1")
-    @smdomain.xml(
-        """<StringListDomain name="list"><RequiredProperties><Property name="MetricInfo" function="StringInfo"/>
-           </RequiredProperties></StringListDomain>"""
-    )
     def SetMetric(self, name):
-        """The metric that gives height and colour; empty takes the training loss."""
         self._change("_metric", "" if name in (None, "None") else name)
 
     @smproperty.dataarrayselection(name="Metrics")
@@ -229,7 +245,7 @@ class LossSurfaceReader(_HeightOptions, VTKPythonAlgorithmBase):
         if not self._files:
             raise InputError("no file is chosen")
         path = self._files[min(step, len(self._files) - 1)]
-        stamp = os.stat(path).st_mtime_ns if os.path.exists(path) else 0
+        stamp = Path(path).stat().st_mtime_ns if Path(path).exists() else 0
         kept = self._outlines.get(path)
         if kept is None or kept[0] != stamp:
             try:
@@ -237,9 +253,7 @@ class LossSurfaceReader(_HeightOptions, VTKPythonAlgorithmBase):
             except SurfaceFileError:
                 outline = _foreign_outline(path)
             if outline.y is None:
-                raise InputError(
-                    f"{path}: holds a curve (1D); ParaView's chart shows it from: paraloss convert {path} curve.csv"
-                )
+                raise InputError(f"{path}: holds a curve (1D); draw it with: paraloss render {path} curve.png")
             self._outlines[path] = kept = (stamp, outline)
         return kept[1]
 
@@ -335,7 +349,7 @@ def _window(path, extent, metrics):
 @smproxy.filter(name="LossSurface", label="Loss Surface", support_reload=False)
 @smproperty.input(name="Input", port_index=0)
 @smdomain.datatype(dataTypes=["vtkStructuredGrid", "vtkImageData", "vtkRectilinearGrid"])
-@smproperty.xml(_HEIGHT_XML.replace("HEIGHT_FROM", "Scalar"))
+@smproperty.xml(_SCALAR_XML + _HEIGHT_XML.replace("HEIGHT_FROM", "Scalar"))
 class LossSurface(_HeightOptions, VTKPythonAlgorithmBase):
     """Log, clip, height and normals for any flat structured grid or image with a scalar, as the reader makes them."""
 
@@ -347,14 +361,6 @@ class LossSurface(_HeightOptions, VTKPythonAlgorithmBase):
         info.Set(self.INPUT_REQUIRED_DATA_TYPE(), "vtkDataSet")
         return 1
 
-    @smproperty.xml(
-        """<StringVectorProperty name="Scalar" label="Height From" command="SetInputArrayToProcess"
-             number_of_elements="5" element_types="0 0 0 0 2" default_values="0" animateable="0">
-             <ArrayListDomain name="array_list" attribute_type="Scalars">
-               <RequiredProperties><Property name="Input" function="Input"/></RequiredProperties></ArrayListDomain>
-             <Documentation>The point array that gives the height.</Documentation>
-           </StringVectorProperty>"""
-    )
     def _scalar_name(self, data):
         chosen = self.GetInputArrayInformation(0)
         name = chosen.Get(vtkDataObject.FIELD_NAME()) or ""

@@ -23,6 +23,7 @@ READER_OPTIONS = {}  # properties that every reader gets, from the command line
 def load_plugin():
     """Load the plugin once; it also makes ``import paraloss`` work here."""
     if "LossSurfaceReader" not in dir(simple):
+        _cure_all_ranks()
         simple.LoadPlugin(str(PLUGIN), remote=False, ns=simple.__dict__)
         session = servermanager.ActiveConnection
         if session is not None and session.IsRemote():
@@ -32,6 +33,14 @@ def load_plugin():
 
         spec = importlib.util.spec_from_file_location("paraloss_plugin_bootstrap", PLUGIN)
         spec.loader.exec_module(importlib.util.module_from_spec(spec))
+
+
+def _cure_all_ranks():
+    """The cure above, on the other ranks and on a server: a source whose script runs wherever data are made."""
+    source = simple.ProgrammableSource()
+    source.Script = "import inspect\ninspect.getargspec = getattr(inspect, 'getargspec', inspect.getfullargspec)"
+    source.UpdatePipeline()
+    simple.Delete(source)
 
 
 def open_surface(files, **options):
@@ -154,6 +163,8 @@ class Scene:
         source.UpdatePipeline()
         if source.GetDataInformation().GetNumberOfPoints() == 0:
             raise SystemExit("paraloss: nothing to draw; see the message above")
+        if servermanager.ActiveConnection.GetNumberOfDataPartitions() > 1:
+            return _whole_grid(source)  # fetching brings one rank's piece only
         return servermanager.Fetch(source)
 
     def _share_scale(self):
@@ -300,6 +311,30 @@ def training_time_series(files, **options):
 
 
 STATES = {f.__name__: f for f in (lit_surface, side_by_side, contours, trajectory, training_time_series)}
+
+
+def _whole_grid(reader):
+    """The grid that ``reader`` makes on its ranks together, made here from its file and its properties."""
+    if reader.GetXMLName() == "XMLStructuredGridReader":
+        from vtkmodules.vtkIOXML import vtkXMLStructuredGridReader
+
+        vts = vtkXMLStructuredGridReader()
+        vts.SetFileName(reader.FileName[0])
+        vts.Update()
+        return vts.GetOutput()
+    from paraloss.converters import GridOptions, open_surface, to_structured_grid
+
+    def value(name):
+        return servermanager.vtkSMPropertyHelper(reader.SMProxy, name)
+
+    options = GridOptions(
+        metric=value("Metric").GetAsString() or None,
+        log=(None, True, False)[value("LogScale").GetAsInt()],
+        log_offset=value("LogOffset").GetAsDouble(),
+        zmax=value("ClipAt").GetAsDouble() if value("Clip").GetAsInt() else None,
+        height_scale=None if value("AutomaticHeight").GetAsInt() else value("HeightScale").GetAsDouble(),
+    )
+    return to_structured_grid(open_surface(value("FileNames").GetAsString()), options)
 
 
 def _text(grid, name):

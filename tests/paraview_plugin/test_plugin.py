@@ -130,10 +130,10 @@ def test_properties_change_the_surface(tmp_path):
     told, output = pvpython(
         """
         r = LossSurfaceReader(FileNames=[sys.argv[1]])
-        tell(metrics=list(r.MetricInfo), **facts_of(r))
+        tell(metrics=list(r.GetProperty("MetricInfo") or []), **facts_of(r))
         r.HeightFrom = "train_acc"; tell(**facts_of(r))
         r.HeightFrom = "train_loss"; r.Clip = 1; r.ClipAt = 3.0; tell(**facts_of(r))
-        r.AutomaticHeight = 0; r.HeightScale = 2.0; r.LogScale = 2; r.Clip = 0; tell(**facts_of(r))
+        r.AutomaticHeight = 0; r.HeightScale = 2.0; r.LogScale = "Never"; r.Clip = 0; tell(**facts_of(r))
         r.Metrics = ["train_loss"]; tell(names=list(facts_of(r)["values"]))
         """,
         tmp_path / "s.h5", folder=tmp_path,
@@ -203,7 +203,7 @@ def test_filters_work_on_the_reader_and_on_grids_from_elsewhere(tmp_path):
         tell(**facts_of(OptimizerTrajectory(Input=r, AtOwnLoss=1)))
         tell(**facts_of(MinimumMarker(Input=r)))
         w = Wavelet(WholeExtent=[-5, 5, -4, 4, 0, 0])
-        tell(**facts_of(LossSurface(Input=w, HeightFrom=["POINTS", "RTData"], LogScale=2)))
+        tell(**facts_of(LossSurface(Input=w, HeightFrom=["POINTS", "RTData"], LogScale="Never")))
         """,
         tmp_path / "s.h5", folder=tmp_path,
     )  # fmt: skip
