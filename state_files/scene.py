@@ -241,13 +241,8 @@ class Scene:
             light.Intensity = spec.intensity
             light.DiffuseColor = list(spec.color)
         view.AdditionalLights = lights
-        view.UseAmbientOcclusion = 1
-        view.UseSSAODefaultPresets = 0
-        view.Radius = look.occlusion_radius * width
-        view.Bias = 0.005 * width
-        view.KernelSize = 64
-        view.Blur = 1
-        view.UseFXAA = 1
+        _set_where_known(view, UseAmbientOcclusion=1, UseSSAODefaultPresets=0, Radius=look.occlusion_radius * width)
+        _set_where_known(view, Bias=0.005 * width, KernelSize=64, Blur=1, UseFXAA=1)
 
     def _scalar_bar(self, table, view, number):
         """A scale whose ticks are round numbers in the metric's own unit."""
@@ -260,7 +255,7 @@ class Scene:
         table.Annotations = [part for value, text in ticks for part in (repr(value), text)]
         bar = simple.GetScalarBar(table, view)
         bar.Title, bar.ComponentTitle = name.removeprefix("log_").replace("_", " "), ""
-        bar.HorizontalTitle = 1
+        _set_where_known(bar, HorizontalTitle=1)
         bar.TitleColor = bar.LabelColor = list(self.look.text)
         font = max(9, round(0.022 * self.size[1]))
         bar.TitleFontSize = bar.LabelFontSize = font
@@ -311,6 +306,15 @@ def training_time_series(files, **options):
 
 
 STATES = {f.__name__: f for f in (lit_surface, side_by_side, contours, trajectory, training_time_series)}
+
+
+def _set_where_known(proxy, **properties):
+    """Niceties that not every release of ParaView has; without them the picture is plainer, not wrong."""
+    for name, value in properties.items():
+        try:
+            setattr(proxy, name, value)
+        except AttributeError:
+            print(f"paraloss: this ParaView has no {name}; going on without it", file=sys.stderr)
 
 
 def _whole_grid(reader):

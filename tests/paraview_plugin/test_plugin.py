@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 import subprocess
 import textwrap
 from pathlib import Path
@@ -356,7 +357,7 @@ def test_a_client_of_a_pvserver_draws(tmp_path):
             env=clean_environment(), check=False,
         )  # fmt: skip
     finally:
-        os.killpg(server.pid, 15)
+        os.killpg(server.pid, signal.SIGKILL)
         server.wait()
     assert (tmp_path / "s.png").exists(), done.stdout + done.stderr
     mask = (image.imread(tmp_path / "s.png")[..., :3] < 0.97).any(axis=-1)
