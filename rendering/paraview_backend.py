@@ -33,7 +33,7 @@ def can_draw() -> bool:
 
 
 def display_launcher() -> list[str]:
-    """What to put before a ParaView command: nothing with a display, ``xvfb-run -a`` without.
+    """What to put before a ParaView command: nothing with a display, ``xvfb-run`` without.
 
     Raises:
         MissingPackage: neither a display nor xvfb-run.
@@ -42,7 +42,8 @@ def display_launcher() -> list[str]:
         return []
     if not shutil.which("xvfb-run"):
         raise MissingPackage("ParaView needs a display and there is none: apt install xvfb, or use --backend pyvista")
-    return ["xvfb-run", "-a"]
+    # -a alone takes the first free number, and two that start at once take the same: begin at one of our own.
+    return ["xvfb-run", "-a", "-n", str(100 + os.getpid() % 30_000)]
 
 
 def paraview_environment() -> dict[str, str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import shutil
 import subprocess
@@ -76,6 +77,14 @@ def small_net() -> nn.Module:
                 module.weight.uniform_(0.5, 1.5)
                 module.bias.normal_()
     return net.eval()
+
+
+_displays = itertools.count()
+
+
+def virtual_display(*options: str) -> list[str]:
+    """``xvfb-run`` with a display number that no other test takes at the same moment."""
+    return ["xvfb-run", "-a", "-n", str(1000 + (os.getpid() * 40 + next(_displays)) % 30_000), *options]
 
 
 def needs_paraview() -> None:

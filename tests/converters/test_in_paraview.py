@@ -5,7 +5,7 @@ import subprocess
 
 import numpy as np
 import pytest
-from conftest import needs_paraview, surface_of
+from conftest import needs_paraview, surface_of, virtual_display
 
 from paraloss import convert
 
@@ -30,7 +30,7 @@ def test_vts_and_vtp_open_in_paraview_with_their_bounds_and_arrays(tmp_path):
     surface.save(tmp_path / "s.h5")
     files = [str(convert(tmp_path / "s.h5", tmp_path / f"s{ending}")) for ending in (".vts", ".vtp")]
     (tmp_path / "open.py").write_text(SCRIPT)
-    command = ["xvfb-run", "-a", "pvpython", str(tmp_path / "open.py"), *files]
+    command = [*virtual_display(), "pvpython", str(tmp_path / "open.py"), *files]
     done = subprocess.run(command, capture_output=True, text=True, timeout=180, check=False)
     assert "RESULT" in done.stdout, done.stdout + done.stderr
     result = json.loads(done.stdout.split("RESULT")[1].splitlines()[0])

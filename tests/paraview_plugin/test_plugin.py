@@ -10,7 +10,7 @@ from pathlib import Path
 import h5py
 import numpy as np
 import pytest
-from conftest import needs_paraview, run, surface_of
+from conftest import needs_paraview, run, surface_of, virtual_display
 from matplotlib import image
 from skimage.metrics import structural_similarity
 
@@ -57,7 +57,7 @@ def pvpython(code, *arguments, program=("pvpython",), folder, **environment):
     """Run ``code`` in ParaView's Python; what it told, and everything it printed."""
     script = folder / "script.py"
     script.write_text(PRELUDE + textwrap.dedent(code))
-    command = ["xvfb-run", "-a", *program, str(script), *map(str, arguments)]
+    command = [*virtual_display(), *program, str(script), *map(str, arguments)]
     done = subprocess.run(
         command, capture_output=True, text=True, timeout=300, env=clean_environment(**environment), check=False
     )
@@ -66,7 +66,7 @@ def pvpython(code, *arguments, program=("pvpython",), folder, **environment):
 
 
 def render(*arguments, program=("pvbatch",)):
-    command = ["xvfb-run", "-a", *program, str(RENDER), *map(str, arguments)]
+    command = [*virtual_display(), *program, str(RENDER), *map(str, arguments)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=300, env=clean_environment(), check=False)
     return done
 
@@ -265,7 +265,7 @@ def test_two_ranks_read_disjoint_halves_and_draw_the_picture_of_one(tmp_path):
     mpirun = ("/usr/bin/mpirun", "--allow-run-as-root", "--oversubscribe", "-n", "2", "-x", "PARALOSS_TRACE", "pvbatch")
     pictures = []
     for program in (("pvbatch",), mpirun):
-        command = ["xvfb-run", "-a", *program, str(RENDER), str(tmp_path / "s.h5"), "-o", str(tmp_path / "s.png")]
+        command = [*virtual_display(), *program, str(RENDER), str(tmp_path / "s.h5"), "-o", str(tmp_path / "s.png")]
         done = subprocess.run(
             [*command, "--size", "800x450"], capture_output=True, text=True, timeout=300,
             env=clean_environment(PARALOSS_TRACE="1"), check=False,
@@ -339,7 +339,7 @@ def test_a_client_of_a_pvserver_draws(tmp_path):
         port = probe.getsockname()[1]
     cure = str(HOUSE / "state_files" / "gui")
     server = subprocess.Popen(
-        ["xvfb-run", "-a", "pvserver", f"--server-port={port}"], env=clean_environment(PYTHONPATH=cure),
+        [*virtual_display(), "pvserver", f"--server-port={port}"], env=clean_environment(PYTHONPATH=cure),
         stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True,
     )  # fmt: skip
     try:
@@ -353,7 +353,7 @@ def test_a_client_of_a_pvserver_draws(tmp_path):
             f"scene.lit_surface([{str(tmp_path / 's.h5')!r}], size=(400, 300)).save({str(tmp_path / 's.png')!r})\n"
         )
         done = subprocess.run(
-            ["xvfb-run", "-a", "pvpython", str(script)], capture_output=True, text=True, timeout=120,
+            [*virtual_display(), "pvpython", str(script)], capture_output=True, text=True, timeout=120,
             env=clean_environment(), check=False,
         )  # fmt: skip
     finally:
@@ -378,7 +378,7 @@ def test_the_window_opens_with_the_lit_surface_and_install_makes_the_plugin_load
         f"xwd -root -silent -out {tmp_path}/screen.xwd; pkill -P $(cat {tmp_path}/pid); sleep 1"
     )
     done = subprocess.run(
-        ["xvfb-run", "-a", "-s", "-screen 0 1280x900x24", "bash", "-c", inner], capture_output=True, text=True, timeout=180,
+        [*virtual_display("-s", "-screen 0 1280x900x24"), "bash", "-c", inner], capture_output=True, text=True, timeout=180,
         env=clean_environment(HOME=str(home), XDG_CONFIG_HOME=str(home / ".config")), check=False,
     )  # fmt: skip
     settings = list((home / ".config" / "ParaView").glob("ParaView5*.ini"))
