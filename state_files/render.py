@@ -84,7 +84,7 @@ def load_state(state, files):
     for number, proxy in enumerate(readers):
         names = [p for p in proxy.iter("Property") if p.get("name") in ("FileNames", "FileName", "FileNameInfo")]
         series = len(readers) == 1
-        replacement = files if series else [files[min(number, len(files) - 1)]]
+        replacement = files if series else [files[number] if number < len(files) else files[-1]]
         for prop in names:
             for element in [e for e in prop if e.tag == "Element"]:
                 prop.remove(element)

@@ -37,6 +37,9 @@ def load_plugin():
 
 def _cure_all_ranks():
     """The cure above, on the other ranks and on a server: a source whose script runs wherever data are made."""
+    connection = servermanager.ActiveConnection
+    if not connection.IsRemote() and connection.GetNumberOfDataPartitions() == 1:
+        return
     source = simple.ProgrammableSource()
     source.Script = "import inspect\ninspect.getargspec = getattr(inspect, 'getargspec', inspect.getfullargspec)"
     source.UpdatePipeline()
