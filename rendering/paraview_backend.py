@@ -43,7 +43,9 @@ def display_launcher() -> list[str]:
     if not shutil.which("xvfb-run"):
         raise MissingPackage("ParaView needs a display and there is none: apt install xvfb, or use --backend pyvista")
     # -a alone takes the first free number, and two that start at once take the same: begin at one of our own.
-    return ["xvfb-run", "-a", "-n", str(100 + os.getpid() % 30_000)]
+    # Without -noreset the server starts over when its last client leaves, and a client that comes just then is lost.
+    server = "-noreset -screen 0 1280x1024x24"
+    return ["xvfb-run", "-a", "-n", str(100 + os.getpid() % 30_000), "-s", server]
 
 
 def paraview_environment() -> dict[str, str]:

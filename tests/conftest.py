@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import os
 import shutil
+import signal
 import subprocess
 import sys
 from collections.abc import Callable
@@ -82,9 +84,28 @@ def small_net() -> nn.Module:
 _displays = itertools.count()
 
 
-def virtual_display(*options: str) -> list[str]:
+def virtual_display(screen: str = "1280x1024x24") -> list[str]:
     """``xvfb-run`` with a display number that no other test takes at the same moment."""
-    return ["xvfb-run", "-a", "-n", str(1000 + (os.getpid() * 40 + next(_displays)) % 30_000), *options]
+    number = 1000 + (os.getpid() * 40 + next(_displays)) % 30_000
+    return ["xvfb-run", "-a", "-n", str(number), "-s", f"-noreset -screen 0 {screen}"]
+
+
+def under_display(
+    command: list[str], timeout: int = 300, screen: str = "1280x1024x24", **environment: str
+) -> subprocess.CompletedProcess[str]:
+    """Run a command in a display and a process group of its own; nothing of it outlives the call."""
+    kept = {key: value for key, value in os.environ.items() if key not in ("PYTHONPATH", "VIRTUAL_ENV", "DISPLAY")}
+    process = subprocess.Popen(
+        [*virtual_display(screen), *command], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        env={**kept, **environment}, start_new_session=True,
+    )  # fmt: skip
+    try:
+        stdout, stderr = process.communicate(timeout=timeout)
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+    return subprocess.CompletedProcess(command, process.returncode, stdout, stderr)
 
 
 def needs_paraview() -> None:

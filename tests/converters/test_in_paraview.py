@@ -1,11 +1,10 @@
 """Our .vts and .vtp in a real ParaView: bounds and arrays."""
 
 import json
-import subprocess
 
 import numpy as np
 import pytest
-from conftest import needs_paraview, surface_of, virtual_display
+from conftest import needs_paraview, surface_of, under_display
 
 from paraloss import convert
 
@@ -30,8 +29,7 @@ def test_vts_and_vtp_open_in_paraview_with_their_bounds_and_arrays(tmp_path):
     surface.save(tmp_path / "s.h5")
     files = [str(convert(tmp_path / "s.h5", tmp_path / f"s{ending}")) for ending in (".vts", ".vtp")]
     (tmp_path / "open.py").write_text(SCRIPT)
-    command = [*virtual_display(), "pvpython", str(tmp_path / "open.py"), *files]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=180, check=False)
+    done = under_display(["pvpython", str(tmp_path / "open.py"), *files], timeout=180)
     assert "RESULT" in done.stdout, done.stdout + done.stderr
     result = json.loads(done.stdout.split("RESULT")[1].splitlines()[0])
     for file in files:

@@ -10,7 +10,7 @@ from pathlib import Path
 import h5py
 import numpy as np
 import pytest
-from conftest import needs_paraview, run, surface_of, virtual_display
+from conftest import needs_paraview, run, surface_of, under_display, virtual_display
 from matplotlib import image
 from skimage.metrics import structural_similarity
 
@@ -48,27 +48,17 @@ def _paraview():
     needs_paraview()
 
 
-def clean_environment(**more):
-    kept = {key: value for key, value in os.environ.items() if key not in ("PYTHONPATH", "VIRTUAL_ENV", "DISPLAY")}
-    return {**kept, **more}
-
-
 def pvpython(code, *arguments, program=("pvpython",), folder, **environment):
     """Run ``code`` in ParaView's Python; what it told, and everything it printed."""
     script = folder / "script.py"
     script.write_text(PRELUDE + textwrap.dedent(code))
-    command = [*virtual_display(), *program, str(script), *map(str, arguments)]
-    done = subprocess.run(
-        command, capture_output=True, text=True, timeout=300, env=clean_environment(**environment), check=False
-    )
+    done = under_display([*program, str(script), *map(str, arguments)], **environment)
     told = [json.loads(line[6:]) for line in done.stdout.splitlines() if line.startswith("RESULT")]
     return told, done.stdout + done.stderr
 
 
 def render(*arguments, program=("pvbatch",)):
-    command = [*virtual_display(), *program, str(RENDER), *map(str, arguments)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=300, env=clean_environment(), check=False)
-    return done
+    return under_display([*program, str(RENDER), *map(str, arguments)])
 
 
 def bumpy(nx=31, ny=21, half=1.0):
@@ -265,11 +255,8 @@ def test_two_ranks_read_disjoint_halves_and_draw_the_picture_of_one(tmp_path):
     mpirun = ("/usr/bin/mpirun", "--allow-run-as-root", "--oversubscribe", "-n", "2", "-x", "PARALOSS_TRACE", "pvbatch")
     pictures = []
     for program in (("pvbatch",), mpirun):
-        command = [*virtual_display(), *program, str(RENDER), str(tmp_path / "s.h5"), "-o", str(tmp_path / "s.png")]
-        done = subprocess.run(
-            [*command, "--size", "800x450"], capture_output=True, text=True, timeout=300,
-            env=clean_environment(PARALOSS_TRACE="1"), check=False,
-        )  # fmt: skip
+        command = [*program, str(RENDER), str(tmp_path / "s.h5"), "-o", str(tmp_path / "s.png"), "--size", "800x450"]
+        done = under_display(command, PARALOSS_TRACE="1")
         assert (tmp_path / "s.png").exists(), done.stdout + done.stderr
         pictures.append(image.imread(tmp_path / "s.png")[..., :3])
         (tmp_path / "s.png").unlink()
@@ -338,12 +325,15 @@ def test_a_client_of_a_pvserver_draws(tmp_path):
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     cure = str(HOUSE / "state_files" / "gui")
-    server = subprocess.Popen(
-        [*virtual_display(), "pvserver", f"--server-port={port}"], env=clean_environment(PYTHONPATH=cure),
-        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True,
-    )  # fmt: skip
+    with (tmp_path / "log").open("w") as log:
+        server = subprocess.Popen(
+            [*virtual_display(), "pvserver", f"--server-port={port}"], env={**os.environ, "PYTHONPATH": cure},
+            stdout=log, stderr=log, start_new_session=True,
+        )  # fmt: skip
     try:
-        time.sleep(4)
+        until = time.monotonic() + 60
+        while "Accepting connection" not in (tmp_path / "log").read_text() and time.monotonic() < until:
+            time.sleep(0.2)
         script = tmp_path / "client.py"
         script.write_text(
             f"import sys; sys.path.insert(0, {str(HOUSE / 'state_files')!r})\n"
@@ -352,10 +342,7 @@ def test_a_client_of_a_pvserver_draws(tmp_path):
             "import scene\n"
             f"scene.lit_surface([{str(tmp_path / 's.h5')!r}], size=(400, 300)).save({str(tmp_path / 's.png')!r})\n"
         )
-        done = subprocess.run(
-            [*virtual_display(), "pvpython", str(script)], capture_output=True, text=True, timeout=120,
-            env=clean_environment(), check=False,
-        )  # fmt: skip
+        done = under_display(["pvpython", str(script)], timeout=120)
     finally:
         os.killpg(server.pid, signal.SIGKILL)
         server.wait()
@@ -377,10 +364,8 @@ def test_the_window_opens_with_the_lit_surface_and_install_makes_the_plugin_load
         f"for k in $(seq 60); do sleep 0.5; grep -q 'paraloss: ready' {tmp_path}/log && break; done; sleep 2; "
         f"xwd -root -silent -out {tmp_path}/screen.xwd; pkill -P $(cat {tmp_path}/pid); sleep 1"
     )
-    done = subprocess.run(
-        [*virtual_display("-s", "-screen 0 1280x900x24"), "bash", "-c", inner], capture_output=True, text=True, timeout=180,
-        env=clean_environment(HOME=str(home), XDG_CONFIG_HOME=str(home / ".config")), check=False,
-    )  # fmt: skip
+    places = {"HOME": str(home), "XDG_CONFIG_HOME": str(home / ".config")}
+    done = under_display(["bash", "-c", inner], timeout=180, screen="1280x900x24", **places)
     settings = list((home / ".config" / "ParaView").glob("ParaView5*.ini"))
     assert settings, done.stdout + done.stderr
     raw = (tmp_path / "screen.xwd").read_bytes()
