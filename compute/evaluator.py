@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import copy
+import time
 from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
 
+from paraloss.compute.batches import Batches, default_batch_size
 from paraloss.compute.criteria import SampleLosses, counts_accuracy, hits
-from paraloss.compute.data import DataSet
+from paraloss.compute.data import DataSet, Split
 from paraloss.compute.directions import Direction
 from paraloss.compute.folding import FoldedModel
+from paraloss.compute.precision import LOW, arithmetic, check_precision
 from paraloss.compute.user_code import one_line
 from paraloss.errors import InputError, ParalossError
 
 _FOLD_TOLERANCE = 1e-3
+_COMPILE_S = 60.0  # what torch.compile takes; on a CPU it needs a C++ compiler too
 
 
 class Evaluator:
@@ -24,20 +28,25 @@ class Evaluator:
     Args:
         model: the centre; it is copied and left as it is.
         criterion: the losses of a batch, see ``criteria``.
-        data: splits to evaluate; they are moved to ``device`` and stay there.
+        data: splits to evaluate; they are moved to ``device`` and stay there (streamed where they do not fit).
         directions: one (a curve) or two (a surface).
         device: where to compute.
         batch_size: samples at once; None chooses by the size of a sample.
         population: split -> number of samples that its rows were drawn from, for splits that were not taken whole.
+        precision: ``fp32``, ``tf32`` (NVIDIA), ``bf16`` or ``fp16``: of convolutions and matrix products. Weights move
+            in float32 and are rounded once; a linear layer at the end and the losses stay in float32 and float64.
+        shard: (k, n): evaluate rows k, k + n, k + 2n … only, so that n ranks share a point; see ``sums``.
 
     Attributes:
         metrics: names of what a call returns, in order: ``<split>_loss``; for a drawn split ``<split>_loss_stderr``, its
             standard error with finite-population correction, s / sqrt(n) * sqrt(1 - n / N); where targets are
             classes ``<split>_acc``, percent.
         folded: number of batch norms folded away; ``not_folded`` says why none were.
+        fused: number of ReLUs computed within a convolution.
+        compiled: whether ``torch.compile`` was worth its time.
 
     Raises:
-        InputError: the model cannot take these data, or the criterion cannot take its outputs.
+        InputError: the model cannot take these data, the criterion its outputs, or the device this precision.
 
     The model is in evaluation mode, nothing is augmented. Losses are sum(loss of each sample) / n, summed in float64.
     """
@@ -51,60 +60,161 @@ class Evaluator:
         device: str | torch.device = "cpu",
         batch_size: int | None = None,
         population: Mapping[str, int] | None = None,
+        precision: str = "fp32",
+        shard: tuple[int, int] = (0, 1),
     ) -> None:
         self.device = torch.device(device)
-        self.criterion = criterion
+        check_precision(precision, self.device)
+        self.precision, self.criterion = precision, criterion
         self.model = copy.deepcopy(model).to(self.device).float().eval().requires_grad_(False)
         self.weights = MovingWeights(self.model, directions)
-        self.batches = {
-            name: _batches(split.inputs.to(self.device), split.targets.to(self.device), batch_size)
-            for name, split in data.items()
-        }
+        self.samples = {name: len(split) for name, split in data.items()}
         self._population = dict(population or {})
-        self._kinds = {name: self._probe(name, data[name].inputs) for name in data}
-        self._fold()
-        self.metrics = [f"{name}_{kind}" for name, kinds in self._kinds.items() for kind in kinds]
+        self.scalar_criterion = False
+        self.kinds = {name: self._probe(name, split) for name, split in data.items()}
+        self._shards = {name: split.rows(slice(shard[0], None, shard[1])) for name, split in data.items()}
+        self.use_batch_size(batch_size or default_batch_size(next(iter(data.values())), self.device))
+        self.compiled = False
+        self._fold(next(iter(data.values())))
+        self.metrics = [f"{name}_{kind}" for name, kinds in self.kinds.items() for kind in kinds]
 
     def __call__(self, coordinates: Sequence[float]) -> list[float]:
         """The metrics at ``coordinates`` (one number a direction), in the order of ``metrics``."""
+        return self.metrics_of(self.sums(coordinates))
+
+    def sums(self, coordinates: Sequence[float]) -> Tensor:
+        """(splits, 4) float64 on the device: sums over this shard's samples of loss, loss^2, hits and 1."""
+        self.move_to(coordinates)
+        totals = torch.zeros(len(self.kinds), 4, dtype=torch.float64, device=self.device)
+        with arithmetic(self.device, self.precision):
+            for row, (name, batches) in zip(totals, self.batches.items(), strict=True):
+                for inputs, targets in batches:
+                    losses, right = self._losses(inputs, targets, self.kinds[name])
+                    row[0] += losses.sum() if losses.ndim else losses * len(targets)
+                    if "loss_stderr" in self.kinds[name]:
+                        row[1] += losses.square().sum()
+                    if right is not None:
+                        row[2] += right.sum()
+                    row[3] += len(targets)
+        return totals
+
+    def metrics_of(self, sums: Tensor) -> list[float]:
+        """The metrics that ``sums`` (of all shards, added up) amount to."""
+        results: list[float] = []
+        # The only wait for the device in a point.
+        for (name, kinds), (loss, square, right, count) in zip(self.kinds.items(), sums.tolist(), strict=True):
+            mean = loss / count
+            values = {"loss": mean, "acc": 100 * right / count}
+            if "loss_stderr" in kinds:
+                variance = max(square / count - mean**2, 0.0) / (count - 1)
+                values["loss_stderr"] = (variance * (1 - count / self._population[name])) ** 0.5
+            results += [values[kind] for kind in kinds]
+        return results
+
+    def move_to(self, coordinates: Sequence[float]) -> None:
+        """Put the model at ``coordinates``."""
         self.weights.move_to(coordinates)
         if self._forward is not self.model:
             self._folded.refresh()
-        results: list[Tensor] = []
-        with torch.inference_mode():
-            for name, batches in self.batches.items():
-                sums = torch.zeros(3, dtype=torch.float64, device=self.device)  # losses, their squares, hits
-                kinds, count = self._kinds[name], 0
-                for inputs, targets in batches:
-                    outputs = self._forward(inputs)
-                    losses = self.criterion(outputs, targets)
-                    sums[0] += losses.sum() if losses.ndim else losses * len(targets)
-                    if "loss_stderr" in kinds:
-                        sums[1] += losses.square().sum()
-                    if "acc" in kinds:
-                        sums[2] += hits(outputs, targets)
-                    count += len(targets)
-                mean = sums[0] / count
-                values = {"loss": mean, "acc": 100 * sums[2] / count}
-                if "loss_stderr" in kinds:
-                    variance = (sums[1] / count - mean.square()).clamp_min(0) / (count - 1)
-                    values["loss_stderr"] = (variance * (1 - count / self._population[name])).sqrt()
-                results += [values[kind] for kind in kinds]
-        return torch.stack(results).tolist()  # the only wait for the device in a point
 
-    def _probe(self, name: str, original: Tensor) -> list[str]:
+    def sample_losses(self, name: str, start: int, stop: int) -> tuple[Tensor, Tensor | None]:
+        """Losses, and hits where targets are classes, of samples start..stop where the model is: (n,) float64 each."""
+        losses, rights = [], []
+        with arithmetic(self.device, self.precision):
+            for first in range(start, stop, self.batch_size):
+                inputs, targets = self.batches[name].rows(first, min(first + self.batch_size, stop))
+                batch_losses, right = self._losses(inputs, targets, self.kinds[name])
+                losses.append(batch_losses)
+                rights.append(right)
+        return torch.cat(losses), None if rights[0] is None else torch.cat([r for r in rights if r is not None])
+
+    def use_batch_size(self, size: int) -> None:
+        """Evaluate ``size`` samples at once from now on."""
+        self.batch_size = size
+        self.batches = {name: Batches(split, self.device, size) for name, split in self._shards.items()}
+
+    def find_batch_size(self, seconds: float = 1.0) -> int:
+        """Time a few sizes around the default for about ``seconds`` in all, use the fastest, and return it."""
+        rows = max(len(split) for split in self._shards.values())
+        sizes = [size for size in (self.batch_size // 2, self.batch_size, self.batch_size * 2, self.batch_size * 4) if size]
+        sizes = sorted({min(size, rows) for size in sizes if rows})
+        best, best_rate = self.batch_size, 0.0
+        for size in sizes if len(sizes) > 1 else []:
+            try:
+                rate = size / self._seconds_a_batch(size, seconds / len(sizes))
+            except torch.OutOfMemoryError:
+                break
+            if rate > 1.03 * best_rate:  # a larger batch must earn its memory
+                best, best_rate = size, rate
+        self.use_batch_size(best)
+        return best
+
+    def compile_if_worth(self, points: int) -> bool:
+        """Compile the model if that pays for itself within the ``points`` to come; keep it only where it is faster.
+
+        Raises nothing: where compilation fails, the evaluation goes on without.
+        """
+        batches = sum(len(batch) for batch in self.batches.values())
+        before = self._seconds_a_batch(self.batch_size, 0.3)
+        # On a CPU the fused operators have most of the gain already; on a GPU a third is what fusing brings.
+        gain = 0.3 if self.device.type == "cuda" else 0.1
+        if gain * before * batches * points < 2 * _COMPILE_S or self.device.type not in ("cpu", "cuda"):
+            return False
+        plain = self._forward
+        mode = "reduce-overhead" if self.device.type == "cuda" else "default"  # the former records CUDA graphs
+        try:
+            inputs, _ = next(iter(next(iter(self.batches.values()))))
+            with arithmetic(self.device, self.precision):
+                expected = plain(inputs)
+            compiled = torch.compile(plain, mode=mode, dynamic=False)
+            self._compiled, self.compiled = compiled, True
+            with arithmetic(self.device, self.precision):
+                result = self._run(inputs)
+            tolerance = _FOLD_TOLERANCE if self.precision == "fp32" else 0.05
+            right = torch.allclose(expected, result, rtol=tolerance, atol=tolerance * float(expected.abs().max()))
+            self.compiled = right and self._seconds_a_batch(self.batch_size, 0.3) < 0.97 * before
+        except Exception:  # no compiler, or a model that it cannot take
+            self.compiled = False
+        return self.compiled
+
+    def _losses(self, inputs: Tensor, targets: Tensor, kinds: Sequence[str]) -> tuple[Tensor, Tensor | None]:
+        outputs = self._run(inputs)
+        outputs = outputs.float() if outputs.dtype in LOW.values() else outputs
+        return self.criterion(outputs, targets), hits(outputs, targets) if "acc" in kinds else None
+
+    def _run(self, inputs: Tensor) -> Tensor:
+        # A last, smaller batch would be compiled anew for its own shape.
+        if self.compiled and len(inputs) == self.batch_size:
+            return self._compiled(inputs)
+        return self._forward(inputs)
+
+    def _seconds_a_batch(self, size: int, seconds: float) -> float:
+        name = max(self._shards, key=lambda key: len(self._shards[key]))
+        inputs, _ = Batches(self._shards[name].rows(slice(0, size)), self.device, size).rows(0, size)
+        times = []
+        with arithmetic(self.device, self.precision):
+            until = time.perf_counter() + seconds
+            while not times or time.perf_counter() < until:
+                began = time.perf_counter()
+                self._run(inputs)
+                if self.device.type == "cuda":
+                    torch.cuda.synchronize(self.device)
+                times.append(time.perf_counter() - began)
+        return min(times[1:] or times)
+
+    def _probe(self, name: str, split: Split) -> list[str]:
         """What can be told about a split; finds out on two samples that model, data and criterion fit together."""
-        inputs, targets = self.batches[name][0]
+        inputs, targets = split.normalise(split.inputs[:2].to(self.device)), split.targets[:2].to(self.device)
         try:
             with torch.inference_mode():
-                outputs = self.model(inputs[:2])
+                outputs = self.model(inputs)
         except Exception as error:
-            shape = tuple(original.shape[1:])
+            shape = tuple(split.inputs.shape[1:])
             raise InputError(f"the model cannot take {name} inputs of shape {shape}: {one_line(error)[:200]}") from error
         if not isinstance(outputs, Tensor):
             raise InputError(f"the model returned {type(outputs).__name__}, not a tensor; wrap it to return its outputs")
         try:
-            losses = self.criterion(outputs, targets[:2])
+            losses = self.criterion(outputs, targets)
         except ParalossError:
             raise
         except Exception as error:
@@ -112,32 +222,37 @@ class Evaluator:
                 f"the loss cannot take outputs {tuple(outputs.shape)} and {name} targets {tuple(targets.shape)}: "
                 f"{one_line(error)[:200]}; classes in the data and in the model may differ"
             ) from error
-        if counts_accuracy(outputs, targets[:2]):
-            lowest, highest = (int(f(torch.stack([f(rows) for _, rows in self.batches[name]]))) for f in (torch.min, torch.max))
+        accuracy = counts_accuracy(outputs, targets)
+        if accuracy:
+            lowest, highest = int(split.targets.min()), int(split.targets.max())
             if lowest < 0 or highest >= outputs.shape[1]:
                 raise InputError(
                     f"the {name} targets are classes {lowest} to {highest}, but the model has {outputs.shape[1]} outputs; "
                     "classes are numbered from 0"
                 )
-        drawn = self._population.get(name, 0) > sum(len(rows) for _, rows in self.batches[name]) > 1
-        return (
-            ["loss"]
-            + (["loss_stderr"] if drawn and losses.ndim else [])
-            + (["acc"] if counts_accuracy(outputs, targets[:2]) else [])
-        )
+        self.scalar_criterion = self.scalar_criterion or not losses.ndim
+        drawn = self._population.get(name, 0) > len(split) > 1
+        return ["loss"] + (["loss_stderr"] if drawn and losses.ndim else []) + (["acc"] if accuracy else [])
 
-    def _fold(self) -> None:
+    def _fold(self, split: Split) -> None:
         """Fold where it changes nothing: the traced model is checked against the real one on a batch."""
         self._folded = FoldedModel(self.model)
-        self.folded, self.not_folded, self._forward = self._folded.folded, self._folded.reason, self._folded.module
-        if not self.folded:
-            self._forward = self.model
+        self.folded, self.fused, self.not_folded = self._folded.folded, self._folded.fused, self._folded.reason
+        self._forward: nn.Module = self._folded.module
+        if self._forward is self.model:
             return
-        inputs = next(iter(self.batches.values()))[0][0]
-        with torch.inference_mode():
-            plain, folded = self.model(inputs), self._forward(inputs)
-            if not torch.allclose(plain, folded, rtol=_FOLD_TOLERANCE, atol=_FOLD_TOLERANCE * float(plain.abs().max())):
-                self.folded, self.not_folded, self._forward = 0, "its trace computes something else", self.model
+        inputs, _ = Batches(split, self.device, self.batch_size).rows(0, min(64, self.batch_size))
+        try:
+            with arithmetic(self.device, "fp32"):
+                plain, folded = self.model(inputs), self._forward(inputs)
+                same = torch.allclose(plain, folded, rtol=_FOLD_TOLERANCE, atol=_FOLD_TOLERANCE * float(plain.abs().max()))
+        except RuntimeError:  # an operator that this build of torch lacks
+            same = False
+        if not same:
+            self.folded, self.fused, self._forward = 0, 0, self.model
+            self.not_folded = "its trace computes something else"
+        elif self.precision in LOW:
+            self._folded.use(LOW[self.precision])
 
 
 class MovingWeights:
@@ -186,16 +301,3 @@ class MovingWeights:
         self._buffer.copy_(moved)
         for variance in self._variances:
             variance.clamp_(min=0)
-
-
-def _batches(inputs: Tensor, targets: Tensor, batch_size: int | None) -> list[tuple[Tensor, Tensor]]:
-    if inputs.ndim == 4 and inputs.dtype.is_floating_point:
-        inputs = inputs.contiguous(memory_format=torch.channels_last)
-    size = batch_size or _default_batch_size(inputs)
-    return list(zip(inputs.split(size), targets.split(size), strict=True))
-
-
-def _default_batch_size(inputs: Tensor) -> int:
-    """About 64 images of 3×32×32 on a CPU, whose activations then stay in its cache; 4,096 such images on a GPU."""
-    numbers = 196_608 if inputs.device.type == "cpu" else 12_582_912
-    return max(1, min(len(inputs), 512 if inputs.device.type == "cpu" else 8192, numbers // max(1, inputs[0].numel())))

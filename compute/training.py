@@ -108,7 +108,7 @@ def train(
             order = torch.randperm(len(split), generator=torch.Generator().manual_seed(seed * 100_003 + epoch)).to(device)
             for rows in order.split(batch_size):
                 optimizer.zero_grad(set_to_none=True)
-                losses = criterion(model(inputs[rows]), targets[rows])
+                losses = criterion(model(split.normalise(inputs[rows])), targets[rows])
                 losses.mean().backward()
                 optimizer.step()
                 bar.advance()
