@@ -5,7 +5,9 @@ from __future__ import annotations
 import copy
 import time
 from collections.abc import Mapping, Sequence
+from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -19,7 +21,8 @@ from paraloss.compute.user_code import one_line
 from paraloss.errors import InputError, ParalossError
 
 _FOLD_TOLERANCE = 1e-3
-_COMPILE_S = 60.0  # what torch.compile takes; on a CPU it needs a C++ compiler too
+_COMPILE_S = 60.0  # what torch.compile takes
+_COMPILED_GAIN = 0.3  # of the time that it may save on a GPU
 
 
 class Evaluator:
@@ -50,6 +53,9 @@ class Evaluator:
 
     The model is in evaluation mode, nothing is augmented. Losses are sum(loss of each sample) / n, summed in float64.
     """
+
+    _forward: nn.Module
+    _compiled: Any
 
     def __init__(
         self,
@@ -128,6 +134,11 @@ class Evaluator:
                 rights.append(right)
         return torch.cat(losses), None if rights[0] is None else torch.cat([r for r in rights if r is not None])
 
+    def reorder(self, name: str, order: np.ndarray) -> None:
+        """Put the samples of a split into another order, for ``sample_losses``."""
+        self._shards[name] = self._shards[name].rows(order)
+        self.batches[name] = Batches(self._shards[name], self.device, self.batch_size)
+
     def use_batch_size(self, size: int) -> None:
         """Evaluate ``size`` samples at once from now on."""
         self.batch_size = size
@@ -141,7 +152,7 @@ class Evaluator:
         best, best_rate = self.batch_size, 0.0
         for size in sizes if len(sizes) > 1 else []:
             try:
-                rate = size / self._seconds_a_batch(size, seconds / len(sizes))
+                rate = size / self.seconds_a_batch(size, seconds / len(sizes))
             except torch.OutOfMemoryError:
                 break
             if rate > 1.03 * best_rate:  # a larger batch must earn its memory
@@ -149,30 +160,32 @@ class Evaluator:
         self.use_batch_size(best)
         return best
 
-    def compile_if_worth(self, points: int) -> bool:
-        """Compile the model if that pays for itself within the ``points`` to come; keep it only where it is faster.
+    def worth_compiling(self, points: int) -> bool:
+        """Whether ``torch.compile`` would earn its time within the ``points`` to come, and is faster when it is tried."""
+        if self.device.type != "cuda":  # the fused operators have the gain already, see docs/performance.md
+            return False
+        before = self.seconds_a_batch(self.batch_size, 0.3)
+        batches = sum(len(batch) for batch in self.batches.values())
+        if _COMPILED_GAIN * before * batches * points < 2 * _COMPILE_S or not self.compile():
+            return False
+        self.compiled = self.seconds_a_batch(self.batch_size, 0.3) < 0.97 * before
+        return self.compiled
+
+    def compile(self) -> bool:
+        """Compile the forward pass (on a GPU as CUDA graphs); whether it works and gives the same outputs.
 
         Raises nothing: where compilation fails, the evaluation goes on without.
         """
-        batches = sum(len(batch) for batch in self.batches.values())
-        before = self._seconds_a_batch(self.batch_size, 0.3)
-        # On a CPU the fused operators have most of the gain already; on a GPU a third is what fusing brings.
-        gain = 0.3 if self.device.type == "cuda" else 0.1
-        if gain * before * batches * points < 2 * _COMPILE_S or self.device.type not in ("cpu", "cuda"):
-            return False
-        plain = self._forward
-        mode = "reduce-overhead" if self.device.type == "cuda" else "default"  # the former records CUDA graphs
+        mode = "reduce-overhead" if self.device.type == "cuda" else "default"
+        tolerance = _FOLD_TOLERANCE if self.precision == "fp32" else 0.05
+        inputs, _ = next(iter(next(iter(self.batches.values()))))
         try:
-            inputs, _ = next(iter(next(iter(self.batches.values()))))
             with arithmetic(self.device, self.precision):
-                expected = plain(inputs)
-            compiled = torch.compile(plain, mode=mode, dynamic=False)
-            self._compiled, self.compiled = compiled, True
-            with arithmetic(self.device, self.precision):
-                result = self._run(inputs)
-            tolerance = _FOLD_TOLERANCE if self.precision == "fp32" else 0.05
-            right = torch.allclose(expected, result, rtol=tolerance, atol=tolerance * float(expected.abs().max()))
-            self.compiled = right and self._seconds_a_batch(self.batch_size, 0.3) < 0.97 * before
+                expected = self._forward(inputs)
+                self._compiled = torch.compile(self._forward, mode=mode, dynamic=False)
+                result = self._compiled(inputs)
+                atol = tolerance * float(expected.abs().max())
+                self.compiled = torch.allclose(expected, result, rtol=tolerance, atol=atol)
         except Exception:  # no compiler, or a model that it cannot take
             self.compiled = False
         return self.compiled
@@ -188,10 +201,11 @@ class Evaluator:
             return self._compiled(inputs)
         return self._forward(inputs)
 
-    def _seconds_a_batch(self, size: int, seconds: float) -> float:
+    def seconds_a_batch(self, size: int, seconds: float) -> float:
+        """Shortest time of a forward pass over ``size`` samples, of as many as ``seconds`` allow (one at least)."""
         name = max(self._shards, key=lambda key: len(self._shards[key]))
         inputs, _ = Batches(self._shards[name].rows(slice(0, size)), self.device, size).rows(0, size)
-        times = []
+        times: list[float] = []
         with arithmetic(self.device, self.precision):
             until = time.perf_counter() + seconds
             while not times or time.perf_counter() < until:
@@ -235,24 +249,29 @@ class Evaluator:
         return ["loss"] + (["loss_stderr"] if drawn and losses.ndim else []) + (["acc"] if accuracy else [])
 
     def _fold(self, split: Split) -> None:
-        """Fold where it changes nothing: the traced model is checked against the real one on a batch."""
-        self._folded = FoldedModel(self.model)
-        self.folded, self.fused, self.not_folded = self._folded.folded, self._folded.fused, self._folded.reason
-        self._forward: nn.Module = self._folded.module
-        if self._forward is self.model:
-            return
+        """Fold and fuse where it changes nothing: the traced model is checked against the real one on a batch."""
         inputs, _ = Batches(split, self.device, self.batch_size).rows(0, min(64, self.batch_size))
+        for fused in (True, False):
+            self._folded = FoldedModel(self.model, fused)
+            self.folded, self.fused, self.not_folded = self._folded.folded, self._folded.fused, self._folded.reason
+            self._forward = self._folded.module
+            if self._forward is self.model or self._folds_right(inputs):
+                return
+        self.folded, self.fused, self._forward = 0, 0, self.model
+        self.not_folded = "its trace computes something else"
+
+    def _folds_right(self, inputs: Tensor) -> bool:
         try:
             with arithmetic(self.device, "fp32"):
                 plain, folded = self.model(inputs), self._forward(inputs)
-                same = torch.allclose(plain, folded, rtol=_FOLD_TOLERANCE, atol=_FOLD_TOLERANCE * float(plain.abs().max()))
-        except RuntimeError:  # an operator that this build of torch lacks
-            same = False
-        if not same:
-            self.folded, self.fused, self._forward = 0, 0, self.model
-            self.not_folded = "its trace computes something else"
-        elif self.precision in LOW:
-            self._folded.use(LOW[self.precision])
+            if self.precision in LOW:
+                self._folded.use(LOW[self.precision])
+                self._folded.refresh()
+                with arithmetic(self.device, self.precision):
+                    self._forward(inputs)
+        except RuntimeError:  # an operator that this build of torch lacks, in this precision
+            return False
+        return torch.allclose(plain, folded, rtol=_FOLD_TOLERANCE, atol=_FOLD_TOLERANCE * float(plain.abs().max()))
 
 
 class MovingWeights:

@@ -24,6 +24,7 @@ class FoldedModel:
 
     Args:
         model: in evaluation mode; its tensors are read anew at each ``refresh``.
+        fused: fuse ReLUs too, where the device has the operators.
 
     Attributes:
         module: call this in place of ``model``; ``model`` itself where nothing could be made faster.
@@ -32,7 +33,7 @@ class FoldedModel:
         reason: why nothing was folded; empty otherwise.
     """
 
-    def __init__(self, model: nn.Module) -> None:
+    def __init__(self, model: nn.Module, fused: bool = True) -> None:
         self.module, self.folded, self.fused, self.reason = model, 0, 0, ""
         self._pairs: list[tuple[Any, Any, Any]] = []  # layer, batch norm, stand-in
         try:
@@ -42,7 +43,7 @@ class FoldedModel:
             return
         self._fold(traced)
         device = next((tensor.device for tensor in model.state_dict().values()), torch.device("cpu"))
-        if can_fuse(device):
+        if fused and can_fuse(device):
             self.fused = fuse(traced)
         if self.folded or self.fused:
             self.module = traced

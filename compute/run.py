@@ -6,6 +6,7 @@ import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,29 +15,32 @@ import torch
 from filelock import FileLock, Timeout
 from torch import nn
 
-from paraloss.compute.checkpoints import load_checkpoint, state_sha256
+from paraloss.compute.checkpoints import state_sha256
 from paraloss.compute.criteria import load_criterion
 from paraloss.compute.data import DataSet, as_data_set
-from paraloss.compute.directions import (
-    Direction,
-    DirectionType,
-    Ignore,
-    Norm,
-    direction_between,
-    random_direction,
-    statistics_differ,
-)
+from paraloss.compute.directions import Direction, DirectionType, Ignore, Norm
 from paraloss.compute.evaluator import Evaluator
+from paraloss.compute.plane import Plane, Target, tensors_of
+from paraloss.compute.ranks import Group, rank_device, same_number, share_direction, share_tensors
+from paraloss.compute.refinement import (
+    coarsest_level,
+    from_height,
+    interpolated,
+    level_points,
+    points_that_matter,
+    to_height,
+)
+from paraloss.compute.sampling import CappedEvaluator, SampledEvaluator
+from paraloss.compute.tuning import check_points, choose_batch_size, choose_precision
 from paraloss.compute.user_code import one_line
 from paraloss.compute.visit_order import coarse_to_fine
 from paraloss.compute.work_queue import on_all_ranks, on_first_rank, run_parallel, run_serial, world
 from paraloss.errors import InputError, ParalossError, SurfaceFileError
 from paraloss.progress import Progress, say
-from paraloss.surface import PENDING, Surface
-from paraloss.surface_file import SurfaceWriter, check_fingerprint, read_directions
+from paraloss.surface import INTERPOLATED, PENDING, Surface
+from paraloss.surface_file import SurfaceWriter, check_fingerprint, read_directions, read_outline
 
 Axis = tuple[float, float, int] | Sequence[float] | np.ndarray
-Target = str | Path | nn.Module | Mapping[str, torch.Tensor]
 
 
 def compute_surface(
@@ -54,6 +58,12 @@ def compute_surface(
     seed: int = 123,
     splits: Sequence[str] | None = None,
     samples: int | None = None,
+    precision: str = "auto",
+    precision_bound: float = 1e-3,
+    rtol: float | None = None,
+    loss_cap: float | None = None,
+    refine: float | None = None,
+    split_data: int | None = None,
     device: str = "auto",
     batch_size: int | None = None,
     path: str | Path | None = None,
@@ -75,11 +85,20 @@ def compute_surface(
         ignore: ``biasbn`` leaves biases and batch norm still in random directions.
         dir_type: ``weights`` moves parameters, ``states`` running statistics too. Default: ``states`` when one
             direction leads to a checkpoint, else ``weights``.
-        seed: of the random directions.
+        seed: of the random directions, and of the order of samples under ``rtol`` and ``loss_cap``.
         splits: names of the splits to evaluate; None takes "train", or the first there is.
         samples: draw this many samples of each split (the same at every point) instead of all.
+        precision: ``fp32``, ``tf32``, ``bf16``, ``fp16``, or ``auto``: the fastest whose losses at nine points differ
+            from fp32's by at most ``precision_bound``.
+        precision_bound: relative, for ``auto``.
+        rtol: take only as many samples at each point as bring the loss's standard error below this share of the
+            loss; see ``paraloss.compute.sampling``. None takes all.
+        loss_cap: leave a point after its first samples when its loss is clearly above this.
+        refine: evaluate only where linear interpolation would be wrong by more than this share of the height, and
+            interpolate the rest (status 3); see ``paraloss.compute.refinement``. None evaluates every point.
+        split_data: ranks that share the samples of one point. Default: 1, more when there are fewer points than ranks.
         device: ``auto``, ``cpu``, ``cuda``, ``cuda:1`` …; with several ranks each takes the GPU of its local rank.
-        batch_size: samples at once; None chooses.
+        batch_size: samples at once; None chooses, by a probe when the work is long.
         path: surface file to write and, when it is there already, to finish; None keeps the result in memory.
         overwrite: start again where ``path`` exists.
         provenance: further facts for the file, such as the model's name.
@@ -89,54 +108,99 @@ def compute_surface(
         The complete surface, with its directions. Under mpiexec every rank calls this and gets it.
 
     Raises:
-        InputError: model, loss, data, axes or checkpoints do not fit together.
+        InputError: model, loss, data, axes or checkpoints do not fit together, or an option is out of range.
         SurfaceFileError: ``path`` cannot be written, belongs to other settings, or another job is writing it.
     """
     comm = world()
+    first = comm is None or comm.rank == 0
+    tell = say if progress and first else _silent
+    _check_options(precision_bound, rtol, loss_cap, refine, split_data)
     criterion_name, criterion = load_criterion(loss)
     x_steps, y_steps = as_steps(x, "x"), None if y is None else as_steps(y, "y")
+    shape = _shape(x_steps, y_steps)
+    grid = np.stack([c.ravel() for c in np.meshgrid(*[s for s in (x_steps, y_steps) if s is not None])], axis=1)
     whole = _choose_splits(as_data_set(data) if data is not None else _no_data(), splits)
     chosen = {name: split.subset(samples) for name, split in whole.items()}
-    x_end, y_end = (None if target is None else _tensors_of(target) for target in (x_to, y_to))
+    population = {name: len(split) for name, split in whole.items()}
+    x_end, y_end = (None if target is None else tensors_of(target) for target in (x_to, y_to))
     if dir_type is None:
         dir_type = "states" if x_end or y_end else "weights"
     target_device = rank_device(device, comm)
     path = Path(path) if path is not None else None
-    settings = _Directions(x_end, y_end, norm, ignore, dir_type, seed)
+    plane = Plane(x_end, y_end, norm, ignore, dir_type, seed)
 
     on_first_rank(comm, lambda: _check_path(path, overwrite))
-    _share_tensors(comm, model.state_dict())
+    share_tensors(comm, model.state_dict())
     fingerprint = {
         "weights": state_sha256(model),
         "data": {name: split.sha256() for name, split in chosen.items()},
         "criterion": criterion_name,
-        "directions": settings.fingerprint(y_steps is not None),
+        "directions": plane.fingerprint(y_steps is not None),
         "x": x_steps.tolist(),
         "y": None if y_steps is None else y_steps.tolist(),
-        "precision": "fp32",
+        "precision": precision,
+        "sampling": {"rtol": rtol, "loss_cap": loss_cap},
     }
+    resumed = path is not None and on_first_rank(comm, lambda: path.exists() and not overwrite)
 
     def make_directions() -> list[Direction]:
-        if comm is not None and comm.rank > 0:
+        if not first:
             return []
-        if path is not None and path.exists() and not overwrite:
+        if resumed and path is not None:
             check_fingerprint(path, fingerprint)
-            kept = read_directions(path)
-            return [{n: torch.from_numpy(t) for n, t in kept[axis].items()} for axis in ("x", "y") if axis in kept]
-        return settings.make(model, y_steps is not None, say if progress else _silent)
+            found = read_directions(path)
+            return [{n: torch.from_numpy(t) for n, t in found[axis].items()} for axis in ("x", "y") if axis in found]
+        return plane.make(model, y_steps is not None, tell)
 
-    directions = [_share_direction(comm, d) for d in _same_number(comm, on_all_ranks(comm, make_directions))]
-    population = {name: len(split) for name, split in whole.items()}
+    directions = [share_direction(comm, d) for d in same_number(comm, on_all_ranks(comm, make_directions))]
+
+    def evaluator_in(precision: str, size: int | None = batch_size, shard: tuple[int, int] = (0, 1)) -> Evaluator:
+        return Evaluator(model, criterion, chosen, directions, target_device, size, population, precision, shard)
+
+    kept: list[Evaluator] = []  # rank 0's, so that data are not twice on its device
+
+    def tune() -> dict[str, Any]:
+        """Precision, batch size and compilation: decided once, by rank 0, and kept when a file is resumed."""
+        if resumed and path is not None:
+            return dict(read_outline(path).provenance["tuning"])
+        used, differences = precision, dict[str, float]()
+        if precision == "auto":
+            used, differences = choose_precision(
+                evaluator_in, target_device, check_points(grid), len(grid), precision_bound, tell
+            )
+        probe = evaluator_in(used)
+        kept.append(probe)
+        size = batch_size or choose_batch_size(probe, len(grid))
+        here = 1 if comm is None else comm.size
+        worth = rtol is None and loss_cap is None and probe.worth_compiling(len(grid) // here)
+        return {"precision": used, "difference_from_fp32": differences, "batch_size": size, "compiled": worth}
+
+    tuning = on_first_rank(comm, tune)
+    groups = 1 if comm is None else _number_of_groups(comm.size, len(grid), split_data)
+    group = Group(comm, groups) if comm is not None and groups < comm.size else None
+    if group is not None and (rtol is not None or loss_cap is not None):
+        raise InputError("--split-data shares all samples of a point; it does not go with --rtol or --loss-cap")
+    shard = (0, 1) if group is None else group.shard
+    size = batch_size or tuning["batch_size"]
     evaluator: Evaluator = on_all_ranks(
-        comm, lambda: Evaluator(model, criterion, chosen, directions, target_device, batch_size, population)
+        comm, lambda: kept[0] if kept and group is None else evaluator_in(tuning["precision"], size, shard)
     )
+    if tuning["compiled"] and not evaluator.compiled:
+        evaluator.compile()
+
+    def sampled() -> SampledEvaluator | CappedEvaluator | None:
+        if rtol is not None:
+            return SampledEvaluator(evaluator, shape, grid, rtol, seed, loss_cap)
+        return None if loss_cap is None else CappedEvaluator(evaluator, grid, loss_cap, seed)
+
+    sampler = on_all_ranks(comm, sampled)
     empty = Surface(
         x=x_steps,
         y=y_steps,
-        metrics={name: np.full(_shape(x_steps, y_steps), np.nan) for name in evaluator.metrics},
-        status=np.full(_shape(x_steps, y_steps), PENDING, np.uint8),
+        metrics={name: np.full(shape, np.nan) for name in (sampler or evaluator).metrics},
+        status=np.full(shape, PENDING, np.uint8),
         provenance={
-            **_facts(fingerprint, chosen, population, evaluator, seed, comm),
+            **_facts(fingerprint, chosen, population, evaluator, tuning, seed, comm),
             **(provenance or {}),
         },
         directions={
@@ -144,41 +208,53 @@ def compute_surface(
             for axis, direction in zip("xy", directions, strict=False)
         },
     )
+
+    def values_at(index: int) -> list[float]:
+        if sampler is not None:
+            return sampler(index)
+        return evaluator(grid[index]) if group is None else group.lead(evaluator, grid[index])
+
+    def evaluate(index: int) -> list[float]:
+        try:
+            return values_at(index)
+        except ParalossError:
+            raise
+        except torch.OutOfMemoryError as error:
+            raise InputError("the GPU is out of memory; give a smaller --batch-size and run it again") from error
+        except Exception as error:  # the user's model or loss: whatever it raises is told in one line
+            place = ", ".join(f"{axis}={step:g}" for axis, step in zip("xy", grid[index], strict=False))
+            raise InputError(f"at {place}: {type(error).__name__}: {one_line(error)[:200]}") from error
+
     with ExitStack() as stack:
         writer = on_all_ranks(comm, lambda: _writer(stack, comm, path, empty, fingerprint, overwrite))
-        pending = on_first_rank(comm, lambda: writer.pending())
-        order = coarse_to_fine(empty.shape)
-        todo = order[np.isin(order, pending)].tolist()
-        grid = np.stack([c.ravel() for c in np.meshgrid(*[s for s in (x_steps, y_steps) if s is not None])], axis=1)
+        pending = set(on_first_rank(comm, lambda: writer.pending(interpolated=refine is None)).tolist())
+        order = coarse_to_fine(shape).tolist()
+        if resumed:
+            tell(f"resuming: {len(order) - len(pending)} of {len(order)} points are there already")
 
-        def evaluate(index: int) -> list[float]:
-            try:
-                return evaluator(grid[index])
-            except ParalossError:
-                raise
-            except torch.OutOfMemoryError as error:
-                raise InputError("the GPU is out of memory; give a smaller --batch-size and run it again") from error
-            except Exception as error:  # the user's model or loss: whatever it raises is told in one line
-                place = ", ".join(f"{axis}={step:g}" for axis, step in zip("xy", grid[index], strict=False))
-                raise InputError(f"at {place}: {type(error).__name__}: {one_line(error)[:200]}") from error
+        def work(wanted: Sequence[int], title: str) -> None:
+            """Evaluate those of the ``wanted`` points that are pending, coarse to fine, on all ranks."""
+            todo = [index for index in wanted if index in pending]
+            with Progress(title, len(wanted), len(wanted) - len(todo), shown=first and progress) as bar:
 
-        first = comm is None or comm.rank == 0
-        if first and progress and len(todo) < len(order):
-            say(f"resuming: {len(order) - len(todo)} of {len(order)} points are there already")
-        title = "computing"
-        with (
-            Progress(title, len(order), len(order) - len(todo), shown=first and progress) as bar,
-            torch.backends.cudnn.flags(enabled=True, allow_tf32=False),
-        ):
+                def record(index: int, values: list[float]) -> None:
+                    writer.add(index, values)
+                    bar.advance()
 
-            def record(index: int, values: list[float]) -> None:
-                writer.add(index, values)
-                bar.advance()
+                if comm is None:
+                    run_serial(todo, evaluate, record)
+                elif group is None:
+                    run_parallel(comm, todo, evaluate, record)
+                else:
+                    on_all_ranks(comm, lambda: _work_in_group(group, evaluator, todo, evaluate, record))
+            pending.difference_update(todo)
 
-            if comm is None:
-                run_serial(todo, evaluate, record)
-            else:
-                run_parallel(comm, todo, evaluate, record)
+        if isinstance(sampler, SampledEvaluator) and pending:
+            _learn(sampler, comm, pending, writer, first and progress)
+        if refine is None:
+            work(order, "computing")
+        else:
+            _refine(comm, shape, refine, writer, work, order)
         surface = on_first_rank(comm, lambda: writer.surface())
     return surface
 
@@ -201,44 +277,124 @@ def as_steps(axis: Axis, name: str) -> np.ndarray:
     return steps
 
 
-class _Directions:
-    """How x and y are chosen."""
+def _check_options(
+    precision_bound: float, rtol: float | None, loss_cap: float | None, refine: float | None, split_data: int | None
+) -> None:
+    for name, value, below in (("precision_bound", precision_bound, 1), ("rtol", rtol, 1), ("refine", refine, 1)):
+        if value is not None and not 0 < value < below:
+            raise InputError(f"{name} must lie between 0 and {below}, not {value:g}; 0.01 is one percent")
+    if loss_cap is not None and not np.isfinite(loss_cap):
+        raise InputError(f"loss_cap must be a number, not {loss_cap}")
+    if split_data is not None and split_data < 1:
+        raise InputError(f"split_data is a number of ranks, at least 1, not {split_data}")
 
-    def __init__(
-        self,
-        x_end: Mapping[str, torch.Tensor] | None,
-        y_end: Mapping[str, torch.Tensor] | None,
-        norm: Norm | tuple[Norm, Norm],
-        ignore: Ignore,
-        dir_type: DirectionType,
-        seed: int,
-    ) -> None:
-        self.ends = (x_end, y_end)
-        self.norms = (norm, norm) if isinstance(norm, str) else norm
-        self.ignore, self.dir_type, self.seed = ignore, dir_type, seed
 
-    def fingerprint(self, two: bool) -> list[dict[str, Any]]:
-        return [
-            {"to": _tensors_sha256(end), "type": self.dir_type}
-            if end
-            else {"norm": norm, "ignore": self.ignore, "type": self.dir_type, "seed": self.seed}
-            for end, norm in list(zip(self.ends, self.norms, strict=True))[: 1 + two]
-        ]
+def _number_of_groups(ranks: int, points: int, split_data: int | None) -> int:
+    if split_data is not None and split_data > ranks:
+        raise InputError(f"--split-data {split_data} needs as many ranks; there are {ranks}")
+    return min(ranks, points) if split_data is None else max(1, ranks // split_data)
 
-    def make(self, model: nn.Module, two: bool, tell: Callable[[str], None]) -> list[Direction]:
-        generator = torch.Generator().manual_seed(self.seed)
-        directions = []
-        for axis, end, norm in list(zip("xy", self.ends, self.norms, strict=True))[: 1 + two]:
-            if end is None:
-                directions.append(random_direction(model, generator, norm, self.ignore, self.dir_type))
-                continue
-            if self.dir_type == "weights" and statistics_differ(model, end):
-                tell(
-                    "warning: the batch-norm statistics of the two checkpoints differ and dir_type is 'weights': "
-                    f"losses off the centre along {axis} are not those of real models; use 'states'"
-                )
-            directions.append(direction_between(model, end, self.dir_type, f"{axis}_to"))
-        return directions
+
+def _work_in_group(
+    group: Group,
+    evaluator: Evaluator,
+    todo: Sequence[int],
+    evaluate: Callable[[int], list[float]],
+    record: Callable[[int, list[float]], None],
+) -> None:
+    if group.leaders is None:
+        group.follow(evaluator)
+        return
+    try:
+        if group.leaders.size == 1:
+            run_serial(todo, evaluate, record)
+        else:
+            run_parallel(group.leaders, todo, evaluate, record)
+    finally:
+        group.release()
+
+
+def _learn(sampler: SampledEvaluator, comm: Any | None, pending: set[int], writer: SurfaceWriter | None, shown: bool) -> None:
+    """Evaluate the anchors on all ranks and record those that are pending."""
+    rank, size = (0, 1) if comm is None else (comm.rank, comm.size)
+    share = range(rank, len(sampler.anchors), size)
+
+    def join(table: np.ndarray) -> np.ndarray:
+        if comm is None:
+            return table
+        total = np.empty_like(table)
+        comm.Allreduce(table, total)
+        return total
+
+    with Progress("evaluating anchors in full", len(share), shown=shown) as bar:
+        results = on_all_ranks(comm, lambda: sampler.learn(share, join, bar.advance))
+    for index, values in results.items():
+        if index in pending and writer is not None:
+            writer.add(index, values)
+    pending.difference_update(results)
+
+
+def _refine(
+    comm: Any | None,
+    shape: tuple[int, ...],
+    tolerance: float,
+    writer: SurfaceWriter | None,
+    work: Callable[[Sequence[int], str], None],
+    order: Sequence[int],
+) -> None:
+    """Level by level: evaluate where the surface bends; fill the rest by interpolation at the end."""
+    coarsest = coarsest_level(shape)
+    place = np.empty(len(order), int)
+    place[list(order)] = np.arange(len(order))
+
+    def bends(level: int) -> np.ndarray:
+        assert writer is not None
+        known = ~np.isin(writer.grid("status"), (PENDING, INTERPOLATED))
+        return points_that_matter(writer.grid(writer.default_loss()), known, level, tolerance)
+
+    work(sorted(level_points(shape, coarsest), key=lambda index: place[index]), f"computing, level {coarsest}")
+    for level in range(coarsest, 0, -1):
+        chosen = on_first_rank(comm, partial(bends, level))
+        work(sorted(chosen.tolist(), key=lambda index: place[index]), f"computing, level {level - 1}")
+    if writer is None:
+        return
+    known = ~np.isin(writer.grid("status"), (PENDING, INTERPOLATED))
+    filled = {}
+    for name in writer.names:
+        values, logs = writer.grid(name), name.endswith("_loss")
+        full = interpolated(to_height(values) if logs else np.nan_to_num(values), known, coarsest)
+        filled[name] = (from_height(full) if logs else full)[~known]
+    writer.fill(np.flatnonzero(~known.ravel()), filled)
+
+
+def _facts(
+    fingerprint: Mapping[str, Any],
+    chosen: DataSet,
+    population: Mapping[str, int],
+    evaluator: Evaluator,
+    tuning: Mapping[str, Any],
+    seed: int,
+    comm: Any | None,
+) -> dict[str, Any]:
+    device = evaluator.device
+    return {
+        "weights_sha256": fingerprint["weights"],
+        "samples": {name: len(split) for name, split in chosen.items()},
+        "samples_of": dict(population),
+        "criterion": fingerprint["criterion"],
+        "directions": fingerprint["directions"],
+        "precision": tuning["precision"],
+        "tuning": dict(tuning),
+        "sampling": fingerprint["sampling"],
+        "seed": seed,
+        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else device.type,
+        "ranks": 1 if comm is None else comm.size,
+        "batch_norms_folded": evaluator.folded,
+        "not_folded": evaluator.not_folded,
+        "relus_fused": evaluator.fused,
+        "torch_version": str(torch.__version__),
+        "command": " ".join([Path(sys.argv[0]).name, *sys.argv[1:]]),
+    }
 
 
 def _silent(text: str) -> None:
@@ -255,50 +411,6 @@ def _choose_splits(data: DataSet, wanted: Sequence[str] | None) -> DataSet:
         if name not in data:
             raise InputError(f"the data have no split '{name}'; they have: {', '.join(data)}")
     return {name: data[name] for name in names}
-
-
-def _tensors_of(target: Target) -> Mapping[str, torch.Tensor]:
-    if isinstance(target, nn.Module):
-        return target.state_dict()
-    if isinstance(target, Mapping):
-        return target
-    return load_checkpoint(target)[0]
-
-
-def _tensors_sha256(tensors: Mapping[str, torch.Tensor]) -> str:
-    import hashlib
-
-    digest = hashlib.sha256()
-    for name in sorted(tensors):
-        digest.update(name.encode())
-        digest.update(tensors[name].detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
-    return digest.hexdigest()
-
-
-def rank_device(name: str, comm: Any | None) -> torch.device:
-    """The device of this rank; CPU ranks share the machine's cores evenly."""
-    local_rank, local_size = 0, 1
-    if comm is not None:
-        from mpi4py import MPI
-
-        node = comm.Split_type(MPI.COMM_TYPE_SHARED)
-        local_rank, local_size = node.rank, node.size
-    if name == "auto":
-        name = "cuda" if torch.cuda.is_available() else "cpu"
-    try:
-        device = torch.device(name)
-    except RuntimeError as error:
-        raise InputError(f"unknown device '{name}'; use auto, cpu, cuda or cuda:N") from error
-    if device.type == "cuda":
-        if not torch.cuda.is_available():
-            raise InputError(f"device {name}: this torch sees no CUDA GPU; use --device cpu")
-        if device.index is None:
-            device = torch.device("cuda", local_rank % torch.cuda.device_count())
-        elif device.index >= torch.cuda.device_count():
-            raise InputError(f"device {name}: there are only {torch.cuda.device_count()} GPUs")
-    elif comm is not None:
-        torch.set_num_threads(max(1, len(os.sched_getaffinity(0)) // local_size))
-    return device
 
 
 def _check_path(path: Path | None, overwrite: bool) -> None:
@@ -329,62 +441,5 @@ def _writer(
     return stack.enter_context(SurfaceWriter(path, empty, fingerprint))
 
 
-def _facts(
-    fingerprint: Mapping[str, Any],
-    chosen: DataSet,
-    population: Mapping[str, int],
-    evaluator: Evaluator,
-    seed: int,
-    comm: Any | None,
-) -> dict[str, Any]:
-    device = evaluator.device
-    return {
-        "weights_sha256": fingerprint["weights"],
-        "samples": {name: len(split) for name, split in chosen.items()},
-        "samples_of": dict(population),
-        "criterion": fingerprint["criterion"],
-        "directions": fingerprint["directions"],
-        "precision": fingerprint["precision"],
-        "seed": seed,
-        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else device.type,
-        "ranks": 1 if comm is None else comm.size,
-        "batch_norms_folded": evaluator.folded,
-        "torch_version": str(torch.__version__),
-        "command": " ".join([Path(sys.argv[0]).name, *sys.argv[1:]]),
-    }
-
-
 def _shape(x: np.ndarray, y: np.ndarray | None) -> tuple[int, ...]:
     return (len(x),) if y is None else (len(y), len(x))
-
-
-def _same_number(comm: Any | None, directions: list[Direction]) -> list[Direction]:
-    if comm is None:
-        return directions
-    number = comm.bcast(len(directions))
-    return directions or [{} for _ in range(number)]
-
-
-def _share_direction(comm: Any | None, direction: Direction) -> Direction:
-    """Rank 0's direction on every rank."""
-    if comm is None:
-        return direction
-    shapes = comm.bcast({name: (tuple(t.shape), str(t.numpy().dtype)) for name, t in direction.items()})
-    if comm.rank > 0:
-        direction = {n: torch.from_numpy(np.empty(shape, dtype)) for n, (shape, dtype) in shapes.items()}
-    _share_tensors(comm, direction)
-    return direction
-
-
-def _share_tensors(comm: Any | None, tensors: Mapping[str, torch.Tensor]) -> None:
-    """Overwrite ``tensors`` on every rank with rank 0's."""
-    if comm is None:
-        return
-    for tensor in tensors.values():
-        if comm.rank == 0:
-            comm.Bcast(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy())
-        else:
-            buffer = np.empty(tensor.numel() * tensor.element_size(), np.uint8)
-            comm.Bcast(buffer)
-            with torch.no_grad():
-                tensor.detach().copy_(torch.from_numpy(buffer).view(tensor.dtype).reshape(tensor.shape))

@@ -11,8 +11,9 @@ import numpy as np
 
 from paraloss.errors import InputError, ShapeMismatch
 
-PENDING, DONE, NOT_FINITE = 0, 1, 2
-"""Values of ``Surface.status``: not evaluated yet, evaluated, evaluated with a result that is not finite."""
+PENDING, DONE, NOT_FINITE, INTERPOLATED = 0, 1, 2, 3
+"""Values of ``Surface.status``: not evaluated yet; evaluated; evaluated with a result that is not finite; not evaluated
+but interpolated from neighbours, because the surface is straight enough there (``--refine``)."""
 
 Tensors = Mapping[str, np.ndarray]
 
@@ -26,7 +27,7 @@ class Surface:
         y: (ny,) steps along the y direction; None for a curve (1D).
         metrics: name -> array of ``shape``; row j, column i is the value at (x[i], y[j]).
             Losses are means per sample in the criterion's own unit, accuracies percent.
-        status: array of ``shape``, uint8: 0 pending, 1 done, 2 done and not finite.
+        status: array of ``shape``, uint8: 0 pending, 1 done, 2 done and not finite, 3 interpolated.
         provenance: model, checkpoint, data, criterion … as stored in the file.
         directions: "x", "y" -> parameter name -> array; empty when they were not kept or not read.
         trajectory: "x", "y", "loss", "step", "residual" -> (n,), or None.
@@ -55,7 +56,7 @@ class Surface:
 
     @property
     def is_complete(self) -> bool:
-        """Whether every point was evaluated."""
+        """Whether no point is pending."""
         return bool((self.status != PENDING).all())
 
     @property

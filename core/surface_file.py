@@ -22,7 +22,7 @@ import numpy as np
 
 from paraloss._version import __version__
 from paraloss.errors import SurfaceFileError
-from paraloss.surface import DONE, NOT_FINITE, PENDING, Surface
+from paraloss.surface import DONE, INTERPOLATED, NOT_FINITE, PENDING, Surface
 
 _RANGE = "range"  # of the finite values so far: a reader of a part needs the whole's range for its colours and heights
 FORMAT, FORMAT_VERSION = "paraloss-surface", 1
@@ -183,16 +183,37 @@ class SurfaceWriter:
         self._queue: list[tuple[int, Sequence[float]]] = []
         self._last_flush = self._last_sync = time.monotonic()
 
-    def pending(self) -> np.ndarray:
+    def pending(self, interpolated: bool = True) -> np.ndarray:
         """(k,) flat indices of the points that are not evaluated yet, ascending.
 
-        A point marked done whose value never reached the disk (a power cut) counts as pending.
+        A point marked done whose value never reached the disk (a power cut) counts as pending; so do interpolated
+        points, unless ``interpolated`` is false.
         """
         status = self._file["status"][...].ravel()
         lost = np.zeros(status.shape, bool)
         for name in self.names:
             lost |= np.isnan(self._file[name][...].ravel())
-        return np.flatnonzero((status == PENDING) | ((status == DONE) & lost))
+        waiting = (status == PENDING) | ((status == DONE) & lost)
+        return np.flatnonzero(waiting | (status == INTERPOLATED) if interpolated else waiting)
+
+    def grid(self, name: str) -> np.ndarray:
+        """The values of a metric, or ``status``, as they stand now."""
+        self.flush()
+        return np.asarray(self._file[name][...])
+
+    def default_loss(self) -> str:
+        """The metric that a surface of these metrics shows when none is named."""
+        return "train_loss" if "train_loss" in self.names else self.names[0]
+
+    def fill(self, indices: np.ndarray, values: Mapping[str, np.ndarray]) -> None:
+        """Write interpolated ``values`` (metric -> one a point) at the flat ``indices``, and mark them as such."""
+        self.flush()
+        if len(indices):
+            coordinates = np.stack(np.unravel_index(indices, self.shape), axis=1)
+            for name in self.names:
+                _write_points(self._file[name], coordinates, values[name])
+            _write_points(self._file["status"], coordinates, np.full(len(indices), INTERPOLATED, np.uint8))
+            self._file.flush()
 
     def add(self, index: int, values: Sequence[float]) -> None:
         """Record the metrics (in the order of ``names``) of the point with flat index ``index``."""

@@ -35,6 +35,12 @@ def compute(
     seed: int = 123,
     splits: str | None = None,
     samples: int | None = None,
+    precision: Literal["auto", "fp32", "tf32", "bf16", "fp16"] = "auto",
+    precision_bound: float = 1e-3,
+    rtol: float | None = None,
+    loss_cap: float | None = None,
+    refine: float | None = None,
+    split_data: int | None = None,
     device: str = "auto",
     batch_size: int | None = None,
     overwrite: Annotated[bool, Parameter(negative="")] = False,
@@ -62,6 +68,12 @@ def compute(
         seed: Of the random directions.
         splits: Splits to evaluate, as in train,test. Default: train.
         samples: Draw this many samples of each split, the same at every point. Default: all.
+        precision: auto takes the fastest whose losses at nine points differ from fp32's by less than the bound.
+        precision_bound: Largest relative difference that auto accepts.
+        rtol: Take as few samples at each point as bring the loss's standard error below this share of it, as in 0.01.
+        loss_cap: Leave a point early when its loss is clearly above this.
+        refine: Evaluate only where the surface bends, interpolate where that errs by less than this share of its height.
+        split_data: Ranks that share the samples of one point. Default: 1, more when there are fewer points than ranks.
         device: auto, cpu, cuda or cuda:N; auto gives each rank the GPU of its local rank.
         batch_size: Samples at once; chosen by their size when it is not given.
         overwrite: Start again where the file exists.
@@ -93,6 +105,12 @@ def compute(
         seed=seed,
         splits=splits.split(",") if splits else None,
         samples=samples,
+        precision=precision,
+        precision_bound=precision_bound,
+        rtol=rtol,
+        loss_cap=loss_cap,
+        refine=refine,
+        split_data=split_data,
         device=device,
         batch_size=batch_size,
         path=output,

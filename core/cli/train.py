@@ -47,7 +47,7 @@ def train(
 
     from paraloss.compute import classes_of, load_checkpoint, load_data, load_model
     from paraloss.compute import train as train_model
-    from paraloss.compute.run import rank_device
+    from paraloss.compute.ranks import rank_device
     from paraloss.compute.user_code import parse_arguments
     from paraloss.progress import say
 

@@ -1,0 +1,106 @@
+"""Losses from a part of the samples: the error that is stated is the error that is made."""
+
+import numpy as np
+import pytest
+import torch
+
+from paraloss.compute import (
+    Evaluator,
+    apply_checkpoint,
+    compute_surface,
+    load_checkpoint,
+    load_criterion,
+    load_data,
+    load_model,
+    random_direction,
+    train,
+)
+from paraloss.compute.sampling import SampledEvaluator, anchor_points
+from paraloss.errors import InputError
+
+
+def learned(folder, name, data, epochs):
+    torch.manual_seed(0)
+    model = load_model(name, tuple(data["train"].inputs.shape[1:]), 10)
+    train(model, data, folder, epochs=epochs, lr=0.05, progress=False)
+    apply_checkpoint(model, load_checkpoint(folder / "final.pt")[0], "final.pt")
+    return model.eval()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("name", "least"), [("digits", 4), ("mnist5k", 6)])
+def test_one_percent_takes_a_quarter_of_the_samples_and_holds_the_exact_loss(name, least, tmp_path):
+    """On a 51×51 surface of an MLP; every third point is compared with the exact loss."""
+    data = load_data(name)
+    model = learned(tmp_path, "mlp", data, epochs=15)
+    split = {"train": data["train"]}
+    generator = torch.Generator().manual_seed(123)
+    directions = [random_direction(model, generator) for _ in "xy"]
+    axis = np.linspace(-1, 1, 51)
+    steps = np.stack([c.ravel() for c in np.meshgrid(axis, axis)], axis=1)
+    exact = Evaluator(model, load_criterion("cross_entropy")[1], split, directions)
+    sampled = SampledEvaluator(
+        Evaluator(model, load_criterion("cross_entropy")[1], split, directions), (51, 51), steps, rtol=0.01
+    )
+    anchors = sampled.learn(range(len(sampled.anchors)), lambda table: table)
+    others = [index for index in range(2601) if index not in anchors][::3]
+    estimates = np.array([sampled(index) for index in others])
+    truth = np.array([exact(steps[index])[0] for index in others])
+    loss, error, used = estimates[:, 0], estimates[:, 1], estimates[:, 2]
+    assert (error <= 0.01 * loss * (1 + 1e-9)).all()
+    assert (np.abs(loss - truth) <= 2 * error + 1e-6 * truth).mean() >= 0.93
+    evaluations = len(anchors) * len(data["train"]) + used.mean() * (2601 - len(anchors))
+    assert 2601 * len(data["train"]) / evaluations >= least
+    for index in list(anchors)[:3]:
+        assert anchors[index][0] == pytest.approx(exact(steps[index])[0], rel=1e-6)
+
+
+def test_a_bound_that_cannot_be_met_ends_at_the_exact_value(small_net, digits):
+    data = {"train": digits["test"]}
+    exact = compute_surface(small_net, data=data, x=(-1, 1, 9), y=(-1, 1, 9), precision="fp32", progress=False)
+    drawn = compute_surface(small_net, data=data, x=(-1, 1, 9), y=(-1, 1, 9), precision="fp32", rtol=1e-9, progress=False)
+    np.testing.assert_allclose(drawn.metric("train_loss"), exact.metric("train_loss"), rtol=1e-6)
+    np.testing.assert_allclose(drawn.metric("train_acc"), exact.metric("train_acc"), rtol=1e-6)
+    assert (drawn.metric("train_samples") == len(digits["test"])).all()
+    assert (drawn.metric("train_loss_stderr") == 0).all()
+
+
+def test_anchors_are_a_sixteenth_of_a_surface_and_do_not_grow_with_the_grid():
+    assert len(anchor_points((51, 51))) == 13 * 13
+    assert len(anchor_points((201, 201))) <= 15 * 15
+    assert set(anchor_points((9,)).tolist()) == {4}
+
+
+def test_points_above_the_cap_are_left_early_and_marked(small_net, digits):
+    data = {"train": digits["train"]}
+    options = {"data": data, "x": (-3, 3, 7), "y": (-3, 3, 7), "precision": "fp32", "batch_size": 64, "progress": False}
+    exact = compute_surface(small_net, **options)
+    cap = float(np.median(exact.metric()))
+    capped = compute_surface(small_net, **options, loss_cap=cap)
+    early = capped.metric("train_samples") < len(digits["train"])
+    assert early.any()
+    assert (exact.metric()[early] > cap).all()
+    np.testing.assert_allclose(capped.metric()[~early], exact.metric()[~early], rtol=1e-6)
+    assert (np.abs(capped.metric() - exact.metric())[early] < 6 * capped.metric("train_loss_stderr")[early]).all()
+    clearly = exact.metric() > 1.5 * cap
+    assert early[clearly].mean() > 0.9
+
+
+def test_a_criterion_that_gives_only_means_is_refused(small_net, digits):
+    with pytest.raises(InputError, match="loss of each sample"):
+        compute_surface(
+            small_net, torch.nn.functional.cross_entropy, {"train": digits["test"]}, x=(-1, 1, 9), rtol=0.01, progress=False
+        )
+
+
+def test_a_sampled_surface_resumes_to_the_same_values(small_net, digits, tmp_path):
+    import h5py
+
+    options = {"data": {"train": digits["test"]}, "x": (-1, 1, 17), "y": (-1, 1, 13), "rtol": 0.02, "progress": False}
+    whole = compute_surface(small_net, **options, path=tmp_path / "s.h5")
+    with h5py.File(tmp_path / "s.h5", "r+") as file:
+        file["status"][3:, :] = 0
+        file["train_loss"][3:, :] = np.nan
+    again = compute_surface(small_net, **options, path=tmp_path / "s.h5")
+    for name, values in whole.metrics.items():
+        np.testing.assert_allclose(again.metric(name), values, rtol=1e-9)
