@@ -7,7 +7,7 @@ SUDO := $(shell [ "$$(id -u)" = 0 ] || { command -v sudo >/dev/null && echo "sud
 PACKAGES := python3-venv paraview python3-paraview python3-h5py xvfb xauth openmpi-bin x11-apps libqt5svg5 procps libegl1 libgl1 libxrender1
 SOURCES := $(shell find core compute converters rendering paraview_plugin state_files -name '*.py')
 
-.PHONY: demo test check install system lint clean
+.PHONY: demo test check install system lint clean bench
 
 demo: install
 	$(VENV)/bin/paraloss demo -o runs/demo
@@ -17,6 +17,17 @@ test: install lint
 
 check: install lint
 	$(PY) -m pytest -n 2 --dist loadfile -m "not slow and not paraview"
+
+# One table of ratios; the peers live in an environment of their own, because they need older packages.
+bench: install .peers/.installed
+	$(PY) benchmarks/run.py --peers .peers/bin/python
+	$(PY) benchmarks/queue_simulation.py
+
+.peers/.installed: benchmarks/peers.py
+	python3 -m venv .peers
+	.peers/bin/pip install -q torch==2.13.0 loss-landscapes landscaper h5py filelock
+	.peers/bin/pip install -q --no-deps .
+	@touch $@
 
 lint: install
 	$(VENV)/bin/ruff check .
@@ -51,7 +62,7 @@ system:
 	else echo "no root here: ask for  apt-get install --no-install-recommends$$missing"; fi
 
 clean:
-	rm -rf $(VENV) build dist *.egg-info runs .pytest_cache .mypy_cache .ruff_cache
+	rm -rf $(VENV) .peers build dist *.egg-info runs .pytest_cache .mypy_cache .ruff_cache
 
 .PHONY: states
 # The ParaView states anew, from state_files/scene.py.

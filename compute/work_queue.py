@@ -160,7 +160,7 @@ class _Counter:
     def __init__(self, comm: Any) -> None:
         from mpi4py import MPI
 
-        self._sum, self._lock_kind = MPI.SUM, MPI.LOCK_SHARED
+        self._sum = MPI.SUM
         self._window = MPI.Win.Allocate(8 if comm.rank == 0 else 0, 1, comm=comm)
         if comm.rank == 0:
             self._window.Lock(0)
@@ -168,14 +168,15 @@ class _Counter:
             np.frombuffer(memory, np.int64)[0] = 0
             self._window.Unlock(0)
         comm.Barrier()
+        # One epoch for all claims: a lock for each would need rank 0's attention, and rank 0 is evaluating.
+        self._window.Lock_all(MPI.MODE_NOCHECK)
         self.taken, self._next = 0, 0
 
     def take(self, count: int) -> int:
         """Claim ``count`` positions; the first of them."""
         step, before = np.array([count], np.int64), np.zeros(1, np.int64)
-        self._window.Lock(0, self._lock_kind)
         self._window.Fetch_and_op(step, before, 0, 0, self._sum)
-        self._window.Unlock(0)
+        self._window.Flush(0)
         self.taken, self._next = count, int(before[0]) + count
         return int(before[0])
 
@@ -188,6 +189,7 @@ class _Counter:
         self.take(total)
 
     def free(self) -> None:
+        self._window.Unlock_all()
         self._window.Free()
 
 

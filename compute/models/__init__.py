@@ -12,11 +12,13 @@ from torch import nn
 
 from paraloss.compute.models.mlp import mlp
 from paraloss.compute.models.resnet_cifar import DEPTHS, resnet_cifar
+from paraloss.compute.models.vgg import VGG9
 
 Factory = Callable[..., nn.Module]
 
 MODELS: dict[str, Factory] = {
     **{f"resnet{depth}": partial(resnet_cifar, depth=depth) for depth in DEPTHS},
     **{f"resnet{depth}_noshort": partial(resnet_cifar, depth=depth, shortcuts=False) for depth in DEPTHS},
+    "vgg9": VGG9,
     "mlp": mlp,
 }

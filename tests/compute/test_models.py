@@ -16,6 +16,7 @@ COUNTS = {
     "resnet56": 855_770,
     "resnet56_noshort": 853_018,
     "resnet110": 1_730_714,
+    "vgg9": 2_789_706,
     "resnet110_noshort": 1_727_962,
 }
 

@@ -15,7 +15,7 @@ from paraloss.compute.tuning import check_points, choose_precision
 from paraloss.errors import InputError
 
 CRITERION = load_criterion("cross_entropy")[1]
-ZOO = ["resnet20", "resnet56", "resnet20_noshort", "resnet56_noshort", "mlp"]
+ZOO = ["vgg9", "resnet20", "resnet56", "resnet20_noshort", "resnet56_noshort", "mlp"]
 BOUND = {"fp32": 1e-5, "bf16": 0.03}
 
 
