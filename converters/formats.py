@@ -43,11 +43,13 @@ def register(suffix: str, description: str) -> Callable[[Writer], Writer]:
 def convert(source: str | Path, target: str | Path, options: GridOptions | None = None) -> Path:
     """Convert a surface file, ours or Li et al.'s; the ending of ``target`` decides the format.
 
+    Of a surface that is still being computed its finest complete sub-grid is written.
+
     Raises:
         SurfaceFileError: ``source`` cannot be read.
         InputError: unknown ending, or options that do not fit.
     """
-    return write(open_surface(source), target, options)
+    return write(open_surface(source).drawable(), target, options)
 
 
 def write(surface: Surface, target: str | Path, options: GridOptions | None = None) -> Path:

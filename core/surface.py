@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,29 @@ PENDING, DONE, NOT_FINITE, INTERPOLATED = 0, 1, 2, 3
 but interpolated from neighbours, because the surface is straight enough there (``--refine``)."""
 
 Tensors = Mapping[str, np.ndarray]
+
+_ENOUGH = 0.8
+
+
+def complete_stride(status: np.ndarray) -> int:
+    """Stride of the finest sub-grid around the middle with four fifths of its cells known; 1 where there is none, too.
+
+    Points are visited coarse to fine, so that a file that is still being computed holds such a sub-grid early.
+    """
+    stride = 1
+    while min((known := status[subgrid(status.shape, stride)] != PENDING).shape) >= 3:
+        cells = known
+        for axis in range(known.ndim):
+            cells = np.take(cells, range(1, cells.shape[axis]), axis) & np.take(cells, range(cells.shape[axis] - 1), axis)
+        if cells.mean() >= _ENOUGH:
+            return stride
+        stride *= 2
+    return 1
+
+
+def subgrid(shape: tuple[int, ...], stride: int) -> tuple[slice, ...]:
+    """The indices of each axis whose offset from its middle is a multiple of ``stride``."""
+    return tuple(slice((size - 1) // 2 % stride, None, stride) for size in shape)
 
 
 @dataclass(frozen=True)
@@ -58,6 +81,20 @@ class Surface:
     def is_complete(self) -> bool:
         """Whether no point is pending."""
         return bool((self.status != PENDING).all())
+
+    def drawable(self) -> Surface:
+        """This surface, or while it is being computed its finest sub-grid that is complete; nothing is interpolated."""
+        stride = complete_stride(self.status)
+        if stride == 1:
+            return self
+        part = subgrid(self.shape, stride)
+        return replace(
+            self,
+            x=self.x[part[-1]],
+            y=None if self.y is None else self.y[part[0]],
+            metrics={name: values[part] for name, values in self.metrics.items()},
+            status=self.status[part],
+        )
 
     @property
     def default_metric(self) -> str:

@@ -22,7 +22,7 @@ import numpy as np
 
 from paraloss._version import __version__
 from paraloss.errors import SurfaceFileError
-from paraloss.surface import DONE, INTERPOLATED, NOT_FINITE, PENDING, Surface
+from paraloss.surface import DONE, INTERPOLATED, NOT_FINITE, PENDING, Surface, complete_stride, subgrid
 
 _RANGE = "range"  # of the finite values so far: a reader of a part needs the whole's range for its colours and heights
 FORMAT, FORMAT_VERSION = "paraloss-surface", 1
@@ -68,6 +68,7 @@ class Outline:
         ranges: metric -> (smallest, largest) finite value evaluated so far; NaN when there is none.
         provenance: as in ``Surface``.
         trajectory: as in ``Surface``.
+        stride: of the points that ``x`` and ``y`` list, see ``read_window``.
     """
 
     x: np.ndarray
@@ -75,12 +76,14 @@ class Outline:
     ranges: Mapping[str, tuple[float, float]]
     provenance: Mapping[str, Any]
     trajectory: Mapping[str, np.ndarray] | None
+    stride: int = 1
 
 
 def read_outline(path: str | Path) -> Outline:
     """Coordinates, metric names and their ranges; raises as ``read_surface``.
 
-    The ranges are kept in the file; where they are not, the values are scanned.
+    The ranges are kept in the file; where they are not, the values are scanned. While a surface is being computed the
+    coordinates are those of its finest complete sub-grid, see ``Surface.drawable``.
     """
     with open_hdf5(path) as file:
         _check_format(file, path)
@@ -94,27 +97,37 @@ def read_outline(path: str | Path) -> Outline:
                 ranges[name] = (float(low), float(high))
             else:
                 ranges[name] = finite_range(file[name][...])
-        return Outline(x, y, ranges, _json_attribute(file, "provenance", path), _read_trajectory(file, path))
+        stride = complete_stride(_on_grid(file, "status", shape, path)[...])
+        part = subgrid(shape, stride)
+        x, y = x[part[-1]], None if y is None else y[part[0]]
+        return Outline(x, y, ranges, _json_attribute(file, "provenance", path), _read_trajectory(file, path), stride)
 
 
-def read_window(path: str | Path, extent: tuple[int, int, int, int], metrics: Sequence[str] | None = None) -> Surface:
+def read_window(
+    path: str | Path, extent: tuple[int, int, int, int], metrics: Sequence[str] | None = None, stride: int = 1
+) -> Surface:
     """A rectangular part of a surface; nothing else is read from the disk. Raises as ``read_surface``.
 
     Args:
         path: the file of a two-dimensional surface.
         extent: (i0, i1, j0, j1), both ends included: columns i0..i1 of x, rows j0..j1 of y.
         metrics: names to read; None reads all.
+        stride: ``extent`` counts the points of the sub-grid of this stride around the middle.
     """
     i0, i1, j0, j1 = extent
-    part = np.s_[j0 : j1 + 1, i0 : i1 + 1]
     with open_hdf5(path) as file:
         _check_format(file, path)
         x = read_dataset(file, "xcoordinates", path, ndim=1)
         y = read_dataset(file, "ycoordinates", path, ndim=1)
         names = metric_names(file) if metrics is None else list(metrics)
+        rows, columns = (
+            slice(whole.start + first * stride, whole.start + last * stride + 1, stride)
+            for whole, first, last in zip(subgrid((len(y), len(x)), stride), (j0, i0), (j1, i1), strict=True)
+        )
+        part = (rows, columns)
         values = {name: _on_grid(file, name, (len(y), len(x)), path)[part] for name in names}
         status = _on_grid(file, "status", (len(y), len(x)), path)[part].astype(np.uint8)
-        return Surface(x[i0 : i1 + 1], y[j0 : j1 + 1], values, status, _json_attribute(file, "provenance", path))
+        return Surface(x[columns], y[rows], values, status, _json_attribute(file, "provenance", path))
 
 
 def finite_range(values: np.ndarray) -> tuple[float, float]:

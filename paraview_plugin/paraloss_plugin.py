@@ -304,7 +304,7 @@ class LossSurfaceReader(_HeightOptions, VTKPythonAlgorithmBase):
         if metric not in outline.ranges:
             raise InputError(f"{self._files[step]}: has no metric '{metric}'; it holds: {', '.join(outline.ranges)}")
         wanted = [n for n in outline.ranges if n == metric or self._arrays.ArrayIsEnabled(n)]
-        part = _window(self._files[step], (a0, a1, b0, b1), wanted)
+        part = _window(self._files[step], (a0, a1, b0, b1), wanted, outline.stride)
         part = Surface(part.x, part.y, part.metrics, part.status, outline.provenance, trajectory=outline.trajectory)
         if os.environ.get("PARALOSS_TRACE"):
             values = sum(array.nbytes for array in part.metrics.values()) + part.status.nbytes
@@ -327,21 +327,21 @@ def _foreign_outline(path):
     from paraloss.converters import open_surface
     from paraloss.surface_file import Outline, finite_range
 
-    surface = open_surface(path)
+    surface = open_surface(path).drawable()
     ranges = {name: finite_range(values) for name, values in surface.metrics.items()}
     return Outline(surface.x, surface.y, ranges, surface.provenance, surface.trajectory)
 
 
-def _window(path, extent, metrics):
+def _window(path, extent, metrics, stride):
     from paraloss.converters import open_surface
     from paraloss.surface import Surface
     from paraloss.surface_file import SurfaceFileError, read_window
 
     try:
-        return read_window(path, extent, metrics)
+        return read_window(path, extent, metrics, stride)
     except SurfaceFileError:  # Li et al.'s layout cannot be read in parts: its rows are folded
         i0, i1, j0, j1 = extent
-        whole = open_surface(path)
+        whole = open_surface(path).drawable()
         cut = {name: whole.metrics[name][j0 : j1 + 1, i0 : i1 + 1] for name in metrics}
         return Surface(whole.x[i0 : i1 + 1], whole.y[j0 : j1 + 1], cut, whole.status[j0 : j1 + 1, i0 : i1 + 1])
 

@@ -36,7 +36,8 @@ def render(
     """Draw surfaces side by side on one scale, or curves in one plot.
 
     Args:
-        surfaces: one or more, all two-dimensional or all curves.
+        surfaces: one or more, all two-dimensional or all curves; of one that is still being computed the finest
+            complete sub-grid is drawn.
         path: ``.png`` or ``.jpg``; curves also ``.pdf`` or ``.svg``.
         options: how heights are made; ``metric`` and ``zmax`` are shorthands for its fields.
         labels: a title for each surface; the default tells model and accuracy.
@@ -55,6 +56,12 @@ def render(
         InputError: nothing to draw, surfaces mixed with curves, or an option that does not fit.
     """
     path = Path(path)
+    for surface in surfaces:
+        if not surface.is_complete:
+            shown, done = surface.drawable().shape, int((surface.status != 0).sum())
+            grid = "×".join(str(size) for size in reversed(shown))
+            tell(f"still being computed: {done} of {surface.status.size} points are there, drawn on a grid of {grid}")
+    surfaces = [surface.drawable() for surface in surfaces]
     if not surfaces:
         raise InputError("no surface to draw")
     if options is None:

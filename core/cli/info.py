@@ -35,14 +35,32 @@ def _surface(file: Path) -> None:
             print(f"{name:12} {axis[0]:g} to {axis[-1]:g} in {len(axis)} steps")
     done = int((surface.status != 0).sum())
     print(f"{'points':12} {done} of {surface.status.size} evaluated, {int((surface.status == 2).sum())} not finite")
+    if (surface.status == 3).any():
+        print(f"{'':12} {int((surface.status == 3).sum())} of them interpolated (--refine)")
     for name, values in surface.metrics.items():
         finite = values[np.isfinite(values)]
         if finite.size:
             print(f"{name:12} {finite.min():.6g} to {finite.max():.6g}")
-    for key in ("model", "checkpoint", "data", "samples", "criterion", "precision", "device", "torch_version", "command"):
+    for key in (
+        "model",
+        "checkpoint",
+        "data",
+        "samples",
+        "criterion",
+        "precision",
+        "tuning",
+        "sampling",
+        "device",
+        "torch_version",
+        "command",
+    ):
         if key in facts:
             value = facts[key]
             print(f"{key:12} {value if isinstance(value, str) else json.dumps(value)}")
+    if "batch_norms_folded" in facts:
+        why = f" ({facts['not_folded']})" if facts.get("not_folded") else ""
+        fused = facts.get("relus_fused", 0)
+        print(f"{'made faster':12} {facts['batch_norms_folded']} batch norms folded, {fused} ReLUs fused{why}")
 
 
 def _checkpoint(file: Path) -> None:

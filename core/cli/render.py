@@ -7,6 +7,8 @@ from typing import Annotated, Literal
 
 from cyclopts import Parameter
 
+_WATCH_S = 1.0
+
 
 def render(
     *files: Path,
@@ -24,6 +26,7 @@ def render(
     transparent: Annotated[bool, Parameter(negative="")] = False,
     scalar_bar: bool = True,
     backend: Literal["auto", "paraview", "pyvista"] = "auto",
+    watch: Annotated[bool, Parameter(negative="")] = False,
 ) -> None:
     """Draw surfaces, lit and side by side on one scale; curves become a plot.
 
@@ -45,7 +48,10 @@ def render(
         transparent: Leave the background out.
         scalar_bar: Draw the colour scale.
         backend: Who draws: auto takes ParaView where it is installed, else pyvista, and says which.
+        watch: Draw again whenever a file has grown, until all are complete.
     """
+    import time
+
     from paraloss.cli.options import parse_size, split_output
     from paraloss.converters import GridOptions, open_surface
     from paraloss.progress import say
@@ -54,18 +60,27 @@ def render(
 
     inputs, target = split_output(files, output, PICTURES)
     pixels = None if size is None else parse_size(size)
-    surfaces = [open_surface(path) for path in inputs]
-    render_picture(
-        surfaces,
-        target,
-        options=GridOptions(metric, log, log_offset, zmax, zmin, height_scale),
-        labels=label,
-        size=pixels,
-        view=view,
-        color_map=color_map,
-        transparent=transparent,
-        scalar_bar=scalar_bar,
-        backend=backend,
-        tell=say,
-    )
-    print(target)
+    seen: list[int] = []
+    while True:
+        times = [path.stat().st_mtime_ns if path.exists() else 0 for path in inputs]
+        if times == seen:
+            time.sleep(_WATCH_S)
+            continue
+        seen = times
+        surfaces = [open_surface(path) for path in inputs]
+        render_picture(
+            surfaces,
+            target,
+            options=GridOptions(metric, log, log_offset, zmax, zmin, height_scale),
+            labels=label,
+            size=pixels,
+            view=view,
+            color_map=color_map,
+            transparent=transparent,
+            scalar_bar=scalar_bar,
+            backend=backend,
+            tell=say,
+        )
+        print(target, flush=True)
+        if not watch or all(surface.is_complete for surface in surfaces):
+            return

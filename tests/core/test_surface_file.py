@@ -15,7 +15,15 @@ from hypothesis import strategies as st
 
 from paraloss.errors import ShapeMismatch, SurfaceFileError
 from paraloss.surface import DONE, NOT_FINITE, PENDING, Surface
-from paraloss.surface_file import SurfaceWriter, check_fingerprint, read_directions, read_surface, write_surface
+from paraloss.surface_file import (
+    SurfaceWriter,
+    check_fingerprint,
+    read_directions,
+    read_outline,
+    read_surface,
+    read_window,
+    write_surface,
+)
 
 
 def empty(nx=4, ny=3, names=("train_loss", "train_acc")):
@@ -205,3 +213,31 @@ def test_a_bad_file_gets_one_clear_line(tmp_path, make, told):
         read_surface(path)
     assert "\n" not in str(caught.value)
     assert str(path) in str(caught.value)
+
+
+def test_a_growing_file_is_drawn_on_its_finest_complete_sub_grid(tmp_path):
+    from paraloss.compute.visit_order import coarse_to_fine
+
+    surface = surface_of(lambda x, y: x + 10 * y, nx=51, ny=41)
+    status = np.zeros(surface.shape, np.uint8)
+    status.ravel()[coarse_to_fine(surface.shape)[: int(0.07 * status.size)]] = 1
+    values = np.where(status == 1, surface.metric(), np.nan)
+    growing = Surface(surface.x, surface.y, {"train_loss": values}, status)
+    shown = growing.drawable()
+    assert shown.shape == (11, 13)  # every fourth point, through the middle
+    assert np.isfinite(shown.metric()).all()
+    np.testing.assert_allclose(shown.metric(), shown.x + 10 * shown.y[:, None])
+    write_surface(growing, tmp_path / "s.h5")
+    outline = read_outline(tmp_path / "s.h5")
+    assert outline.stride == 4
+    window = read_window(tmp_path / "s.h5", (2, 5, 1, 3), None, outline.stride)
+    np.testing.assert_array_equal(window.x, shown.x[2:6])
+    np.testing.assert_array_equal(window.metric(), shown.metric()[1:4, 2:6])
+
+
+def test_holes_that_no_sub_grid_avoids_are_left_as_holes():
+    surface = surface_of(lambda x, y: x + y, nx=19, ny=19)
+    surface.status[9, 9] = 0
+    assert surface.drawable().shape == (19, 19)
+    surface.status[4:15, 4:15] = 0
+    assert surface.drawable().shape == (19, 19)
