@@ -72,6 +72,19 @@ def share_tensors(comm: Any | None, tensors: Mapping[str, torch.Tensor]) -> None
                 tensor.detach().copy_(torch.from_numpy(buffer).view(tensor.dtype).reshape(tensor.shape))
 
 
+def who_is_where(comm: Any, device: torch.device) -> str:
+    """A line that tells each rank's host, process and device, so that a message about a process names its rank."""
+    import socket
+
+    places = comm.gather((socket.gethostname(), os.getpid(), str(device)))
+    if places is None:
+        return ""
+    if len(places) > 8:
+        hosts = sorted({host for host, _, _ in places})
+        return f"{len(places)} ranks on {len(hosts)} hosts: {', '.join(hosts[:8])}{' …' if len(hosts) > 8 else ''}"
+    return "ranks: " + ", ".join(f"{rank} on {host} (pid {pid}, {on})" for rank, (host, pid, on) in enumerate(places))
+
+
 class Group:
     """Ranks that evaluate each point together, every one a part of the samples.
 

@@ -21,7 +21,7 @@ from paraloss.compute.data import DataSet, as_data_set
 from paraloss.compute.directions import Direction, DirectionType, Ignore, Norm
 from paraloss.compute.evaluator import Evaluator
 from paraloss.compute.plane import Plane, Target, tensors_of
-from paraloss.compute.ranks import Group, rank_device, same_number, share_direction, share_tensors
+from paraloss.compute.ranks import Group, rank_device, same_number, share_direction, share_tensors, who_is_where
 from paraloss.compute.refinement import (
     coarsest_level,
     from_height,
@@ -126,6 +126,8 @@ def compute_surface(
     if dir_type is None:
         dir_type = "states" if x_end or y_end else "weights"
     target_device = rank_device(device, comm)
+    if comm is not None:
+        tell(who_is_where(comm, target_device))
     path = Path(path) if path is not None else None
     plane = Plane(x_end, y_end, norm, ignore, dir_type, seed)
 

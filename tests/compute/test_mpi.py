@@ -40,6 +40,30 @@ def test_ranks_give_the_surface_that_one_process_gives(ranks, trained, alone, tm
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize(
+    ("options", "ranks"),
+    [
+        (["--rtol", "0.02", "--x=-1:1:17", "--y=-1:1:13"], 2),
+        (["--refine", "0.02", "--x=-1:1:33", "--y=-0.5:1:27", "--samples", "50"], 3),
+        (["--split-data", "2", "--x=-1:1:5", "--y=-1:1:3", "--splits", "train,test"], 3),
+        (["--x=-1:1:2"], 3),  # fewer points than ranks
+    ],
+)
+def test_every_way_of_computing_gives_the_same_on_ranks(options, ranks, trained, tmp_path):
+    arguments = ["compute", "--weights", trained / "final.pt", "--precision", "fp32", *options]
+    alone = [part for part in arguments if part not in ("--split-data", "2")]
+    for name, launched, number in (("one.h5", alone, 0), ("many.h5", arguments, ranks)):
+        done = run(*launched, "-o", tmp_path / name, ranks=number)
+        assert done.returncode == 0, done.stderr
+    expected, got = read_surface(tmp_path / "one.h5"), read_surface(tmp_path / "many.h5")
+    np.testing.assert_array_equal(got.status, expected.status)
+    assert list(got.metrics) == list(expected.metrics)
+    for name, values in expected.metrics.items():
+        np.testing.assert_allclose(got.metrics[name], values, rtol=1e-6)
+    assert f"{ranks - 1} on " in done.stderr  # which process is which rank
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("ranks", [0, 2])
 def test_a_job_killed_half_way_and_resumed_gives_the_same_surface(ranks, trained, tmp_path):
     arguments = ["compute", "--weights", trained / "final.pt", "--x=-1:1:15", "--y=-1:1:11"]
