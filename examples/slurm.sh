@@ -5,7 +5,6 @@
 #SBATCH --gpus-per-node=4
 #SBATCH --cpus-per-task=8
 #SBATCH --time=01:00:00
-#SBATCH --signal=TERM@60
 # usage: sbatch examples/slurm.sh MODEL.pt SURFACE.h5 [further options of paraloss compute]
 # Submit it again to go on where it stopped.
 set -euo pipefail

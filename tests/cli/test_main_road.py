@@ -64,3 +64,30 @@ def test_the_demo_runs_and_a_second_run_re_uses_everything(tmp_path):
     assert second.returncode == 0
     assert "training:" not in second.stderr
     assert "resuming: 25 of 25" in second.stderr
+
+
+def test_a_growing_file_is_drawn_again_until_it_is_complete(tmp_path):
+    import subprocess
+    import time
+
+    import numpy as np
+    from conftest import BIN, surface_of
+
+    from paraloss import Surface, write_surface
+
+    whole = surface_of(lambda x, y: 1 + x**2 + y**2, 9, 9)
+    status = np.zeros((9, 9), np.uint8)
+    status[::2, ::2] = 1
+    write_surface(Surface(whole.x, whole.y, whole.metrics, status), tmp_path / "s.h5")
+    command = [str(BIN / "paraloss"), "render", "s.h5", "s.png", "--watch", "--backend", "pyvista", "--size", "200x150"]
+    job = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    try:
+        assert job.stdout.readline().strip() == "s.png"
+        assert job.poll() is None  # waits for more
+        time.sleep(0.1)
+        write_surface(whole, tmp_path / "s.h5")
+        _, told = job.communicate(timeout=60)
+    finally:
+        job.kill()
+    assert job.returncode == 0
+    assert "25 of 81 points are there, drawn on a grid of 5×5" in told
