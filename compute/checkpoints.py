@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import pickle
+import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -19,8 +20,12 @@ from paraloss.errors import InputError
 _WRAPPERS = ("state_dict", "model_state_dict", "model")
 
 
-def load_checkpoint(path: str | Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
+def load_checkpoint(path: str | Path, mapped: bool = False) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """Read a checkpoint: a state_dict, or a dict that holds one as ``state_dict``, ``model_state_dict`` or ``model``.
+
+    Args:
+        path: the file.
+        mapped: leave the tensors on the disk until they are used, where the file's kind allows it.
 
     Returns:
         The tensors by parameter name, on the CPU, without the ``module.`` of ``DataParallel``; and what
@@ -33,7 +38,7 @@ def load_checkpoint(path: str | Path) -> tuple[dict[str, Tensor], dict[str, Any]
     if not path.is_file():
         raise InputError(f"{path}: no such checkpoint")
     try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
+        content = torch.load(path, map_location="cpu", weights_only=True, mmap=mapped and zipfile.is_zipfile(path))
     except pickle.UnpicklingError as error:
         reason = one_line(error).split("WeightsUnpickler error: ")[-1][:160]
         raise InputError(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,7 @@ from paraloss.compute.directions import (
     random_direction,
     statistics_differ,
 )
+from paraloss.errors import InputError
 
 Target = str | Path | nn.Module | Mapping[str, torch.Tensor]
 
@@ -35,12 +36,16 @@ class Plane:
         ignore: Ignore,
         dir_type: DirectionType,
         seed: int,
+        given: Sequence[Direction] | None = None,
     ) -> None:
+        self.given = given
         self.ends = (x_end, y_end)
         self.norms = (norm, norm) if isinstance(norm, str) else norm
         self.ignore, self.dir_type, self.seed = ignore, dir_type, seed
 
     def fingerprint(self, two: bool) -> list[dict[str, Any]]:
+        if self.given:
+            return [{"given": _tensors_sha256(direction)} for direction in self.given[: 1 + two]]
         return [
             {"to": _tensors_sha256(end), "type": self.dir_type}
             if end
@@ -49,6 +54,10 @@ class Plane:
         ]
 
     def make(self, model: nn.Module, two: bool, tell: Callable[[str], None]) -> list[Direction]:
+        if self.given:
+            if len(self.given) < 1 + two:
+                raise InputError("a surface needs two directions, but only one was given; leave out --y for a curve")
+            return list(self.given[: 1 + two])
         generator = torch.Generator().manual_seed(self.seed)
         directions = []
         for axis, end, norm in list(zip("xy", self.ends, self.norms, strict=True))[: 1 + two]:

@@ -52,6 +52,7 @@ def compute_surface(
     y: Axis | None = None,
     x_to: Target | None = None,
     y_to: Target | None = None,
+    directions: Sequence[Direction] | None = None,
     norm: Norm | tuple[Norm, Norm] = "filter",
     ignore: Ignore = "biasbn",
     dir_type: DirectionType | None = None,
@@ -68,6 +69,7 @@ def compute_surface(
     batch_size: int | None = None,
     path: str | Path | None = None,
     overwrite: bool = False,
+    trajectory: Mapping[str, np.ndarray] | None = None,
     provenance: Mapping[str, Any] | None = None,
     progress: bool = True,
 ) -> Surface:
@@ -81,6 +83,7 @@ def compute_surface(
         y: the same along y; None computes a curve.
         x_to: another checkpoint (path, model or state_dict) that lies at x = 1; None draws a random direction.
         y_to: the same for y = 1.
+        directions: x and, for a surface, y, ready made: parameter name -> tensor; instead of all that chooses them.
         norm: of random directions, one for both or (x, y); see ``paraloss.compute.directions.normalise``.
         ignore: ``biasbn`` leaves biases and batch norm still in random directions.
         dir_type: ``weights`` moves parameters, ``states`` running statistics too. Default: ``states`` when one
@@ -101,6 +104,7 @@ def compute_surface(
         batch_size: samples at once; None chooses, by a probe when the work is long.
         path: surface file to write and, when it is there already, to finish; None keeps the result in memory.
         overwrite: start again where ``path`` exists.
+        trajectory: a projected path to keep with the surface: "x", "y", "loss", "step", "residual", (n,) each.
         provenance: further facts for the file, such as the model's name.
         progress: show progress on standard error.
 
@@ -129,7 +133,7 @@ def compute_surface(
     if comm is not None:
         tell(who_is_where(comm, target_device))
     path = Path(path) if path is not None else None
-    plane = Plane(x_end, y_end, norm, ignore, dir_type, seed)
+    plane = Plane(x_end, y_end, norm, ignore, dir_type, seed, directions)
 
     on_first_rank(comm, lambda: _check_path(path, overwrite))
     share_tensors(comm, model.state_dict())
@@ -209,6 +213,7 @@ def compute_surface(
             axis: {name: tensor.numpy() for name, tensor in direction.items()}
             for axis, direction in zip("xy", directions, strict=False)
         },
+        trajectory=trajectory,
     )
 
     def values_at(index: int) -> list[float]:

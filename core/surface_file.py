@@ -277,6 +277,7 @@ class SurfaceWriter:
             status=self._file["status"][...],
             provenance=json.loads(self._file.attrs["provenance"]),
             directions=_read_directions(self._file, self.path or "in memory"),
+            trajectory=_read_trajectory(self._file, self.path or "in memory"),
         )
 
     def close(self) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 
 from paraloss.converters import GridOptions
 from paraloss.errors import InputError, MissingPackage
+from paraloss.rendering.contour import draw_contours
 from paraloss.rendering.curve import draw_curves
 from paraloss.rendering.paraview_backend import can_draw
 from paraloss.rendering.surface_picture import SurfacePicture
@@ -30,6 +31,7 @@ def render(
     metric: str | None = None,
     zmax: float | None = None,
     scalar_bar: bool = True,
+    style: str | None = None,
     backend: str = "pyvista",
     tell: Callable[[str], None] = lambda text: None,
 ) -> Path:
@@ -46,6 +48,8 @@ def render(
         color_map: ``cool-to-warm``, ``viridis`` or ``grey``.
         transparent: leave the background out (``.png``).
         scalar_bar: draw the colour scale, with ticks in the metric's own unit.
+        style: of surfaces: ``lit`` in 3D; ``contour`` (lines with labels), ``filled`` or ``heat`` from above. Default: ``lit``
+            for ``.png`` and ``.jpg``, ``contour`` for ``.pdf`` and ``.svg``.
         backend: ``pyvista``, ``paraview``, or ``auto``: ParaView where it is installed and can draw, else pyvista.
         tell: is told which one drew.
 
@@ -69,8 +73,12 @@ def render(
     curves = [surface.y is None for surface in surfaces]
     if any(curves) != all(curves):
         raise InputError("surfaces (2D) and curves (1D) cannot share a picture; render them apart")
-    if path.suffix.lower() not in PICTURES or (not all(curves) and path.suffix.lower() not in (".png", ".jpg")):
-        raise InputError(f"{path}: surfaces are drawn as .png or .jpg, curves also as .pdf or .svg")
+    if path.suffix.lower() not in PICTURES:
+        raise InputError(f"{path}: pictures end in {' '.join(PICTURES)}")
+    drawn_lit = path.suffix.lower() in (".png", ".jpg")
+    style = style or ("lit" if drawn_lit else "contour")
+    if style == "lit" and not drawn_lit and not all(curves):
+        raise InputError(f"{path}: lit surfaces are drawn as .png or .jpg; contours also as .pdf or .svg")
     if not path.parent.is_dir():
         raise InputError(f"{path}: the folder {path.parent} does not exist; create it first")
     labels = list(labels) if labels else [default_label(surface) for surface in surfaces]
@@ -80,6 +88,8 @@ def render(
     try:
         if all(curves):
             draw_curves(surfaces, temporary, labels, options, transparent=transparent, size=size)
+        elif style != "lit":
+            draw_contours(surfaces, temporary, labels, options, style, color_map, transparent, size)
         else:
             chosen = backend
             if backend == "auto":

@@ -28,6 +28,7 @@ def compute(
     loss: str | None = None,
     x_to: Path | None = None,
     y_to: Path | None = None,
+    directions: Path | None = None,
     norm: Norm = "filter",
     y_norm: Norm | None = None,
     ignore: Literal["biasbn", "none"] = "biasbn",
@@ -61,6 +62,7 @@ def compute(
         loss: cross_entropy, mse, softmax_mse or file.py:callable. Default: what it was trained with, else cross_entropy.
         x_to: Checkpoint that lies at x = 1; without it x is a random direction.
         y_to: Checkpoint that lies at y = 1.
+        directions: Take the directions of another surface file, or of a direction file of Li et al.'s code.
         norm: Normalisation of random directions.
         y_norm: The same for y only; default: as --norm.
         ignore: biasbn leaves biases and batch norm still in random directions; none moves them.
@@ -80,6 +82,7 @@ def compute(
     """
     from paraloss.cli.options import parse_axis
     from paraloss.compute import compute_surface
+    from paraloss.compute.direction_files import load_directions
     from paraloss.compute.work_queue import on_all_ranks, world
     from paraloss.errors import InputError
 
@@ -90,7 +93,8 @@ def compute(
     if y_to is not None and y_axis is None:
         raise InputError("--y-to needs --y, as in --y=-0.5:1.5:51")
     comm = world()
-    network, data_set, facts = on_all_ranks(comm, lambda: _load(weights, model, model_arg or [], data, data_arg or []))
+    network, data_set, facts = on_all_ranks(comm, lambda: load_all(weights, model, model_arg or [], data, data_arg or []))
+    given = None if directions is None else on_all_ranks(comm, lambda: load_directions(directions, network))
     compute_surface(
         network,
         loss or facts["trained"].get("loss", "cross_entropy"),
@@ -99,6 +103,7 @@ def compute(
         y=y_axis,
         x_to=x_to,
         y_to=y_to,
+        directions=given,
         norm=(norm, y_norm or norm),
         ignore=ignore,
         dir_type=dir_type,
@@ -121,7 +126,7 @@ def compute(
         print(output)
 
 
-def _load(
+def load_all(
     weights: Path, model: str | None, model_arg: list[str], data: str | None, data_arg: list[str]
 ) -> tuple[nn.Module, DataSet, dict[str, Any]]:
     """The model with its weights, the data, and what to say of them in the file."""

@@ -21,6 +21,7 @@ def render(
     height_scale: Annotated[float | None, Parameter(name=["--height-scale"])] = None,
     label: Annotated[list[str] | None, Parameter(negative="")] = None,
     size: str | None = None,
+    style: Literal["lit", "contour", "filled", "heat"] | None = None,
     view: str = "paper",
     color_map: str = "cool-to-warm",
     transparent: Annotated[bool, Parameter(negative="")] = False,
@@ -33,7 +34,7 @@ def render(
     Example: paraloss render with.h5 without.h5 figure1.png
 
     Args:
-        files: Surface files, then the picture (.png .jpg; curves also .pdf .svg) unless -o names it.
+        files: Surface files, then the picture (.png .jpg; curves and contours also .pdf .svg) unless -o names it.
         output: The picture.
         metric: Metric to draw. Default: train_loss, where it is there.
         log: Height from ln(metric + offset). Default: for losses.
@@ -43,6 +44,7 @@ def render(
         height_scale: Height a unit; the default makes the height 0.55 of the width.
         label: Title of a surface; repeat it for each. Default: model and accuracy.
         size: WIDTHxHEIGHT in pixels, as in 3840x2160.
+        style: lit in 3D, or from above: contour (lines with labels), filled, heat. Default: lit; contour for .pdf and .svg.
         view: paper, front, corner or top.
         color_map: cool-to-warm, viridis or grey.
         transparent: Leave the background out.
@@ -74,6 +76,7 @@ def render(
             options=GridOptions(metric, log, log_offset, zmax, zmin, height_scale),
             labels=label,
             size=pixels,
+            style=style,
             view=view,
             color_map=color_map,
             transparent=transparent,

@@ -129,3 +129,26 @@ def test_what_cannot_be_drawn_is_named_and_leaves_no_file(tmp_path):
         with pytest.raises(InputError, match=told):
             render(surfaces, tmp_path / "s.png", **options)
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("style", ["contour", "filled", "heat"])
+def test_pictures_from_above_show_x_to_the_right_and_y_up(style, tmp_path):
+    surface = surface_of(lambda x, y: np.exp(2 * x + 4 * y), 21, 11)
+    render([surface], tmp_path / "s.png", style=style, size=(600, 600))
+    picture = image.imread(tmp_path / "s.png")[..., :3]
+    drawn = (picture[..., 0] - picture[..., 2]) * (np.abs(picture - picture.mean(axis=-1, keepdims=True)).max(axis=-1) > 0.1)
+    rows, columns = np.nonzero(np.abs(drawn) > 0.2)
+    red, blue = drawn[rows, columns] > 0, drawn[rows, columns] < 0
+    assert red.sum() > 100 and blue.sum() > 100
+    left = columns < 480  # the scale lies to the right of it
+    assert rows[red & left].mean() < rows[blue & left].mean()  # larger losses above
+    assert not (picture[:2] < 0.97).any()
+
+
+def test_unknown_styles_and_impossible_formats_are_refused(tmp_path):
+    surface = surface_of(lambda x, y: x + y + 3)
+    with pytest.raises(InputError, match="unknown style 'sketch'"):
+        render([surface], tmp_path / "s.png", style="sketch")
+    with pytest.raises(InputError, match="lit surfaces are drawn as"):
+        render([surface], tmp_path / "s.pdf", style="lit")
+    assert not list(tmp_path.iterdir())

@@ -1,0 +1,61 @@
+"""Directions from files: those kept in a surface file of ours, or a direction file of Li et al. 2018's code."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from paraloss.compute.directions import Direction, movable
+from paraloss.errors import InputError
+from paraloss.surface_file import open_hdf5, read_dataset, read_directions
+
+
+def load_directions(path: str | Path, model: nn.Module) -> list[Direction]:
+    """x and, where there is one, y.
+
+    Args:
+        path: a surface file of ours, or Li et al.'s direction file, whose tensors are numbered in the order of the model's
+            parameters (or of its state_dict, for ``states``) and go by that order, not by name.
+        model: names the tensors.
+
+    Raises:
+        InputError: neither kind of file, or tensors that do not fit the model; names the first.
+        SurfaceFileError: the file cannot be read.
+    """
+    with open_hdf5(path) as file:
+        foreign = {axis: file[f"{axis}direction"] for axis in "xy" if f"{axis}direction" in file}
+        if foreign:
+            return [_numbered({k: read_dataset(file, f"{axis}direction/{k}", path) for k in group}, model, path)
+                    for axis, group in foreign.items()]  # fmt: skip
+    found = read_directions(path)
+    if "x" not in found:
+        raise InputError(f"{path}: holds no directions")
+    tensors = movable(model)
+    directions = []
+    for axis in ("x", "y"):
+        direction = {name: torch.from_numpy(values) for name, values in found.get(axis, {}).items()}
+        for name, values in direction.items():
+            if name not in tensors or tensors[name].shape != values.shape:
+                there = tuple(tensors[name].shape) if name in tensors else "missing"
+                raise InputError(
+                    f"{path}: direction {axis} is of another model: '{name}' is {tuple(values.shape)}, not {there}"
+                )
+        directions += [direction] if direction else []
+    return directions
+
+
+def _numbered(datasets: dict, model: nn.Module, path: str | Path) -> Direction:  # type: ignore[type-arg]
+    values = [torch.from_numpy(datasets[key]) for key in sorted(datasets, key=int)]  # "10" comes after "2"
+    parameters = dict(model.named_parameters())
+    names = list(parameters if len(values) == len(parameters) else model.state_dict())
+    if len(values) != len(names):
+        raise InputError(f"{path}: holds {len(values)} tensors, the model has {len(parameters)} parameters")
+    tensors, direction = {**parameters, **model.state_dict()}, {}
+    for number, (name, tensor) in enumerate(zip(names, values, strict=True)):
+        if tensor.shape != tensors[name].shape:
+            raise InputError(f"{path}: tensor {number} is {tuple(tensor.shape)}, but '{name}' {tuple(tensors[name].shape)}")
+        if tensors[name].dtype.is_floating_point:
+            direction[name] = tensor
+    return direction
