@@ -24,7 +24,7 @@ def alone(trained, tmp_path_factory):
     return path
 
 
-@pytest.mark.parametrize("ranks", [1, 2, 3])
+@pytest.mark.parametrize("ranks", [1, 2, pytest.param(3, marks=pytest.mark.slow)])
 def test_ranks_give_the_surface_that_one_process_gives(ranks, trained, alone, tmp_path):
     done = run("compute", "--weights", trained / "final.pt", *GRID, "-o", tmp_path / "s.h5", ranks=ranks)
     assert done.returncode == 0, done.stderr

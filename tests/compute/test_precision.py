@@ -116,6 +116,7 @@ def test_only_chains_that_are_alone_are_fused(digits):
     assert evaluator.folded == 1
 
 
+@pytest.mark.slow
 def test_a_compiled_model_gives_the_same_losses(digits):
     torch.manual_seed(0)
     split = digits["test"].subset(100)

@@ -97,6 +97,7 @@ def test_axes_hold_the_path_and_the_last_checkpoint_lies_on_a_step(model, tmp_pa
         assert 0.0 in steps
 
 
+@pytest.mark.slow
 def test_project_on_the_command_line_gives_the_path_its_own_losses_and_the_surface(trained, digits, tmp_path):
     done = run("project", trained, "--points", "5", "--precision", "fp32", "-o", tmp_path / "p.h5")
     assert done.returncode == 0, done.stderr
