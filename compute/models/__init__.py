@@ -10,15 +10,30 @@ from functools import partial
 
 from torch import nn
 
+from paraloss.compute.models.densenet import DenseNet121
 from paraloss.compute.models.mlp import mlp
+from paraloss.compute.models.resnet import STAGES, ResNet
 from paraloss.compute.models.resnet_cifar import DEPTHS, resnet_cifar
 from paraloss.compute.models.vgg import VGG9
 
 Factory = Callable[..., nn.Module]
 
+_WIDE = ((56, 2), (56, 4), (56, 8), (110, 2), (110, 4))
+_WITHOUT = {"": True, "_noshort": False}
+
 MODELS: dict[str, Factory] = {
-    **{f"resnet{depth}": partial(resnet_cifar, depth=depth) for depth in DEPTHS},
-    **{f"resnet{depth}_noshort": partial(resnet_cifar, depth=depth, shortcuts=False) for depth in DEPTHS},
+    **{
+        f"resnet{depth}{end}": partial(resnet_cifar, depth=depth, shortcuts=on)
+        for depth in DEPTHS
+        for end, on in _WITHOUT.items()
+    },
+    **{
+        f"wrn{depth}_{k}{end}": partial(resnet_cifar, depth=depth, width=k, shortcuts=on)
+        for depth, k in _WIDE
+        for end, on in _WITHOUT.items()
+    },
+    **{f"resnet{depth}{end}": partial(ResNet, depth=depth, shortcuts=on) for depth in STAGES for end, on in _WITHOUT.items()},
     "vgg9": VGG9,
+    "densenet121": DenseNet121,
     "mlp": mlp,
 }

@@ -14,27 +14,30 @@ from torch import Tensor, nn
 DEPTHS = (20, 32, 44, 56, 110)
 
 
-def resnet_cifar(sample_shape: Sequence[int], classes: int, depth: int = 20, shortcuts: bool = True) -> nn.Module:
-    """A ResNet of three stages with 16, 32 and 64 filters.
+def resnet_cifar(
+    sample_shape: Sequence[int], classes: int, depth: int = 20, shortcuts: bool = True, width: int = 1
+) -> nn.Module:
+    """A ResNet of three stages with 16, 32 and 64 filters, each times ``width``.
 
     Args:
         sample_shape: (channels, height, width) of one input; any size, the end is a global average pool.
         classes: units of the output.
         depth: 6n + 2 weighted layers; 20, 32, 44, 56, 110 in the paper.
         shortcuts: False leaves a plain chain of convolution, batch norm and ReLU.
+        width: k of the wide networks WRN-56-k in Li et al. 2018, Figure 6; the first convolution is widened too.
     """
-    return ResNetCifar(sample_shape[0], classes, (depth - 2) // 6, shortcuts)
+    return ResNetCifar(sample_shape[0], classes, (depth - 2) // 6, shortcuts, width)
 
 
 class ResNetCifar(nn.Module):
-    def __init__(self, channels: int, classes: int, blocks: int, shortcuts: bool) -> None:
+    def __init__(self, channels: int, classes: int, blocks: int, shortcuts: bool, width: int) -> None:
         super().__init__()
-        self.conv1 = nn.Conv2d(channels, 16, 3, padding=1, bias=False)
-        self.bn1 = nn.BatchNorm2d(16)
-        self.layer1 = _stage(16, 16, blocks, 1, shortcuts)
-        self.layer2 = _stage(16, 32, blocks, 2, shortcuts)
-        self.layer3 = _stage(32, 64, blocks, 2, shortcuts)
-        self.linear = nn.Linear(64, classes)
+        self.conv1 = nn.Conv2d(channels, 16 * width, 3, padding=1, bias=False)
+        self.bn1 = nn.BatchNorm2d(16 * width)
+        self.layer1 = _stage(16 * width, 16 * width, blocks, 1, shortcuts)
+        self.layer2 = _stage(16 * width, 32 * width, blocks, 2, shortcuts)
+        self.layer3 = _stage(32 * width, 64 * width, blocks, 2, shortcuts)
+        self.linear = nn.Linear(64 * width, classes)
         for module in self.modules():
             if isinstance(module, nn.Conv2d):  # He et al. 2015, arXiv 1502.01852: keeps 56 layers trainable
                 nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
