@@ -1,6 +1,7 @@
 """Real ranks: the same surface from 1, 2 and 3 of them, killed and resumed jobs, errors on one rank."""
 
 import os
+import re
 import signal
 import subprocess
 import time
@@ -63,35 +64,52 @@ def test_every_way_of_computing_gives_the_same_on_ranks(options, ranks, trained,
     assert f"{ranks - 1} on " in done.stderr  # which process is which rank
 
 
+KILLED = ["--x=-1:1:15", "--y=-1:1:11", "--precision", "fp32"]
+
+
+@pytest.fixture(scope="module")
+def undisturbed(trained, tmp_path_factory):
+    path = tmp_path_factory.mktemp("undisturbed") / "s.h5"
+    done = run("compute", "--weights", trained / "final.pt", *KILLED, "-o", path)
+    assert done.returncode == 0, done.stderr
+    return read_surface(path).metric()
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("ranks", [0, 2])
-def test_a_job_killed_half_way_and_resumed_gives_the_same_surface(ranks, trained, tmp_path):
-    arguments = ["compute", "--weights", trained / "final.pt", "--x=-1:1:15", "--y=-1:1:11"]
-    whole = run(*arguments, "-o", tmp_path / "whole.h5")
-    assert whole.returncode == 0, whole.stderr
+@pytest.mark.parametrize(("ranks", "victim"), [(0, "job"), (2, "job"), (3, "rank 1"), (2, "rank 0")])
+def test_a_job_killed_half_way_and_resumed_gives_the_same_surface(ranks, victim, trained, undisturbed, tmp_path):
+    """All of it, or one rank, whose process the job has told."""
+    arguments = ["compute", "--weights", trained / "final.pt", *KILLED]
     path = tmp_path / "s.h5"
     launcher = [BIN / "mpiexec", "-n", str(ranks)] if ranks else []
-    job = subprocess.Popen(
-        [*launcher, BIN / "paraloss", *arguments, "-o", path],
-        start_new_session=True,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
-    )
+    with (tmp_path / "log").open("w") as log:
+        job = subprocess.Popen(
+            [*launcher, BIN / "paraloss", *arguments, "-o", path],
+            start_new_session=True,
+            stdout=log,
+            stderr=log,
+            env={**os.environ, "OMP_NUM_THREADS": "1"},
+        )
     deadline = time.monotonic() + 120
     while time.monotonic() < deadline:
         if path.exists() and (read_surface(path).status != 0).sum() > 20:
             break
         time.sleep(0.05)
-    os.killpg(job.pid, signal.SIGKILL)
-    job.wait()
+    if victim == "job":
+        os.killpg(job.pid, signal.SIGKILL)
+    else:
+        told = re.search(rf"{victim[-1]} on \S+ \(pid (\d+)", (tmp_path / "log").read_text())
+        os.kill(int(told[1]), signal.SIGKILL)
+    job.wait(timeout=60)
     time.sleep(0.5)  # mpiexec's helpers end with it
+    if victim != "job":
+        assert f"PID {told[1]}" in (tmp_path / "log").read_text()  # mpiexec tells which process it was
     left = int((read_surface(path).status == 0).sum())
     assert 0 < left < 145
     resumed = run(*arguments, "-o", path, ranks=ranks)
     assert resumed.returncode == 0, resumed.stderr
     assert "resuming" in resumed.stderr
-    np.testing.assert_allclose(read_surface(path).metric(), read_surface(tmp_path / "whole.h5").metric(), rtol=1e-6)
+    np.testing.assert_allclose(read_surface(path).metric(), undisturbed, rtol=1e-6)
 
 
 def test_a_finished_file_is_left_as_it_is(trained, alone):
