@@ -78,7 +78,7 @@ def undisturbed(trained, tmp_path_factory):
 @pytest.mark.slow
 @pytest.mark.parametrize(("ranks", "victim"), [(0, "job"), (2, "job"), (3, "rank 1"), (2, "rank 0")])
 def test_a_job_killed_half_way_and_resumed_gives_the_same_surface(ranks, victim, trained, undisturbed, tmp_path):
-    """All of it, or one rank, whose process the job has told."""
+    """All of it, or one rank: the job has told which process is which."""
     arguments = ["compute", "--weights", trained / "final.pt", *KILLED]
     path = tmp_path / "s.h5"
     launcher = [BIN / "mpiexec", "-n", str(ranks)] if ranks else []
@@ -103,7 +103,8 @@ def test_a_job_killed_half_way_and_resumed_gives_the_same_surface(ranks, victim,
     job.wait(timeout=60)
     time.sleep(0.5)  # mpiexec's helpers end with it
     if victim != "job":
-        assert f"PID {told[1]}" in (tmp_path / "log").read_text()  # mpiexec tells which process it was
+        assert job.returncode != 0
+        assert "signal 9" in (tmp_path / "log").read_text()  # mpiexec ends the others and says so
     left = int((read_surface(path).status == 0).sum())
     assert 0 < left < 145
     resumed = run(*arguments, "-o", path, ranks=ranks)
