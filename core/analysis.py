@@ -5,6 +5,8 @@ They compare two surfaces only on grids of the same steps and directions of the 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from paraloss.errors import InputError
@@ -65,3 +67,77 @@ def basin_area(surface: Surface, metric: str | None = None, rise: float = 1.0) -
     low = values <= values[centre] + rise
     parts, _ = label(low)
     return float((parts == parts[centre]).mean()) if low[centre] else 0.0
+
+
+def rise_within(surface: Surface, radius: float, metric: str | None = None) -> tuple[float, float]:
+    """(worst, mean) rise of the loss above the centre's within ``radius`` of (0, 0), in the loss's unit.
+
+    Args:
+        surface: two-dimensional, with (0, 0) on it.
+        radius: in steps of the directions: 0.25 is a quarter of the weights' norm along filter-normalised ones.
+        metric: a loss; the default one when None.
+
+    The worst rise is the sharpness of Keskar et al. 2017 (arXiv 1609.04836), within the plane instead of the whole space.
+
+    Raises:
+        InputError: a curve.
+    """
+    if surface.y is None:
+        raise InputError("a curve (1D) has no neighbourhood in the plane; compute the surface with --y")
+    values = surface.metric(metric)
+    centre = int(np.abs(surface.y).argmin()), int(np.abs(surface.x).argmin())
+    inside = np.add.outer(surface.y**2, surface.x**2) <= radius**2 * (1 + 1e-9)
+    rises = values[inside & np.isfinite(values)] - values[centre]
+    return (float(rises.max()), float(rises.mean())) if rises.size else (float("nan"), float("nan"))
+
+
+def measures(surface: Surface, metric: str | None = None, radius: float = 0.25, rise: float = 1.0) -> dict[str, float]:
+    """Name -> number: all that this module tells of one surface; ``MEANINGS`` says what each is."""
+    values = surface.metric(metric)
+    worst, mean = rise_within(surface, radius, metric)
+    j, i = np.unravel_index(int(np.nanargmin(np.where(np.isfinite(values), values, np.nan))), values.shape)
+    assert surface.y is not None
+    return {
+        "centre": surface.at(0.0, 0.0)[metric or surface.default_metric],
+        "minimum": float(values[j, i]),
+        "minimum_x": float(surface.x[i]),
+        "minimum_y": float(surface.y[j]),
+        "worst_rise": worst,
+        "mean_rise": mean,
+        "basin_area": basin_area(surface, metric, rise),
+        "convex_share": convex_share(values),
+        "roughness": roughness(values),
+    }
+
+
+MEANINGS = {
+    "centre": "the metric at (0, 0), the checkpoint itself",
+    "minimum": "smallest value on the grid",
+    "minimum_x": "where that is",
+    "minimum_y": "",
+    "worst_rise": "largest rise above the centre within the radius: sharpness in the plane (Keskar et al. 2017)",
+    "mean_rise": "mean rise within the radius",
+    "basin_area": "share of the plot, joined to the centre, where the loss is at most RISE above the centre's",
+    "convex_share": "share of points with no direction of negative curvature in the plane (Li et al. 2018, section 6)",
+    "roughness": "mean |second difference| of ln(loss + 0.1) along the grid lines",
+}
+
+
+def why_not_comparable(surfaces: Sequence[Surface]) -> str:
+    """Why numbers of these surfaces must not be set side by side; empty when they may."""
+    first = surfaces[0]
+    for number, other in enumerate(surfaces[1:], start=2):
+        same = first.shape == other.shape and np.allclose(first.x, other.x)
+        if not same or (first.y is not None and other.y is not None and not np.allclose(first.y, other.y)):
+            return f"surface {number} has other steps than the first; compute both with the same --x and --y"
+        ours, theirs = (
+            [{key: value for key, value in axis.items() if key != "seed"} for axis in surface.provenance.get("directions", [])]
+            for surface in (first, other)
+        )
+        if ours != theirs:
+            return f"the directions of surface {number} were chosen or normalised otherwise than the first's"
+        if first.provenance.get("criterion") != other.provenance.get("criterion"):
+            return f"surface {number} has another criterion ({other.provenance.get('criterion')})"
+        if any(axis.get("norm", "filter") not in ("filter", "layer", "weight") for axis in ours):
+            return "the directions are not normalised to the weights, so that a step means another thing in each network"
+    return ""

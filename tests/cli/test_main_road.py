@@ -91,3 +91,18 @@ def test_a_growing_file_is_drawn_again_until_it_is_complete(tmp_path):
         job.kill()
     assert job.returncode == 0
     assert "25 of 81 points are there, drawn on a grid of 5×5" in told
+
+
+def test_analyze_prints_a_table_and_json_that_agree(tmp_path):
+    import json
+
+    from conftest import surface_of
+
+    surface_of(lambda x, y: 1 + x**2 + 2 * y**2, 9, 9).save(tmp_path / "a.h5")
+    surface_of(lambda x, y: 1 + x**2 + 2 * y**2, 9, 7).save(tmp_path / "b.h5")
+    table = run("analyze", "a.h5", "b.h5", cwd=tmp_path)
+    assert table.returncode == 0, table.stderr
+    assert "do not compare them: surface 2 has other steps" in table.stdout
+    found = json.loads(run("analyze", "a.h5", "--json", cwd=tmp_path).stdout)
+    assert found["surfaces"]["a.h5"]["minimum"] == 1.0
+    assert run("analyze", "none.h5", cwd=tmp_path).returncode == 2
