@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from paraloss.compute.models import MODELS
 from paraloss.compute.user_code import call_reference, is_reference, one_line
-from paraloss.errors import InputError
+from paraloss.errors import InputError, MissingPackage
 
 _WRAPPERS = ("state_dict", "model_state_dict", "model")
 
@@ -70,7 +70,8 @@ def load_model(name: str, sample_shape: tuple[int, ...], classes: int, arguments
     """A model by name.
 
     Args:
-        name: a built-in name (``resnet56_noshort``, ``mlp`` …) or ``file.py:callable``, ``package.module:callable``.
+        name: a built-in name (``resnet56_noshort``, ``mlp`` …), ``timm:NAME``, ``torchvision:NAME``, or ``file.py:callable``,
+            ``package.module:callable``.
         sample_shape: shape of one input; a built-in model is made to fit.
         classes: outputs of a built-in model.
         arguments: keyword options of the model's factory.
@@ -84,12 +85,54 @@ def load_model(name: str, sample_shape: tuple[int, ...], classes: int, arguments
             return MODELS[name](sample_shape, classes, **arguments)
         except (TypeError, ValueError, RuntimeError) as error:
             raise InputError(f"model '{name}' cannot be built with {arguments}: {one_line(error)}") from error
+    source, _, rest = name.partition(":")
+    if source in _SOURCES and rest:
+        return _SOURCES[source](rest, sample_shape, classes, arguments)
     if is_reference(name):
         model = call_reference(name, arguments)
         if not isinstance(model, nn.Module):
             raise InputError(f"{name}: gave {type(model).__name__}, not an nn.Module")
         return model
-    raise InputError(f"unknown model '{name}'; there are {', '.join(MODELS)}, and your own as file.py:callable")
+    raise InputError(
+        f"unknown model '{name}'; there are {', '.join(MODELS)}, timm:NAME, torchvision:NAME, and your own as file.py:callable"
+    )
+
+
+def _from_timm(name: str, sample_shape: tuple[int, ...], classes: int, arguments: Mapping[str, Any]) -> nn.Module:
+    """A model of the timm package, without its published weights: nothing is downloaded."""
+    try:
+        import timm
+    except (ImportError, RuntimeError) as error:  # a torchvision of another torch raises a RuntimeError
+        raise MissingPackage(f"models timm:NAME need timm: pip install 'paraloss[zoo]' ({one_line(error)[:100]})") from error
+    if name not in timm.list_models():
+        close = ", ".join(timm.list_models(f"*{name.split('_')[0]}*")[:5])
+        raise InputError(f"timm has no model '{name}'{'; it has ' + close if close else ''}")
+    try:
+        return timm.create_model(name, **{"num_classes": classes, "in_chans": sample_shape[0], **arguments})
+    except (TypeError, ValueError, RuntimeError, AssertionError) as error:
+        raise InputError(f"model 'timm:{name}' cannot be built with {dict(arguments)}: {one_line(error)}") from error
+
+
+def _from_torchvision(name: str, sample_shape: tuple[int, ...], classes: int, arguments: Mapping[str, Any]) -> nn.Module:
+    """A classification model of torchvision, without its published weights."""
+    try:
+        from torchvision import models
+    except (ImportError, RuntimeError) as error:
+        raise MissingPackage(
+            f"models torchvision:NAME need torchvision: pip install 'paraloss[zoo]' ({one_line(error)[:100]})"
+        ) from error
+    if name not in models.list_models(module=models):
+        close = ", ".join(models.list_models(module=models, include=f"*{name.split('_')[0]}*")[:5])
+        raise InputError(f"torchvision has no classifier '{name}'{'; it has ' + close if close else ''}")
+    if sample_shape[0] != 3:
+        raise InputError(f"torchvision's models take images of 3 channels, the data have {sample_shape[0]}; use timm:{name}")
+    try:
+        return models.get_model(name, **{"weights": None, "num_classes": classes, **arguments})
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise InputError(f"model 'torchvision:{name}' cannot be built with {dict(arguments)}: {one_line(error)}") from error
+
+
+_SOURCES = {"timm": _from_timm, "torchvision": _from_torchvision}
 
 
 def apply_checkpoint(model: nn.Module, state: Mapping[str, Tensor], told: str) -> None:

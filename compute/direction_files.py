@@ -1,23 +1,31 @@
-"""Directions from files: those kept in a surface file of ours, or a direction file of Li et al. 2018's code."""
+"""Directions from files: those of a surface file, eigenvectors of a spectrum, or a direction file of Li et al. 2018's code."""
 
 from __future__ import annotations
 
+import json
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import nn
 
+from paraloss._version import __version__
+from paraloss.compute.curvature import Spectrum
 from paraloss.compute.directions import Direction, movable
 from paraloss.errors import InputError
-from paraloss.surface_file import open_hdf5, read_dataset, read_directions
+from paraloss.surface_file import new_file, open_hdf5, read_dataset, read_direction_groups, read_directions
+
+SPECTRUM_FORMAT = "paraloss-spectrum"
 
 
 def load_directions(path: str | Path, model: nn.Module) -> list[Direction]:
-    """x and, where there is one, y.
+    """x and, where there are more, y and z.
 
     Args:
-        path: a surface file of ours, or Li et al.'s direction file, whose tensors are numbered in the order of the model's
-            parameters (or of its state_dict, for ``states``) and go by that order, not by name.
+        path: a surface file of ours, a spectrum with its eigenvectors (``paraloss hessian``), or Li et al.'s direction file,
+            whose tensors are numbered in the order of the model's parameters (or of its state_dict, for ``states``) and go
+            by that order, not by name.
         model: names the tensors.
 
     Raises:
@@ -29,12 +37,14 @@ def load_directions(path: str | Path, model: nn.Module) -> list[Direction]:
         if foreign:
             return [_numbered({k: read_dataset(file, f"{axis}direction/{k}", path) for k in group}, model, path)
                     for axis, group in foreign.items()]  # fmt: skip
-    found = read_directions(path)
+        spectrum = file.attrs.get("format") == SPECTRUM_FORMAT
+        kept = read_direction_groups(file, path) if spectrum else {}
+    found = kept or read_directions(path)
     if "x" not in found:
         raise InputError(f"{path}: holds no directions")
     tensors = movable(model)
     directions = []
-    for axis in ("x", "y"):
+    for axis in ("x", "y", "z"):
         direction = {name: torch.from_numpy(values) for name, values in found.get(axis, {}).items()}
         for name, values in direction.items():
             if name not in tensors or tensors[name].shape != values.shape:
@@ -44,6 +54,24 @@ def load_directions(path: str | Path, model: nn.Module) -> list[Direction]:
                 )
         directions += [direction] if direction else []
     return directions
+
+
+def save_spectrum(spectrum: Spectrum, path: str | Path, provenance: Mapping[str, Any]) -> Path:
+    """Write eigenvalues, density and the three leading eigenvectors (as directions x, y, z); appears complete or not at all.
+
+    Raises:
+        SurfaceFileError: the folder does not exist or cannot be written.
+    """
+    with new_file(Path(path)) as file:
+        file.attrs["format"] = SPECTRUM_FORMAT
+        file.attrs["paraloss_version"] = __version__
+        file.attrs["provenance"] = json.dumps(dict(provenance))
+        file["eigenvalues"] = spectrum.eigenvalues
+        file["density_grid"], file["density"] = spectrum.grid, spectrum.density
+        for axis, direction in zip("xyz", spectrum.eigenvectors, strict=False):
+            for name, tensor in direction.items():
+                file.create_dataset(f"directions/{axis}/{name}", data=tensor.numpy())
+    return Path(path)
 
 
 def _numbered(datasets: dict, model: nn.Module, path: str | Path) -> Direction:  # type: ignore[type-arg]

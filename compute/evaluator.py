@@ -11,11 +11,13 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from paraloss.compute.batch_norm import recompute_statistics
 from paraloss.compute.batches import Batches, default_batch_size
 from paraloss.compute.criteria import SampleLosses, counts_accuracy, hits
 from paraloss.compute.data import DataSet, Split
 from paraloss.compute.directions import Direction
 from paraloss.compute.folding import FoldedModel
+from paraloss.compute.measures import measure_all, metric_names
 from paraloss.compute.precision import LOW, arithmetic, check_precision
 from paraloss.compute.user_code import one_line
 from paraloss.errors import InputError, ParalossError
@@ -39,11 +41,14 @@ class Evaluator:
         precision: ``fp32``, ``tf32`` (NVIDIA), ``bf16`` or ``fp16``: of convolutions and matrix products. Weights move
             in float32 and are rounded once; a linear layer at the end and the losses stay in float32 and float64.
         shard: (k, n): evaluate rows k, k + n, k + 2n … only, so that n ranks share a point; see ``sums``.
+        measures: what else to tell at each point, on the first split; see ``measures``.
+        bn_data: samples from which batch-norm statistics are estimated anew at each point; None keeps those there are.
+        accuracy: tell it where targets are classes.
 
     Attributes:
         metrics: names of what a call returns, in order: ``<split>_loss``; for a drawn split ``<split>_loss_stderr``, its
             standard error with finite-population correction, s / sqrt(n) * sqrt(1 - n / N); where targets are
-            classes ``<split>_acc``, percent.
+            classes ``<split>_acc``, percent; then those of ``measures``.
         folded: number of batch norms folded away; ``not_folded`` says why none were.
         fused: number of ReLUs computed within a convolution.
         compiled: whether ``torch.compile`` was worth its time.
@@ -68,6 +73,9 @@ class Evaluator:
         population: Mapping[str, int] | None = None,
         precision: str = "fp32",
         shard: tuple[int, int] = (0, 1),
+        measures: Sequence[str] = (),
+        bn_data: Split | None = None,
+        accuracy: bool = True,
     ) -> None:
         self.device = torch.device(device)
         check_precision(precision, self.device)
@@ -76,17 +84,24 @@ class Evaluator:
         self.weights = MovingWeights(self.model, directions)
         self.samples = {name: len(split) for name, split in data.items()}
         self._population = dict(population or {})
-        self.scalar_criterion = False
+        self.scalar_criterion, self._accuracy = False, accuracy
         self.kinds = {name: self._probe(name, split) for name, split in data.items()}
         self._shards = {name: split.rows(slice(shard[0], None, shard[1])) for name, split in data.items()}
         self.use_batch_size(batch_size or default_batch_size(next(iter(data.values())), self.device))
+        self._bn_batches = None if bn_data is None else Batches(bn_data, self.device, self.batch_size)
         self.compiled = False
         self._fold(next(iter(data.values())))
+        self.measures = list(measures)
         self.metrics = [f"{name}_{kind}" for name, kinds in self.kinds.items() for kind in kinds]
+        self.metrics += metric_names(measures, next(iter(data)))
 
     def __call__(self, coordinates: Sequence[float]) -> list[float]:
         """The metrics at ``coordinates`` (one number a direction), in the order of ``metrics``."""
-        return self.metrics_of(self.sums(coordinates))
+        results = self.metrics_of(self.sums(coordinates))
+        if self.measures:
+            batches = next(iter(self.batches.values()))
+            results += measure_all(self.measures, self.model, self.criterion, batches, next(iter(self.samples.values())))
+        return results
 
     def sums(self, coordinates: Sequence[float]) -> Tensor:
         """(splits, 4) float64 on the device: sums over this shard's samples of loss, loss^2, hits and 1."""
@@ -120,6 +135,8 @@ class Evaluator:
     def move_to(self, coordinates: Sequence[float]) -> None:
         """Put the model at ``coordinates``."""
         self.weights.move_to(coordinates)
+        if self._bn_batches is not None:
+            recompute_statistics(self.model, self._bn_batches)
         if self._forward is not self.model:
             self._folded.refresh()
 
@@ -246,7 +263,7 @@ class Evaluator:
                 )
         self.scalar_criterion = self.scalar_criterion or not losses.ndim
         drawn = self._population.get(name, 0) > len(split) > 1
-        return ["loss"] + (["loss_stderr"] if drawn and losses.ndim else []) + (["acc"] if accuracy else [])
+        return ["loss"] + (["loss_stderr"] if drawn and losses.ndim else []) + (["acc"] if accuracy and self._accuracy else [])
 
     def _fold(self, split: Split) -> None:
         """Fold and fuse where it changes nothing: the traced model is checked against the real one on a batch."""

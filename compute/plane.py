@@ -26,45 +26,63 @@ Target = str | Path | nn.Module | Mapping[str, torch.Tensor]
 
 
 class Plane:
-    """How x and y are chosen."""
+    """How x, y and z are chosen.
+
+    Args:
+        ends: checkpoint at step 1 of each axis, or None for a random direction.
+        norm: of random directions: one for all axes, or one each.
+        ignore: see ``directions.random_direction``.
+        dir_type: see ``directions.random_direction``.
+        seed: of the random directions.
+        given: directions that are there already, instead of all that.
+        warn: whether to warn of batch-norm statistics that differ.
+    """
 
     def __init__(
         self,
-        x_end: Mapping[str, torch.Tensor] | None,
-        y_end: Mapping[str, torch.Tensor] | None,
-        norm: Norm | tuple[Norm, Norm],
+        ends: Sequence[Mapping[str, torch.Tensor] | None],
+        norm: Norm | Sequence[Norm],
         ignore: Ignore,
         dir_type: DirectionType,
         seed: int,
         given: Sequence[Direction] | None = None,
+        warn: bool = True,
     ) -> None:
-        self.given = given
-        self.ends = (x_end, y_end)
-        self.norms = (norm, norm) if isinstance(norm, str) else norm
+        self.given, self.ends, self.warn = given, tuple(ends), warn
+        self.norms = (norm,) * len(self.ends) if isinstance(norm, str) else (*norm, *norm)[: len(self.ends)]
         self.ignore, self.dir_type, self.seed = ignore, dir_type, seed
 
-    def fingerprint(self, two: bool) -> list[dict[str, Any]]:
+    def fingerprint(self) -> list[dict[str, Any]]:
+        """What decides the directions, one entry an axis."""
         if self.given:
-            return [{"given": _tensors_sha256(direction)} for direction in self.given[: 1 + two]]
+            return [{"given": _tensors_sha256(direction)} for direction in self.given[: len(self.ends)]]
         return [
             {"to": _tensors_sha256(end), "type": self.dir_type}
             if end
             else {"norm": norm, "ignore": self.ignore, "type": self.dir_type, "seed": self.seed}
-            for end, norm in list(zip(self.ends, self.norms, strict=True))[: 1 + two]
+            for end, norm in zip(self.ends, self.norms, strict=True)
         ]
 
-    def make(self, model: nn.Module, two: bool, tell: Callable[[str], None]) -> list[Direction]:
+    def make(self, model: nn.Module, tell: Callable[[str], None]) -> list[Direction]:
+        """One direction an axis.
+
+        Raises:
+            InputError: a checkpoint does not fit the model, or too few directions were given.
+        """
         if self.given:
-            if len(self.given) < 1 + two:
-                raise InputError("a surface needs two directions, but only one was given; leave out --y for a curve")
-            return list(self.given[: 1 + two])
+            if len(self.given) < len(self.ends):
+                raise InputError(
+                    f"{len(self.ends)} axes need as many directions, but {len(self.given)} were given; "
+                    "leave out --y for a curve, --z for a surface"
+                )
+            return list(self.given[: len(self.ends)])
         generator = torch.Generator().manual_seed(self.seed)
         directions = []
-        for axis, end, norm in list(zip("xy", self.ends, self.norms, strict=True))[: 1 + two]:
+        for axis, end, norm in zip("xyz"[: len(self.ends)], self.ends, self.norms, strict=True):
             if end is None:
                 directions.append(random_direction(model, generator, norm, self.ignore, self.dir_type))
                 continue
-            if self.dir_type == "weights" and statistics_differ(model, end):
+            if self.warn and self.dir_type == "weights" and statistics_differ(model, end):
                 tell(
                     "warning: the batch-norm statistics of the two checkpoints differ and dir_type is 'weights': "
                     f"losses off the centre along {axis} are not those of real models; use 'states'"

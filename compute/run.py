@@ -15,11 +15,13 @@ import torch
 from filelock import FileLock, Timeout
 from torch import nn
 
+from paraloss.compute.batch_norm import normalising_layers
 from paraloss.compute.checkpoints import state_sha256
 from paraloss.compute.criteria import load_criterion
-from paraloss.compute.data import DataSet, as_data_set
+from paraloss.compute.data import DataSet, Split, as_data_set
 from paraloss.compute.directions import Direction, DirectionType, Ignore, Norm
 from paraloss.compute.evaluator import Evaluator
+from paraloss.compute.measures import PLAIN, choose_measures
 from paraloss.compute.plane import Plane, Target, tensors_of
 from paraloss.compute.ranks import Group, rank_device, same_number, share_direction, share_tensors, who_is_where
 from paraloss.compute.refinement import (
@@ -38,7 +40,7 @@ from paraloss.compute.work_queue import on_all_ranks, on_first_rank, run_paralle
 from paraloss.errors import InputError, ParalossError, SurfaceFileError
 from paraloss.progress import Progress, say
 from paraloss.surface import INTERPOLATED, PENDING, Surface
-from paraloss.surface_file import SurfaceWriter, check_fingerprint, read_directions, read_outline
+from paraloss.surface_file import SurfaceWriter, check_fingerprint, read_directions, read_provenance
 
 Axis = tuple[float, float, int] | Sequence[float] | np.ndarray
 
@@ -50,14 +52,18 @@ def compute_surface(
     *,
     x: Axis = (-1.0, 1.0, 51),
     y: Axis | None = None,
+    z: Axis | None = None,
     x_to: Target | None = None,
     y_to: Target | None = None,
+    z_to: Target | None = None,
     directions: Sequence[Direction] | None = None,
     norm: Norm | tuple[Norm, Norm] = "filter",
     ignore: Ignore = "biasbn",
     dir_type: DirectionType | None = None,
     seed: int = 123,
     splits: Sequence[str] | None = None,
+    metrics: Sequence[str] = PLAIN,
+    bn: str = "keep",
     samples: int | None = None,
     precision: str = "auto",
     precision_bound: float = 1e-3,
@@ -81,15 +87,22 @@ def compute_surface(
         data: (inputs, targets), a data set of pairs, or a dict of splits; see ``paraloss.compute.as_data_set``.
         x: (first, last, number) of the steps along x, or the increasing steps themselves.
         y: the same along y; None computes a curve.
+        z: the same along a third direction; None computes a surface.
         x_to: another checkpoint (path, model or state_dict) that lies at x = 1; None draws a random direction.
         y_to: the same for y = 1.
-        directions: x and, for a surface, y, ready made: parameter name -> tensor; instead of all that chooses them.
-        norm: of random directions, one for both or (x, y); see ``paraloss.compute.directions.normalise``.
+        z_to: the same for z = 1.
+        directions: x and, for a surface, y (for a volume, z), ready made: parameter name -> tensor; instead of all that
+            chooses them.
+        norm: of random directions, one for all or (x, y); see ``paraloss.compute.directions.normalise``.
         ignore: ``biasbn`` leaves biases and batch norm still in random directions.
         dir_type: ``weights`` moves parameters, ``states`` running statistics too. Default: ``states`` when one
             direction leads to a checkpoint, else ``weights``.
         seed: of the random directions, and of the order of samples under ``rtol`` and ``loss_cap``.
         splits: names of the splits to evaluate; None takes "train", or the first there is.
+        metrics: what to tell at each point: ``loss``, ``acc``; ``grad_norm``, the norm of the gradient; ``hessian``, its
+            smallest and largest eigenvalue and their ratio. The last two are of the first split; the loss is always there.
+        bn: ``keep`` takes batch-norm statistics as they are, or as the directions move them; ``recompute`` estimates them
+            anew from the training data at each point.
         samples: draw this many samples of each split (the same at every point) instead of all.
         precision: ``fp32``, ``tf32``, ``bf16``, ``fp16``, or ``auto``: the fastest whose losses at nine points differ
             from fp32's by at most ``precision_bound``.
@@ -120,20 +133,33 @@ def compute_surface(
     tell = say if progress and first else _silent
     _check_options(precision_bound, rtol, loss_cap, refine, split_data)
     criterion_name, criterion = load_criterion(loss)
-    x_steps, y_steps = as_steps(x, "x"), None if y is None else as_steps(y, "y")
-    shape = _shape(x_steps, y_steps)
-    grid = np.stack([c.ravel() for c in np.meshgrid(*[s for s in (x_steps, y_steps) if s is not None])], axis=1)
+    steps = {name: as_steps(axis, name) for name, axis in (("x", x), ("y", y), ("z", z)) if axis is not None}
+    if z is not None and y is None:
+        raise InputError("--z needs --y: a volume has three axes")
+    if z is not None and (refine is not None or rtol is not None or loss_cap is not None):
+        raise InputError("a volume is evaluated at every point on all samples: leave out --refine, --rtol and --loss-cap")
+    measures = choose_measures(metrics)
+    if measures and (rtol is not None or loss_cap is not None or (split_data or 1) > 1):
+        raise InputError(f"{', '.join(measures)}: need all samples on one rank; leave out --rtol, --loss-cap, --split-data")
+    if bn not in ("keep", "recompute"):
+        raise InputError(f"bn is 'keep' or 'recompute', not '{bn}'")
+    shape = tuple(len(axis) for axis in reversed(steps.values()))
+    # x runs fastest: the last axis of the arrays.
+    grid = np.stack([c.ravel() for c in reversed(np.meshgrid(*reversed(steps.values()), indexing="ij"))], axis=1)
     whole = _choose_splits(as_data_set(data) if data is not None else _no_data(), splits)
     chosen = {name: split.subset(samples) for name, split in whole.items()}
     population = {name: len(split) for name, split in whole.items()}
-    x_end, y_end = (None if target is None else tensors_of(target) for target in (x_to, y_to))
+    bn_data = _training_split(chosen, as_data_set(data), samples) if bn == "recompute" else None
+    ends = [None if target is None else tensors_of(target) for target in (x_to, y_to, z_to)][: len(steps)]
     if dir_type is None:
-        dir_type = "states" if x_end or y_end else "weights"
+        dir_type = "states" if any(ends) else "weights"
     target_device = rank_device(device, comm)
     if comm is not None:
         tell(who_is_where(comm, target_device))
     path = Path(path) if path is not None else None
-    plane = Plane(x_end, y_end, norm, ignore, dir_type, seed, directions)
+    plane = Plane(ends, norm, ignore, dir_type, seed, directions, warn=bn_data is None)
+    if bn_data is not None and not normalising_layers(model):
+        tell("warning: the model has no batch norm with running statistics; there is nothing to recompute")
 
     on_first_rank(comm, lambda: _check_path(path, overwrite))
     share_tensors(comm, model.state_dict())
@@ -141,11 +167,16 @@ def compute_surface(
         "weights": state_sha256(model),
         "data": {name: split.sha256() for name, split in chosen.items()},
         "criterion": criterion_name,
-        "directions": plane.fingerprint(y_steps is not None),
-        "x": x_steps.tolist(),
-        "y": None if y_steps is None else y_steps.tolist(),
+        "directions": plane.fingerprint(),
+        "x": steps["x"].tolist(),
+        "y": steps["y"].tolist() if "y" in steps else None,
         "precision": precision,
         "sampling": {"rtol": rtol, "loss_cap": loss_cap},
+        # Only where they are asked for, so that files of older versions can be finished.
+        **({"z": steps["z"].tolist()} if "z" in steps else {}),
+        **({"measures": measures} if measures else {}),
+        **({"bn_data": bn_data.sha256()} if bn_data is not None else {}),
+        **({"acc": False} if "acc" not in metrics else {}),
     }
     resumed = path is not None and on_first_rank(comm, lambda: path.exists() and not overwrite)
 
@@ -155,20 +186,23 @@ def compute_surface(
         if resumed and path is not None:
             check_fingerprint(path, fingerprint)
             found = read_directions(path)
-            return [{n: torch.from_numpy(t) for n, t in found[axis].items()} for axis in ("x", "y") if axis in found]
-        return plane.make(model, y_steps is not None, tell)
+            return [{n: torch.from_numpy(t) for n, t in found[axis].items()} for axis in "xyz" if axis in found]
+        return plane.make(model, tell)
 
     directions = [share_direction(comm, d) for d in same_number(comm, on_all_ranks(comm, make_directions))]
 
     def evaluator_in(precision: str, size: int | None = batch_size, shard: tuple[int, int] = (0, 1)) -> Evaluator:
-        return Evaluator(model, criterion, chosen, directions, target_device, size, population, precision, shard)
+        return Evaluator(
+            model, criterion, chosen, directions, target_device, size, population, precision, shard, measures, bn_data,
+            accuracy="acc" in metrics,
+        )  # fmt: skip
 
     kept: list[Evaluator] = []  # rank 0's, so that data are not twice on its device
 
     def tune() -> dict[str, Any]:
         """Precision, batch size and compilation: decided once, by rank 0, and kept when a file is resumed."""
         if resumed and path is not None:
-            return dict(read_outline(path).provenance["tuning"])
+            return dict(read_provenance(path)["tuning"])
         used, differences = precision, dict[str, float]()
         if precision == "auto":
             used, differences = choose_precision(
@@ -182,7 +216,7 @@ def compute_surface(
         return {"precision": used, "difference_from_fp32": differences, "batch_size": size, "compiled": worth}
 
     tuning = on_first_rank(comm, tune)
-    groups = 1 if comm is None else _number_of_groups(comm.size, len(grid), split_data)
+    groups = 1 if comm is None else _number_of_groups(comm.size, len(grid), 1 if measures else split_data)
     group = Group(comm, groups) if comm is not None and groups < comm.size else None
     if group is not None and (rtol is not None or loss_cap is not None):
         raise InputError("--split-data shares all samples of a point; it does not go with --rtol or --loss-cap")
@@ -201,8 +235,9 @@ def compute_surface(
 
     sampler = on_all_ranks(comm, sampled)
     empty = Surface(
-        x=x_steps,
-        y=y_steps,
+        x=steps["x"],
+        y=steps.get("y"),
+        z=steps.get("z"),
         metrics={name: np.full(shape, np.nan) for name in (sampler or evaluator).metrics},
         status=np.full(shape, PENDING, np.uint8),
         provenance={
@@ -211,7 +246,7 @@ def compute_surface(
         },
         directions={
             axis: {name: tensor.numpy() for name, tensor in direction.items()}
-            for axis, direction in zip("xy", directions, strict=False)
+            for axis, direction in zip("xyz", directions, strict=False)
         },
         trajectory=trajectory,
     )
@@ -229,7 +264,7 @@ def compute_surface(
         except torch.OutOfMemoryError as error:
             raise InputError("the GPU is out of memory; give a smaller --batch-size and run it again") from error
         except Exception as error:  # the user's model or loss: whatever it raises is told in one line
-            place = ", ".join(f"{axis}={step:g}" for axis, step in zip("xy", grid[index], strict=False))
+            place = ", ".join(f"{axis}={step:g}" for axis, step in zip("xyz", grid[index], strict=False))
             raise InputError(f"at {place}: {type(error).__name__}: {one_line(error)[:200]}") from error
 
     with ExitStack() as stack:
@@ -448,5 +483,8 @@ def _writer(
     return stack.enter_context(SurfaceWriter(path, empty, fingerprint))
 
 
-def _shape(x: np.ndarray, y: np.ndarray | None) -> tuple[int, ...]:
-    return (len(x),) if y is None else (len(y), len(x))
+def _training_split(chosen: DataSet, data: DataSet, samples: int | None) -> Split:
+    """What batch-norm statistics are estimated from: the training samples, those drawn where they are evaluated, too."""
+    if "train" in chosen:
+        return chosen["train"]
+    return data["train"].subset(samples) if "train" in data else next(iter(chosen.values()))

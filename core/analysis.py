@@ -123,6 +123,24 @@ MEANINGS = {
 }
 
 
+def draw_dependence(losses: Sequence[np.ndarray]) -> float:
+    """How much surfaces over different random planes differ, as a share of what there is to see in each.
+
+    Args:
+        losses: of the same shape and steps, one a plane.
+
+    The mean standard deviation of ln(loss + 0.1) over the planes, divided by the standard deviation of the mean surface over
+    the plot: 0 where every draw gives the same picture, 1 where planes differ as much as places in one.
+    """
+    with np.errstate(invalid="ignore", divide="ignore"):
+        logs = np.log(np.stack(losses) + 0.1)
+    known = np.isfinite(logs).all(axis=0)
+    if known.sum() < 2:
+        return float("nan")
+    height = float(logs.mean(axis=0)[known].std())
+    return float(logs.std(axis=0, ddof=1)[known].mean()) / height if height > 0 else float("inf")
+
+
 def why_not_comparable(surfaces: Sequence[Surface]) -> str:
     """Why numbers of these surfaces must not be set side by side; empty when they may."""
     first = surfaces[0]

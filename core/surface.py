@@ -43,7 +43,7 @@ def subgrid(shape: tuple[int, ...], stride: int) -> tuple[slice, ...]:
 
 @dataclass(frozen=True)
 class Surface:
-    """Metrics of a model over a line or a plane through its weights.
+    """Metrics of a model over a line, a plane or a box through its weights.
 
     Attributes:
         x: (nx,) steps along the x direction, in units of that direction.
@@ -52,8 +52,9 @@ class Surface:
             Losses are means per sample in the criterion's own unit, accuracies percent.
         status: array of ``shape``, uint8: 0 pending, 1 done, 2 done and not finite, 3 interpolated.
         provenance: model, checkpoint, data, criterion … as stored in the file.
-        directions: "x", "y" -> parameter name -> array; empty when they were not kept or not read.
+        directions: "x", "y", "z" -> parameter name -> array; empty when they were not kept or not read.
         trajectory: "x", "y", "loss", "step", "residual" -> (n,), or None.
+        z: (nz,) steps along a third direction; None but for a volume (3D).
 
     Raises:
         ShapeMismatch: an array does not fit the coordinates; the message names it.
@@ -66,6 +67,7 @@ class Surface:
     provenance: Mapping[str, Any] = field(default_factory=dict)
     directions: Mapping[str, Tensors] = field(default_factory=dict)
     trajectory: Tensors | None = None
+    z: np.ndarray | None = None
 
     def __post_init__(self) -> None:
         for name, values in {**self.metrics, "status": self.status}.items():
@@ -74,8 +76,13 @@ class Surface:
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """(ny, nx), or (nx,) for a curve: the shape of every metric."""
-        return (len(self.x),) if self.y is None else (len(self.y), len(self.x))
+        """(ny, nx), (nx,) for a curve or (nz, ny, nx) for a volume: the shape of every metric."""
+        return tuple(len(axis) for axis in reversed(self.axes))
+
+    @property
+    def axes(self) -> tuple[np.ndarray, ...]:
+        """x, y and z, those there are."""
+        return tuple(axis for axis in (self.x, self.y, self.z) if axis is not None)
 
     @property
     def is_complete(self) -> bool:
@@ -91,7 +98,8 @@ class Surface:
         return replace(
             self,
             x=self.x[part[-1]],
-            y=None if self.y is None else self.y[part[0]],
+            y=None if self.y is None else self.y[part[-2]],
+            z=None if self.z is None else self.z[part[0]],
             metrics={name: values[part] for name, values in self.metrics.items()},
             status=self.status[part],
         )
@@ -115,10 +123,10 @@ class Surface:
             raise InputError(f"no metric '{name}' in this surface; it holds: {', '.join(self.metrics)}")
         return self.metrics[name]
 
-    def at(self, x: float, y: float | None = None) -> dict[str, float]:
-        """Every metric at the grid point nearest to (x, y)."""
-        i = int(np.abs(self.x - x).argmin())
-        index = (i,) if self.y is None else (int(np.abs(self.y - (y or 0.0)).argmin()), i)
+    def at(self, *place: float) -> dict[str, float]:
+        """Every metric at the grid point nearest to ``place``, (x,), (x, y) or (x, y, z); what is not given is 0."""
+        steps = (*place, 0.0, 0.0)[: len(self.axes)]
+        index = tuple(int(np.abs(axis - step).argmin()) for axis, step in zip(self.axes, steps, strict=True))[::-1]
         return {name: float(values[index]) for name, values in self.metrics.items()}
 
     def save(self, path: str | Path) -> Path:

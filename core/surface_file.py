@@ -26,7 +26,7 @@ from paraloss.surface import DONE, INTERPOLATED, NOT_FINITE, PENDING, Surface, c
 
 _RANGE = "range"  # of the finite values so far: a reader of a part needs the whole's range for its colours and heights
 FORMAT, FORMAT_VERSION = "paraloss-surface", 1
-_NOT_METRICS = {"xcoordinates", "ycoordinates", "status", "dir_file"}
+_NOT_METRICS = {"xcoordinates", "ycoordinates", "zcoordinates", "status", "dir_file"}
 _DEFLATE_LIMIT = 1100  # no HDF5 filter in use packs tighter; a dataset that claims more is a lie
 
 
@@ -43,17 +43,20 @@ def read_surface(path: str | Path, directions: bool = False) -> Surface:
     with open_hdf5(path) as file:
         _check_format(file, path)
         x = read_dataset(file, "xcoordinates", path, ndim=1)
-        y = read_dataset(file, "ycoordinates", path, ndim=1) if "ycoordinates" in file else None
-        shape = (len(x),) if y is None else (len(y), len(x))
+        y, z = (
+            read_dataset(file, f"{axis}coordinates", path, ndim=1) if f"{axis}coordinates" in file else None for axis in "yz"
+        )
+        shape = tuple(len(axis) for axis in (z, y, x) if axis is not None)
         metrics = {name: _on_grid(file, name, shape, path)[...] for name in metric_names(file)}
         status = _on_grid(file, "status", shape, path)[...].astype(np.uint8)
         return Surface(
             x=x,
             y=y,
+            z=z,
             metrics=metrics,
             status=status,
             provenance=_json_attribute(file, "provenance", path),
-            directions=_read_directions(file, path) if directions else {},
+            directions=read_direction_groups(file, path) if directions else {},
             trajectory=_read_trajectory(file, path),
         )
 
@@ -87,6 +90,8 @@ def read_outline(path: str | Path) -> Outline:
     """
     with open_hdf5(path) as file:
         _check_format(file, path)
+        if "zcoordinates" in file:
+            raise SurfaceFileError(f"{path}: is a volume (3D), no surface; convert it: paraloss convert {path} volume.vti")
         x = read_dataset(file, "xcoordinates", path, ndim=1)
         y = read_dataset(file, "ycoordinates", path, ndim=1) if "ycoordinates" in file else None
         shape = (len(x),) if y is None else (len(y), len(x))
@@ -140,7 +145,14 @@ def read_directions(path: str | Path) -> dict[str, dict[str, np.ndarray]]:
     """The directions kept in a surface file: "x", "y" -> parameter name -> array of the parameter's shape."""
     with open_hdf5(path) as file:
         _check_format(file, path)
-        return _read_directions(file, path)
+        return read_direction_groups(file, path)
+
+
+def read_provenance(path: str | Path) -> dict[str, Any]:
+    """Where a surface came from: what ``Surface.provenance`` holds; raises as ``read_surface``."""
+    with open_hdf5(path) as file:
+        _check_format(file, path)
+        return _json_attribute(file, "provenance", path)
 
 
 def write_surface(surface: Surface, path: str | Path) -> Path:
@@ -150,8 +162,8 @@ def write_surface(surface: Surface, path: str | Path) -> Path:
         SurfaceFileError: the folder does not exist or cannot be written.
     """
     path = Path(path)
-    with _new_file(path) as file:
-        _fill_new_file(file, surface, fingerprint={})
+    with new_file(path) as file:
+        _fillnew_file(file, surface, fingerprint={})
     return path
 
 
@@ -183,13 +195,13 @@ class SurfaceWriter:
         self.path = Path(path) if path is not None else None
         if self.path is None:
             self._file = h5py.File("in memory", "w", driver="core", backing_store=False)
-            _fill_new_file(self._file, surface, fingerprint)
+            _fillnew_file(self._file, surface, fingerprint)
         else:
             if self.path.exists():
                 check_fingerprint(self.path, fingerprint)
             else:
-                with _new_file(self.path) as file:
-                    _fill_new_file(file, surface, fingerprint)
+                with new_file(self.path) as file:
+                    _fillnew_file(file, surface, fingerprint)
             self._file = _open(self.path, "r+")
         self.shape = surface.shape
         self.names = list(surface.metrics)
@@ -269,14 +281,15 @@ class SurfaceWriter:
     def surface(self) -> Surface:
         """The surface as it stands now, directions included."""
         self.flush()
-        y = self._file["ycoordinates"][...] if "ycoordinates" in self._file else None
+        y, z = (self._file[f"{a}coordinates"][...] if f"{a}coordinates" in self._file else None for a in "yz")
         return Surface(
             x=self._file["xcoordinates"][...],
             y=y,
+            z=z,
             metrics={name: self._file[name][...] for name in self.names},
             status=self._file["status"][...],
             provenance=json.loads(self._file.attrs["provenance"]),
-            directions=_read_directions(self._file, self.path or "in memory"),
+            directions=read_direction_groups(self._file, self.path or "in memory"),
             trajectory=_read_trajectory(self._file, self.path or "in memory"),
         )
 
@@ -349,7 +362,8 @@ def _on_grid(file: h5py.File, name: str, shape: tuple[int, ...], path: str | Pat
     return dataset
 
 
-def _read_directions(file: h5py.File, path: str | Path) -> dict[str, dict[str, np.ndarray]]:
+def read_direction_groups(file: h5py.File, path: str | Path) -> dict[str, dict[str, np.ndarray]]:
+    """What an open file holds below ``directions``; raises as ``read_surface``."""
     found: dict[str, dict[str, np.ndarray]] = {}
     for axis in file.get("directions", ()):
         group, tensors = file["directions"][axis], {}
@@ -368,7 +382,7 @@ def _read_trajectory(file: h5py.File, path: str | Path) -> dict[str, np.ndarray]
     return {name: read_dataset(file, f"trajectory/{name}", path, ndim=1) for name in file["trajectory"]}
 
 
-def _fill_new_file(file: h5py.File, surface: Surface, fingerprint: Mapping[str, Any]) -> None:
+def _fillnew_file(file: h5py.File, surface: Surface, fingerprint: Mapping[str, Any]) -> None:
     file.attrs["format"] = FORMAT
     file.attrs["format_version"] = FORMAT_VERSION
     file.attrs["paraloss_version"] = __version__
@@ -378,6 +392,8 @@ def _fill_new_file(file: h5py.File, surface: Surface, fingerprint: Mapping[str, 
     _allocate(file, "xcoordinates", np.asarray(surface.x, np.float64))
     if surface.y is not None:
         _allocate(file, "ycoordinates", np.asarray(surface.y, np.float64))
+    if surface.z is not None:
+        _allocate(file, "zcoordinates", np.asarray(surface.z, np.float64))
     for name, values in surface.metrics.items():
         _allocate(file, name, np.asarray(values, np.float64))
         file[name].attrs[_RANGE] = np.array(finite_range(np.asarray(values, np.float64)))
@@ -407,7 +423,7 @@ def _write_points(dataset: h5py.Dataset, coordinates: np.ndarray, values: np.nda
 
 
 @contextmanager
-def _new_file(path: Path) -> Iterator[h5py.File]:
+def new_file(path: Path) -> Iterator[h5py.File]:
     """A file under a temporary name that takes ``path`` when all went well and vanishes otherwise."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     file = _open(temporary, "w", told=path)
@@ -485,7 +501,7 @@ def _flat(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 
 
 def _short(value: object) -> str:
-    if isinstance(value, list) and value:
+    if isinstance(value, list) and value and all(isinstance(item, float) for item in value):
         return f"{value[0]:g}:{value[-1]:g}:{len(value)}"
     text = str(value)
     if len(text) == 64 and set(text) <= set("0123456789abcdef"):

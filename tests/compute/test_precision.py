@@ -1,6 +1,7 @@
 """Low precision, fused operators and compilation against fp64; what auto decides."""
 
 import copy
+import time
 
 import numpy as np
 import pytest
@@ -137,15 +138,18 @@ def test_auto_takes_the_faster_precision_only_within_the_bound(digits):
     exact = Evaluator(model, CRITERION, {"train": split}, [])
     off_by = {"fp32": 0.0, "bf16": 0.004}
 
-    def make(precision):
-        def evaluate(point):
-            import time
+    class Rounded:
+        metrics = exact.metrics
 
-            time.sleep(0.02 if precision == "fp32" else 0.002)
-            return [value * (1 + off_by[precision]) for value in exact([])]
+        def __init__(self, precision):
+            self.precision = precision
 
-        evaluate.metrics = exact.metrics
-        return evaluate
+        def sums(self, point):
+            time.sleep(0.02 if self.precision == "fp32" else 0.002)
+            return exact.sums([])
+
+        def metrics_of(self, sums):
+            return [value * (1 + off_by[self.precision]) for value in exact.metrics_of(sums)]
 
     import paraloss.compute.tuning as tuning
 
@@ -154,14 +158,14 @@ def test_auto_takes_the_faster_precision_only_within_the_bound(digits):
     original = tuning.faster_precisions
     tuning.faster_precisions = lambda device: ["bf16"]
     try:
-        used, differences = choose_precision(make, torch.device("cpu"), points, 1000, 0.01, said.append)
+        used, differences = choose_precision(Rounded, torch.device("cpu"), points, 1000, 0.01, said.append)
         assert used == "bf16"
         assert differences["bf16"] == pytest.approx(0.004)
         assert "0.4 %" in said[-1]
-        used, _ = choose_precision(make, torch.device("cpu"), points, 1000, 0.001, said.append)
+        used, _ = choose_precision(Rounded, torch.device("cpu"), points, 1000, 0.001, said.append)
         assert used == "fp32"
         assert "not used" in said[-1]
-        assert choose_precision(make, torch.device("cpu"), points, 10, 0.01, said.append) == ("fp32", {})
+        assert choose_precision(Rounded, torch.device("cpu"), points, 10, 0.01, said.append) == ("fp32", {})
     finally:
         tuning.faster_precisions = original
 
