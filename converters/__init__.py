@@ -1,16 +1,19 @@
 """From surfaces to VTK data sets and files. Needs numpy and vtk only, so that ParaView can load it."""
 
-from paraloss.converters.formats import FORMATS, convert, write
+from paraloss.converters.formats import ENDINGS, FORMATS, convert, write
 from paraloss.converters.grid import GridOptions, HeightMap, height_map, to_polydata, to_structured_grid
 from paraloss.converters.li2018 import open_surface
+from paraloss.converters.volume import to_image
 
 __all__ = [
+    "ENDINGS",
     "FORMATS",
     "GridOptions",
     "HeightMap",
     "convert",
     "height_map",
     "open_surface",
+    "to_image",
     "to_polydata",
     "to_structured_grid",
     "write",

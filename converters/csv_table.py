@@ -1,4 +1,4 @@
-"""``.csv``: a row a point, for spreadsheets, R and gnuplot; the one format that takes curves too."""
+"""``.csv``: a row a point, for spreadsheets, R and gnuplot; curves and volumes too."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from paraloss.surface import Surface
 
 @register(".csv", "table, a row a point")
 def write_csv(surface: Surface, path: Path, options: GridOptions) -> None:
-    """Columns x, (y,) status and every metric as computed; x runs fastest. Pending values are empty."""
-    axes = [surface.x] if surface.y is None else [surface.x, surface.y]
-    names = ["x", "y"][: len(axes)]
-    columns = [axis.ravel() for axis in np.meshgrid(*axes)] + [surface.status.ravel()]
+    """Columns x, (y, z,) status and every metric as computed; x runs fastest. Pending values are empty."""
+    axes = list(surface.axes)
+    names = ["x", "y", "z"][: len(axes)]
+    columns = [steps.ravel() for steps in reversed(np.meshgrid(*reversed(axes), indexing="ij"))] + [surface.status.ravel()]
     columns += [values.ravel() for values in surface.metrics.values()]
     with path.open("w", newline="") as file:
         writer = csv.writer(file)

@@ -160,6 +160,8 @@ def to_structured_grid(
     """
     if surface.y is None:
         raise InputError("this is a curve (1D); a grid needs two axes: compute it with --y, or convert it to .csv")
+    if surface.z is not None:
+        raise InputError("this is a volume (3D); convert it to .vti or .vtkhdf")
     heights = heights or height_map(surface, options)
     i0, i1, j0, j1 = extent or (0, len(surface.x) - 1, 0, len(surface.y) - 1)
     part = np.s_[j0 : j1 + 1, i0 : i1 + 1]

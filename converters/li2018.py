@@ -1,4 +1,4 @@
-"""Surface files of Li et al. 2018's public code, read as ours.
+"""Surface files of Li et al. 2018's public code read as ours, and ours written as theirs.
 
 Their file has no attributes. ``train_loss`` is shaped (nx, ny) but was filled in (y, x) order with x fastest, so that its
 values read as ``values.ravel().reshape(ny, nx)``; unevaluated points hold -1 (``max_eig``: +1).
@@ -10,12 +10,17 @@ from pathlib import Path
 
 import h5py
 import numpy as np
+from vtkmodules.util.numpy_support import numpy_to_vtk
+from vtkmodules.vtkCommonCore import vtkPoints
+from vtkmodules.vtkCommonDataModel import vtkCellArray, vtkPolyData
 
-from paraloss.errors import SurfaceFileError
+from paraloss.converters.grid import GridOptions, to_log
+from paraloss.errors import InputError, SurfaceFileError
 from paraloss.surface import DONE, NOT_FINITE, PENDING, Surface
 from paraloss.surface_file import metric_names, open_hdf5, read_dataset, read_surface
 
 _NOT_METRICS = {"proj_xcoord", "proj_ycoord"}
+_PENDING, _PENDING_MAX_EIG = -1.0, 1.0
 
 
 def open_surface(path: str | Path) -> Surface:
@@ -51,3 +56,57 @@ def _read(file: h5py.File, path: str | Path) -> Surface:
     finite = np.logical_and.reduce([np.isfinite(values) for values in metrics.values()])
     status = np.where(pending, PENDING, np.where(finite, DONE, NOT_FINITE)).astype(np.uint8)
     return Surface(x, y, metrics, status, {"source": "Li et al. 2018"})
+
+
+def write_layout(surface: Surface, path: Path) -> None:
+    """Write a surface file that Li et al.'s scripts read: no attributes, arrays of shape (nx, ny) filled in (y, x) order.
+
+    Raises:
+        InputError: a volume, which they have no layout for.
+    """
+    if surface.z is not None:
+        raise InputError("Li et al.'s surface files hold curves and surfaces, no volumes")
+    with h5py.File(path, "w") as file:
+        file["dir_file"] = str(surface.provenance.get("checkpoint", "none"))
+        file["xcoordinates"] = surface.x
+        if surface.y is not None:
+            file["ycoordinates"] = surface.y
+        for name, values in surface.metrics.items():
+            waiting = _PENDING_MAX_EIG if name == "max_eig" else _PENDING
+            filled = np.where(surface.status == PENDING, waiting, values)
+            file[name] = filled.ravel().reshape(filled.shape[::-1])
+        if surface.trajectory is not None:
+            file["proj_xcoord"], file["proj_ycoord"] = surface.trajectory["x"], surface.trajectory["y"]
+
+
+def to_li2018_polydata(surface: Surface, options: GridOptions) -> vtkPolyData:
+    """The polygons that Li et al.'s converter writes: points (x, y, metric), quads, ``zvalue`` and ``averaged zvalue``.
+
+    Heights are the metric itself, clipped at ``zmax``, then ln(z + 0.1) under ``log``: nothing is scaled or left out. Points
+    that were not evaluated are NaN.
+
+    Raises:
+        InputError: a curve or a volume.
+    """
+    if surface.y is None or surface.z is not None:
+        raise InputError("Li et al.'s polygons are of surfaces (two axes)")
+    z = np.asarray(surface.metric(options.metric), np.float64)
+    z = z if options.zmax is None else np.minimum(z, options.zmax)
+    z = to_log(z, options.log_offset) if options.log else z
+    ny, nx = z.shape
+    x, y = np.meshgrid(surface.x, surface.y)
+    first = (np.arange(nx - 1)[None, :] + nx * np.arange(ny - 1)[:, None]).ravel()
+    quads = np.stack([first, first + 1, first + nx + 1, first + nx], axis=1)
+    mesh, points, cells = vtkPolyData(), vtkPoints(), vtkCellArray()
+    points.SetData(numpy_to_vtk(np.stack([x, y, z], axis=-1).reshape(-1, 3).astype(np.float32), deep=True))
+    cells.SetData(4, numpy_to_vtk(quads.ravel().astype(np.int64), deep=True, array_type=16))
+    mesh.SetPoints(points)
+    mesh.SetPolys(cells)
+    for data, name, values in (
+        (mesh.GetPointData(), "zvalue", z.ravel()),
+        (mesh.GetCellData(), "averaged zvalue", z.ravel()[quads].mean(axis=1)),
+    ):
+        array = numpy_to_vtk(values.astype(np.float32), deep=True)
+        array.SetName(name)
+        data.SetScalars(array)
+    return mesh

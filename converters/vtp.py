@@ -8,7 +8,7 @@ from vtkmodules.vtkIOXML import vtkXMLPolyDataWriter
 
 from paraloss.converters.formats import register
 from paraloss.converters.grid import GridOptions, to_polydata
-from paraloss.converters.vts import write_xml
+from paraloss.converters.xml_files import write_xml
 from paraloss.surface import Surface
 
 

@@ -41,7 +41,7 @@ def subgrid(shape: tuple[int, ...], stride: int) -> tuple[slice, ...]:
     return tuple(slice((size - 1) // 2 % stride, None, stride) for size in shape)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Surface:
     """Metrics of a model over a line, a plane or a box through its weights.
 
@@ -140,6 +140,40 @@ class Surface:
         from paraloss.converters import GridOptions, to_structured_grid
 
         return to_structured_grid(self, GridOptions(**options))
+
+    def to_pyvista(self, **options: Any) -> Any:
+        """This surface as a ``pyvista.StructuredGrid`` (a volume as ``pyvista.ImageData``); options as in ``to_vtk``."""
+        import pyvista
+
+        from paraloss.converters import GridOptions, to_image
+
+        return pyvista.wrap(to_image(self, GridOptions(**options)) if self.z is not None else self.to_vtk(**options))
+
+    def to_xarray(self) -> Any:
+        """This surface as an ``xarray.Dataset``: metrics and status over x, y (and z), provenance as attributes."""
+        import xarray
+
+        names = ["x", "y", "z"][: len(self.axes)]
+        arrays = {**self.metrics, "status": self.status}
+        return xarray.Dataset(
+            {name: (names[::-1], values) for name, values in arrays.items()},
+            coords=dict(zip(names, self.axes, strict=True)),
+            attrs=dict(self.provenance),
+        )
+
+    def _repr_png_(self) -> bytes | None:
+        """The picture that Jupyter shows: lit for a surface, a plot for a curve; none before anything is evaluated."""
+        import tempfile
+
+        if self.z is not None or not np.isfinite(self.metric()).any():
+            return None
+        with tempfile.TemporaryDirectory(prefix="paraloss-") as folder:
+            return self.plot(Path(folder) / "surface.png").read_bytes()
+
+    def __repr__(self) -> str:
+        size = " x ".join(str(len(axis)) for axis in self.axes)
+        done = int((self.status != PENDING).sum())
+        return f"<Surface {size} points, {done} evaluated, of {', '.join(self.metrics)}>"
 
     def plot(self, path: str | Path, **options: Any) -> Path:
         """Draw this surface into a picture file; options as in ``paraloss.rendering.render``."""

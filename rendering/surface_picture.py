@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from paraloss.converters import GridOptions, HeightMap, to_structured_grid
+from paraloss.converters.colors import color_table
 from paraloss.converters.scale import joint_range, scale_ticks, shared_heights
 from paraloss.errors import InputError, MissingPackage
 from paraloss.look import CAMERAS, COLOR_MAPS, VIEW_ANGLE, Look, camera_for, camera_points
@@ -172,14 +173,7 @@ class SurfacePicture:
 
 def lookup_table(color_map: str, low: float, high: float, colors: int = 1024) -> Any:
     """A pyvista lookup table of a map in ``paraloss.look``, made by vtk's own colour interpolation."""
-    import vtk
-
-    space, points = COLOR_MAPS[color_map]
-    function = vtk.vtkColorTransferFunction()
-    getattr(function, f"SetColorSpaceTo{space}")()
-    for value, red, green, blue in points:
-        function.AddRGBPoint(value, red, green, blue)
-    rgb = np.array([function.GetColor(value) for value in np.linspace(0, 1, colors)])
+    rgb = color_table(color_map, colors)
     table = _pyvista().LookupTable(values=np.c_[rgb * 255, np.full(colors, 255)].round().astype(np.uint8))
     table.scalar_range = (low, high if high > low else low + 1)
     return table

@@ -9,31 +9,47 @@ from cyclopts import Parameter
 
 
 def convert(
-    source: Path,
-    target: Path,
-    *,
+    *files: Path,
+    output: Annotated[Path | None, Parameter(name=["--output", "-o"])] = None,
     metric: str | None = None,
     log: bool | None = None,
     log_offset: float = 0.1,
     zmax: float | None = None,
     zmin: float | None = None,
     height_scale: Annotated[float | None, Parameter(name=["--height-scale"])] = None,
+    smooth: int = 1,
+    li2018: Annotated[bool, Parameter(negative="")] = False,
 ) -> None:
-    """Convert a surface file for other programs; the ending of TARGET decides the format (.vts .vtp .csv).
+    """Convert a surface file for other programs; the ending of the last file decides the format.
 
     Example: paraloss convert surface.h5 surface.vts --zmax 10
 
+    .vts .vtp .vtkhdf .pvd (several files: a time series) for VTK and ParaView, .vti .vtkhdf for volumes, .glb .usda .ply for
+    other 3D programs, .stl for a 3D printer, .csv .npz for tables, .h5 for Li et al.'s scripts.
+
     Args:
-        source: Surface file.
-        target: File to write.
+        files: Surface file, then the file to write unless -o names it.
+        output: File to write.
         metric: Metric that gives the height. Default: train_loss, where it is there.
         log: Height from ln(metric + offset). Default: for losses.
         log_offset: Added before the logarithm.
         zmax: Draw larger values at this one, in the metric's unit; the array "clipped" marks them.
         zmin: The same from below.
         height_scale: Height a unit; the default makes the height 0.55 of the width.
+        smooth: Interpolate this many times finer with bicubic splines; the array status marks what was not computed.
+        li2018: Write a .vtp with the arrays and plain heights of Li et al.'s converter.
     """
-    from paraloss.converters import GridOptions
+    from paraloss.cli.options import split_output
+    from paraloss.converters import ENDINGS, GridOptions, open_surface, write
     from paraloss.converters import convert as convert_file
+    from paraloss.errors import InputError
+    from paraloss.smoothing import smoothed
 
-    print(convert_file(source, target, GridOptions(metric, log, log_offset, zmax, zmin, height_scale)))
+    inputs, target = split_output(files, output, ENDINGS)
+    options, layout = GridOptions(metric, log, log_offset, zmax, zmin, height_scale), "li2018" if li2018 else "paraloss"
+    if smooth == 1:
+        print(convert_file(inputs, target, options, layout))
+        return
+    if len(inputs) > 1:
+        raise InputError("--smooth takes one file")
+    print(write(smoothed(open_surface(inputs[0]).drawable(), smooth), target, options, layout))

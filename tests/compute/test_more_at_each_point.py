@@ -140,7 +140,7 @@ def importable_torchvision():
             library.define(f"{missing[1]}() -> Tensor")
             for name in [name for name in sys.modules if name.split(".")[0] == "torchvision"]:
                 del sys.modules[name]
-    yield library
+    return library
 
 
 def test_timm_and_torchvision_models_are_built_without_weights(importable_torchvision):

@@ -1,0 +1,21 @@
+"""``.npz``: all arrays of a surface for numpy, with its provenance."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from paraloss.converters.formats import register
+from paraloss.converters.grid import GridOptions
+from paraloss.surface import Surface
+
+
+@register(".npz", "numpy arrays")
+def write_npz(surface: Surface, path: Path, options: GridOptions) -> None:
+    """``x``, ``y`` (``z``), ``status``, every metric as computed, ``provenance`` as JSON; curves and volumes too."""
+    arrays: dict[str, Any] = {**dict(zip("xyz", surface.axes, strict=False)), "status": surface.status, **surface.metrics}
+    arrays |= {f"trajectory_{name}": values for name, values in (surface.trajectory or {}).items()}
+    np.savez_compressed(path, **arrays, provenance=json.dumps(dict(surface.provenance)))

@@ -1,0 +1,155 @@
+"""Meshes for other programs: ``.glb`` (web, AR), ``.usda`` (Omniverse, Blender), ``.ply``, and ``.stl``, a solid to print."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from vtkmodules.util.numpy_support import numpy_to_vtk, vtk_to_numpy
+from vtkmodules.vtkCommonCore import vtkPoints
+from vtkmodules.vtkCommonDataModel import vtkCellArray, vtkPolyData
+from vtkmodules.vtkFiltersCore import vtkTriangleFilter
+from vtkmodules.vtkIOGeometry import vtkSTLWriter
+from vtkmodules.vtkIOPLY import vtkPLYWriter
+
+from paraloss.converters.colors import colors_of
+from paraloss.converters.formats import register
+from paraloss.converters.grid import GridOptions, HeightMap, height_map, to_polydata
+from paraloss.errors import InputError, MissingPackage
+from paraloss.surface import Surface
+
+PRINT_WIDTH_MM = 100.0
+_BASE = 0.08  # thickness of a solid's base, in widths
+
+
+@register(".glb", "glTF with vertex colours (web, AR, Blender)")
+def write_glb(surface: Surface, path: Path, options: GridOptions) -> None:
+    """Binary glTF 2.0: y up as glTF has it, so that (x, y, z) lies at (x, z, -y); metres are steps of the directions.
+
+    Raises:
+        MissingPackage: trimesh is not installed.
+    """
+    try:
+        import trimesh
+    except ImportError as error:
+        raise MissingPackage(".glb needs trimesh: pip install 'paraloss[mesh]'") from error
+    mesh, heights = _mesh(surface, options)
+    x, y, z = _coordinates(mesh).T
+    quads = _quads(mesh)
+    triangles = np.concatenate([quads[:, [0, 1, 2]], quads[:, [0, 2, 3]]])
+    normals = vtk_to_numpy(mesh.GetPointData().GetNormals())[:, [0, 2, 1]] * [1, 1, -1]
+    model = trimesh.Trimesh(
+        np.stack([x, z, -y], axis=1), triangles, vertex_normals=normals, vertex_colors=colors_of(heights.values.ravel()),
+        process=False,
+    )  # fmt: skip
+    path.write_bytes(trimesh.exchange.gltf.export_glb(trimesh.Scene(model), include_normals=True))
+
+
+@register(".usda", "USD as text, with the metrics as primvars (Omniverse, Blender)")
+def write_usda(surface: Surface, path: Path, options: GridOptions) -> None:
+    """A ``Mesh`` of quads, z up, ``displayColor`` and every metric as a primvar a vertex."""
+    mesh, heights = _mesh(surface, options)
+    quads, points = _quads(mesh), _coordinates(mesh).astype(np.float32)
+    colors = colors_of(heights.values.ravel()).astype(np.float32) / 255
+    normals = vtk_to_numpy(mesh.GetPointData().GetNormals())
+    lines = [
+        "#usda 1.0",
+        '(\n    defaultPrim = "loss_surface"\n    metersPerUnit = 1\n    upAxis = "Z"\n)',
+        'def Mesh "loss_surface"\n{',
+        f"    custom string provenance = {json.dumps(json.dumps(dict(surface.provenance)))}",
+        '    uniform token subdivisionScheme = "none"',
+        f"    int[] faceVertexCounts = [{', '.join(['4'] * len(quads))}]",
+        f"    int[] faceVertexIndices = [{', '.join(map(str, quads.ravel().tolist()))}]",
+        f"    point3f[] points = [{_tuples(points)}]",
+        f'    normal3f[] normals = [{_tuples(normals)}] (\n        interpolation = "vertex"\n    )',
+        f'    color3f[] primvars:displayColor = [{_tuples(colors)}] (\n        interpolation = "vertex"\n    )',
+    ]
+    for name, values in surface.metrics.items():
+        numbers = ", ".join(repr(value) if np.isfinite(value) else "nan" for value in values.ravel().tolist())
+        lines.append(f'    double[] primvars:{name} = [{numbers}] (\n        interpolation = "vertex"\n    )')
+    path.write_text("\n".join([*lines, "}\n"]))
+
+
+@register(".ply", "polygons with vertex colours (MeshLab, CloudCompare)")
+def write_ply(surface: Surface, path: Path, options: GridOptions) -> None:
+    """Binary PLY of the quads."""
+    mesh, heights = _mesh(surface, options)
+    colors = numpy_to_vtk(colors_of(heights.values.ravel()), deep=True)
+    colors.SetName("RGB")
+    mesh.GetPointData().AddArray(colors)
+    writer = vtkPLYWriter()
+    writer.SetArrayName("RGB")
+    _write(writer, mesh, path)
+
+
+@register(".stl", "closed solid with a base, 100 mm wide, for a 3D printer")
+def write_stl(surface: Surface, path: Path, options: GridOptions) -> None:
+    """Binary STL; where a point is blank the solid is at its lowest."""
+    heights = height_map(surface, options)
+    if surface.y is None:
+        raise InputError("this is a curve (1D); a solid needs two axes")
+    points, triangles = solid(surface.x, surface.y, heights.heights)
+    mesh = vtkPolyData()
+    where = vtkPoints()
+    where.SetData(numpy_to_vtk(points * PRINT_WIDTH_MM / float(np.ptp(points[:, :2], axis=0).max()), deep=True))
+    mesh.SetPoints(where)
+    cells = vtkCellArray()
+    cells.SetData(3, numpy_to_vtk(triangles.ravel().astype(np.int64), deep=True, array_type=16))
+    mesh.SetPolys(cells)
+    writer = vtkSTLWriter()
+    writer.SetFileTypeToBinary()
+    _write(writer, mesh, path)
+
+
+def solid(x: np.ndarray, y: np.ndarray, heights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """A closed body below a surface, with a flat base.
+
+    Args:
+        x: (nx,).
+        y: (ny,).
+        heights: (ny, nx).
+
+    Returns:
+        Points (2 nx ny, 3), those of the surface first; triangles (k, 3), seen anticlockwise from outside.
+    """
+    ny, nx = heights.shape
+    bottom = heights.min() - _BASE * max(np.ptp(x), np.ptp(y))
+    across, along = np.meshgrid(x, y)
+    top = np.stack([across, along, heights], axis=-1).reshape(-1, 3)
+    base = top.copy()
+    base[:, 2] = bottom
+    index = np.arange(nx * ny).reshape(ny, nx)
+    a, b, c, d = (part.ravel() for part in (index[:-1, :-1], index[:-1, 1:], index[1:, 1:], index[1:, :-1]))
+    sheet = np.concatenate([np.stack([a, b, c], 1), np.stack([a, c, d], 1)])
+    rim = np.concatenate([index[0, :], index[1:, -1], index[-1, -2::-1], index[-2:0:-1, 0]])  # anticlockwise from above
+    here, there = rim, np.roll(rim, -1)
+    walls = np.concatenate([np.stack([here + nx * ny, there + nx * ny, there], 1), np.stack([here + nx * ny, there, here], 1)])
+    return np.concatenate([top, base]), np.concatenate([sheet, sheet[:, ::-1] + nx * ny, walls])
+
+
+def _mesh(surface: Surface, options: GridOptions) -> tuple[vtkPolyData, HeightMap]:
+    heights = height_map(surface, options)
+    return to_polydata(surface, options, heights), heights
+
+
+def _coordinates(mesh: vtkPolyData) -> np.ndarray:
+    return np.asarray(vtk_to_numpy(mesh.GetPoints().GetData()))
+
+
+def _quads(mesh: vtkPolyData) -> np.ndarray:
+    return np.asarray(vtk_to_numpy(mesh.GetPolys().GetConnectivityArray())).reshape(-1, 4)
+
+
+def _tuples(rows: np.ndarray) -> str:
+    return ", ".join(f"({a:.9g}, {b:.9g}, {c:.9g})" for a, b, c in rows.tolist())
+
+
+def _write(writer: Any, mesh: vtkPolyData, path: Path) -> None:
+    triangles = vtkTriangleFilter()
+    triangles.SetInputData(mesh)
+    writer.SetInputConnection(triangles.GetOutputPort())
+    writer.SetFileName(str(path))
+    if writer.Write() != 1 or not path.exists():
+        raise InputError(f"{path}: vtk could not write this file; is the disk full?")

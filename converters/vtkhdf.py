@@ -1,0 +1,65 @@
+"""``.vtkhdf``: VTK's own HDF5 layout, version 1.0, which ParaView opens from 5.10 on without any plugin.
+
+A volume is image data; a surface is an unstructured grid of quads, the one polygonal form that version 1.0 has.
+Source: VTK file formats, "VTKHDF file format", docs.vtk.org.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import h5py
+import numpy as np
+from vtkmodules.util.numpy_support import vtk_to_numpy
+
+from paraloss.converters.formats import register
+from paraloss.converters.grid import GridOptions, to_polydata
+from paraloss.converters.volume import image_geometry, volume_arrays
+from paraloss.surface import Surface
+
+_QUAD = 9  # vtkCellType
+
+
+@register(".vtkhdf", "VTK HDF5 (ParaView without plugin)")
+@register(".hdf", "the same, under the ending that ParaView up to 5.11 knows")
+def write_vtkhdf(surface: Surface, path: Path, options: GridOptions) -> None:
+    """Write a surface's quads with all point arrays, or a volume."""
+    with h5py.File(path, "w") as file:
+        root = file.create_group("VTKHDF")
+        root.attrs["Version"] = np.array([1, 0], np.int64)
+        if surface.z is not None:
+            _write_image(root, surface, options)
+        else:
+            _write_quads(root, surface, options)
+
+
+def _write_image(root: h5py.Group, surface: Surface, options: GridOptions) -> None:
+    origin, spacing = image_geometry(surface)
+    _set_type(root, b"ImageData")
+    root.attrs["WholeExtent"] = np.array([end for axis in surface.axes for end in (0, len(axis) - 1)], np.int64)
+    root.attrs["Origin"], root.attrs["Spacing"] = np.array(origin), np.array(spacing)
+    root.attrs["Direction"] = np.eye(3).ravel()
+    points = root.create_group("PointData")
+    for name, values in volume_arrays(surface, options).items():
+        points.create_dataset(name, data=values, compression="gzip", shuffle=True)
+
+
+def _write_quads(root: h5py.Group, surface: Surface, options: GridOptions) -> None:
+    mesh = to_polydata(surface, options)
+    _set_type(root, b"UnstructuredGrid")
+    quads = vtk_to_numpy(mesh.GetPolys().GetConnectivityArray()).astype(np.int64)
+    cells = mesh.GetNumberOfPolys()
+    for name, number in (("Points", mesh.GetNumberOfPoints()), ("Cells", cells), ("ConnectivityIds", len(quads))):
+        root[f"NumberOf{name}"] = np.array([number], np.int64)
+    root["Points"] = vtk_to_numpy(mesh.GetPoints().GetData())
+    root["Connectivity"], root["Offsets"] = quads, np.arange(cells + 1, dtype=np.int64) * 4
+    root["Types"] = np.full(cells, _QUAD, np.uint8)
+    points = root.create_group("PointData")
+    for index in range(mesh.GetPointData().GetNumberOfArrays()):
+        array = mesh.GetPointData().GetArray(index)
+        points.create_dataset(array.GetName(), data=vtk_to_numpy(array), compression="gzip", shuffle=True)
+
+
+def _set_type(root: h5py.Group, kind: bytes) -> None:
+    # The reader wants a fixed-length ASCII string here, which h5py makes only when it is told so.
+    root.attrs.create("Type", kind, dtype=h5py.string_dtype("ascii", len(kind)))

@@ -1,0 +1,23 @@
+"""VTK's XML files: binary, compressed, through vtk's own writers."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from paraloss.errors import InputError
+
+
+def write_xml(writer: Any, data: Any, path: Path) -> None:
+    """Write through one of vtk's XML writers: appended raw data, zlib.
+
+    Raises:
+        InputError: vtk could not write, as on a full disk.
+    """
+    writer.SetFileName(str(path))
+    writer.SetInputData(data)
+    writer.SetDataModeToAppended()
+    writer.EncodeAppendedDataOff()
+    writer.SetCompressorTypeToZLib()
+    if writer.Write() != 1 or not path.exists():
+        raise InputError(f"{path}: vtk could not write this file; is the disk full?")
