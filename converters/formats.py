@@ -78,16 +78,16 @@ def write(surface: Surface, target: str | Path, options: GridOptions | None = No
     target, options = Path(target), options or GridOptions()
     suffix = target.suffix.lower()
     if layout == "li2018" and suffix == ".vtp":
-        return _atomically(target, lambda path: write_xml(vtkXMLPolyDataWriter(), to_li2018_polydata(surface, options), path))
+        return atomically(target, lambda path: write_xml(vtkXMLPolyDataWriter(), to_li2018_polydata(surface, options), path))
     if layout != "paraloss":
         raise InputError(f"the layout '{layout}' with '{suffix}' is not known; there is li2018 for .vtp")
     if suffix == ".h5":
-        return _atomically(target, lambda path: write_layout(surface, path))
+        return atomically(target, lambda path: write_layout(surface, path))
     if suffix not in FORMATS:
         raise InputError(f"{target}: unknown ending '{target.suffix}'; there are {' '.join(ENDINGS)}")
     if surface.z is not None and suffix not in _FOR_VOLUMES:
         raise InputError(f"{target}: this is a volume (3D); it goes to {' '.join(_FOR_VOLUMES)}")
-    return _atomically(target, lambda path: FORMATS[suffix].write(surface, path, options))
+    return atomically(target, lambda path: FORMATS[suffix].write(surface, path, options))
 
 
 def _write_series(sources: Sequence[Path], target: Path, options: GridOptions | None) -> Path:
@@ -100,7 +100,7 @@ def _write_series(sources: Sequence[Path], target: Path, options: GridOptions | 
     for step, source in enumerate(sources):
         part = write(open_surface(source).drawable(), folder / f"{source.stem}.vts", options)
         ElementTree.SubElement(collection, "DataSet", timestep=str(step), file=f"{folder.name}/{part.name}")
-    return _atomically(target, lambda path: ElementTree.ElementTree(root).write(path, encoding="utf-8", xml_declaration=True))
+    return atomically(target, lambda path: ElementTree.ElementTree(root).write(path, encoding="utf-8", xml_declaration=True))
 
 
 def check_folder(target: Path) -> None:
@@ -111,7 +111,8 @@ def check_folder(target: Path) -> None:
         raise InputError(f"{target}: the folder {target.parent} cannot be written to")
 
 
-def _atomically(target: Path, work: Callable[[Path], object]) -> Path:
+def atomically(target: Path, work: Callable[[Path], object]) -> Path:
+    """Let ``work`` write under a temporary name, then rename; nothing is left behind when it fails."""
     check_folder(target)
     temporary = target.with_name(f".{target.stem}.{os.getpid()}{target.suffix}")
     try:

@@ -9,8 +9,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from paraloss.errors import InputError
+from paraloss.errors import InputError, MissingPackage
 from paraloss.surface import Surface
+from paraloss.topology import MINIMUM, CriticalPoint, critical_points
 
 
 def roughness(values: np.ndarray, offset: float = 0.1) -> float:
@@ -106,8 +107,48 @@ def measures(surface: Surface, metric: str | None = None, radius: float = 0.25, 
         "mean_rise": mean,
         "basin_area": basin_area(surface, metric, rise),
         "convex_share": convex_share(values),
+        "minima": _number_of_minima(values),
         "roughness": roughness(values),
     }
+
+
+def _number_of_minima(values: np.ndarray) -> float:
+    try:
+        return float(len(persistent_minima(values)))
+    except MissingPackage:  # all other numbers need no more than numpy
+        return float("nan")
+
+
+def area_below(values: np.ndarray, level: float) -> float:
+    """Share of the evaluated points whose loss is at most ``level``; they need not hang together.
+
+    Args:
+        values: (ny, nx) losses.
+        level: in the loss's unit.
+    """
+    known = ~np.isnan(values)
+    return float((values[known] <= level).mean()) if known.any() else float("nan")
+
+
+def persistent_minima(values: np.ndarray, share: float = 0.01) -> list[CriticalPoint]:
+    """Minima of ln(loss + 0.1) whose persistence is more than ``share`` of its range; see ``paraloss.topology``.
+
+    Args:
+        values: (ny, nx) losses.
+        share: of the height between the lowest and the highest value.
+
+    Raises:
+        MissingPackage: gudhi is not installed.
+    """
+    field = log_field(values)
+    return [p for p in critical_points(field, share * float(np.nanmax(field) - np.nanmin(field))) if p.kind == MINIMUM]
+
+
+def log_field(values: np.ndarray) -> np.ndarray:
+    """ln(values + 0.1), NaN where that is not a number: the field whose shape the pictures show."""
+    with np.errstate(invalid="ignore", divide="ignore"):
+        field = np.log(values + 0.1)
+    return np.where(np.isfinite(field), field, np.nan)
 
 
 MEANINGS = {
@@ -119,6 +160,7 @@ MEANINGS = {
     "mean_rise": "mean rise within the radius",
     "basin_area": "share of the plot, joined to the centre, where the loss is at most RISE above the centre's",
     "convex_share": "share of points with no direction of negative curvature in the plane (Li et al. 2018, section 6)",
+    "minima": "number of minima that a hundredth of the height (of ln(loss + 0.1)) must be climbed to leave (persistence)",
     "roughness": "mean |second difference| of ln(loss + 0.1) along the grid lines",
 }
 

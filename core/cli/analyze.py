@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
+
+if TYPE_CHECKING:
+    from paraloss.surface import Surface
 
 
 def analyze(
@@ -13,6 +16,10 @@ def analyze(
     metric: str | None = None,
     radius: float = 0.25,
     rise: float = 1.0,
+    level: Annotated[list[float] | None, Parameter(negative="")] = None,
+    critical_points: Path | None = None,
+    basins: Path | None = None,
+    persistence: float = 0.01,
     json: Annotated[bool, Parameter(negative="")] = False,
 ) -> None:
     """Tell in numbers how surfaces look: minimum, sharpness, basin, convexity, roughness; and whether they may be compared.
@@ -24,13 +31,22 @@ def analyze(
         metric: A loss. Default: train_loss, where it is there.
         radius: Of the rises, in steps of the directions.
         rise: Above the centre's loss that still counts as its basin.
+        level: Tell the share of the plot where the loss is at most this; may be repeated.
+        critical_points: Write minima, saddles and maxima of the one surface as points (.vtp) for ParaView.
+        basins: Write the one surface with the basin of each point (.vts).
+        persistence: Of critical points and basins: leave out what less than this share of the height must be climbed to leave.
         json: Print JSON instead of a table.
     """
     import json as text
 
-    from paraloss.analysis import MEANINGS, measures, why_not_comparable
+    from paraloss.analysis import MEANINGS, area_below, measures, why_not_comparable
     from paraloss.converters import open_surface
     from paraloss.errors import InputError
+
+    if (critical_points or basins) and len(files) != 1:
+        raise InputError("--critical-points and --basins take one surface")
+    if not 0 <= persistence < 1:
+        raise InputError(f"--persistence {persistence:g}: give a share of the height, 0 to 1, as in 0.01")
 
     if not files:
         raise InputError("name at least one surface file, as in surface.h5")
@@ -43,15 +59,47 @@ def analyze(
         if not surface.is_complete:
             raise InputError(f"{path}: is still being computed; finish it with the command that started it")
     found = [measures(surface, metric, radius, rise) for surface in surfaces]
+    for values, surface in zip(found, surfaces, strict=True):
+        values.update({f"area_below_{at:g}": area_below(surface.metric(metric), at) for at in level or []})
     reason = why_not_comparable(surfaces)
+    if critical_points or basins:
+        _write_topology(surfaces[0], metric, persistence, critical_points, basins)
     if json:
         table = {str(path): numbers for path, numbers in zip(files, found, strict=True)}
         print(text.dumps({"surfaces": table, "not_comparable": reason, "radius": radius, "rise": rise}, indent=2))
         return
     width = max(12, *(len(path.name) + 2 for path in files))
-    print(f"{'':14}" + "".join(f"{path.name:>{width}}" for path in files))
-    for name, meaning in MEANINGS.items():
+    print(f"{'':16}" + "".join(f"{path.name:>{width}}" for path in files))
+    below = {f"area_below_{at:g}": f"share of the plot where the loss is at most {at:g}" for at in level or []}
+    for name, meaning in {**MEANINGS, **below}.items():
         numbers = "".join(f"{values[name]:>{width}.4g}" for values in found)
-        print(f"{name:14}{numbers}   {meaning.replace('RISE', f'{rise:g}')}")
+        print(f"{name:16}{numbers}   {meaning.replace('RISE', f'{rise:g}')}")
     if reason:
         print(f"do not compare them: {reason}")
+
+
+def _write_topology(
+    surface: Surface, metric: str | None, share: float, points_path: Path | None, basins_path: Path | None
+) -> None:
+    import sys
+
+    import numpy as np
+
+    from paraloss.analysis import log_field
+    from paraloss.converters import GridOptions
+    from paraloss.converters.critical import write_basins, write_critical_points
+    from paraloss.topology import MINIMUM
+    from paraloss.topology import basins as find_basins
+    from paraloss.topology import critical_points as find_points
+
+    field = log_field(surface.metric(metric))
+    found = find_points(field, share * float(np.nanmax(field) - np.nanmin(field)))
+    options = GridOptions(metric)
+    written = []
+    if points_path:
+        written.append(write_critical_points(surface, found, points_path, options))
+    if basins_path:
+        labels = find_basins(field, [point for point in found if point.kind == MINIMUM])
+        written.append(write_basins(surface, labels, basins_path, options))
+    for path in written:
+        print(path, file=sys.stderr)
