@@ -136,7 +136,7 @@ def drape_trajectory(grid: Any, own_loss: bool = False, radius: float = 0.004) -
             raise InputError("the trajectory has no losses of its own; show it on the surface")
         z = ((to_log(arrays["loss"], offset) if log else arrays["loss"]) - base) * scale
     else:
-        z = _height_at(grid, x, y)
+        z = height_at(grid, x, y)
     bounds = grid.GetBounds()
     width = max(bounds[1] - bounds[0], bounds[3] - bounds[2])
     points = np.stack([x, y, z], axis=1)[np.isfinite(z)]
@@ -198,7 +198,7 @@ def _height_facts(grid: Any) -> tuple[str, bool, float, float, float]:
     return name, name.startswith("log_"), numbers[0], numbers[1], numbers[2]
 
 
-def _height_at(grid: Any, x: np.ndarray, y: np.ndarray) -> np.ndarray:
+def height_at(grid: Any, x: np.ndarray, y: np.ndarray) -> np.ndarray:
     """Bilinear heights at (x, y); NaN off the grid."""
     ni, nj, _ = _dimensions(grid)
     points = vtk_to_numpy(grid.GetPoints().GetData()).reshape(nj, ni, 3)

@@ -76,6 +76,11 @@ class HeightMap:
         return (float(drawn.min()), float(drawn.max())) if drawn.size else (0.0, 1.0)
 
 
+def is_loss(metric: str) -> bool:
+    """Whether a metric is drawn on a logarithmic scale when nobody says otherwise: a loss, not a spread or difference of it."""
+    return "loss" in metric and not metric.endswith(("_stderr", "_std", "_difference"))
+
+
 def to_log(values: np.ndarray, offset: float = 0.1) -> np.ndarray:
     """ln(values + offset); NaN where that is not a number. Source: Li et al. 2018, their VTP conversion."""
     with np.errstate(invalid="ignore", divide="ignore"):
@@ -107,7 +112,7 @@ def height_map(
         raise InputError(f"zmin ({options.zmin}) must be below zmax ({options.zmax})")
     if options.height_scale is not None and not options.height_scale > 0:
         raise InputError(f"the height scale must be above zero, not {options.height_scale}")
-    log = options.log if options.log is not None else "loss" in metric
+    log = options.log if options.log is not None else is_loss(metric)
     low = -np.inf if options.zmin is None else options.zmin
     high = np.inf if options.zmax is None else options.zmax
     clipped = (raw < low) | (raw > high)
@@ -210,7 +215,7 @@ def point_arrays(surface: Surface, heights: HeightMap) -> dict[str, np.ndarray]:
     arrays: dict[str, np.ndarray] = {}
     for name, values in surface.metrics.items():
         arrays[name] = np.asarray(values, np.float64)
-        if "loss" in name and not name.endswith("_stderr"):
+        if is_loss(name):
             arrays[f"log_{name}"] = to_log(arrays[name], heights.options.log_offset)
     # The drawn array is the clipped one: colour and height agree. The metric itself stays as it was computed.
     drawn = heights.array if heights.array.startswith("log_") or not heights.clipped.any() else f"{heights.array}_clipped"

@@ -12,7 +12,7 @@ from vtkmodules.vtkCommonDataModel import vtkImageData
 from vtkmodules.vtkIOXML import vtkXMLImageDataWriter
 
 from paraloss.converters.formats import register
-from paraloss.converters.grid import GridOptions, to_log
+from paraloss.converters.grid import GridOptions, is_loss, to_log
 from paraloss.converters.xml_files import write_xml
 from paraloss.errors import InputError
 from paraloss.surface import Surface
@@ -23,7 +23,7 @@ def volume_arrays(surface: Surface, options: GridOptions) -> dict[str, np.ndarra
     arrays: dict[str, np.ndarray] = {}
     for name, values in surface.metrics.items():
         arrays[name] = np.asarray(values, np.float64)
-        if "loss" in name and not name.endswith("_stderr"):
+        if is_loss(name):
             clipped = np.clip(arrays[name], options.zmin, options.zmax) if options.zmin or options.zmax else arrays[name]
             arrays[f"log_{name}"] = to_log(clipped, options.log_offset)
     arrays["status"] = surface.status
@@ -63,8 +63,8 @@ def to_image(surface: Surface, options: GridOptions | None = None) -> vtkImageDa
         image.GetPointData().AddArray(array)
     metric = options.metric or surface.default_metric
     surface.metric(metric)
-    log = "loss" in metric if options.log is None else options.log
-    image.GetPointData().SetActiveScalars(f"log_{metric}" if log and "loss" in metric else metric)
+    log = is_loss(metric) if options.log is None else options.log
+    image.GetPointData().SetActiveScalars(f"log_{metric}" if log and is_loss(metric) else metric)
     provenance = vtkStringArray()
     provenance.SetName("provenance")
     provenance.InsertNextValue(json.dumps(dict(surface.provenance)))

@@ -40,10 +40,23 @@ class Material:
 
 @dataclass(frozen=True)
 class Look:
-    """Everything about a picture that does not depend on the data."""
+    """Everything about a picture that does not depend on the data.
+
+    Attributes:
+        background: of the picture.
+        text: titles, ticks, axes.
+        line: contour lines and the optimiser's path.
+        material: of the surface.
+        lights: none: the surface shines by itself, in the colours of the map.
+        occlusion_radius: of ambient occlusion, in widths; 0 does without.
+        color_map: a name in ``COLOR_MAPS``.
+        surface_color: one colour instead of the map.
+        contours: number of contour lines on the surface, where the user does not say.
+    """
 
     background: Color = (1.0, 1.0, 1.0)
     text: Color = (0.1, 0.1, 0.12)
+    line: Color = (0.1, 0.1, 0.12)
     material: Material = field(default_factory=Material)
     lights: tuple[LightSpec, ...] = (
         LightSpec((1.6, -2.2, 3.0), (1.0, 0.98, 0.94), 0.70),  # key, from the right front
@@ -53,6 +66,29 @@ class Look:
     )
     occlusion_radius: float = 0.07
     color_map: str = "cool-to-warm"
+    surface_color: Color | None = None
+    contours: int = 0
+
+
+LOOKS: Mapping[str, Look] = {
+    "paper": Look(),
+    "dark": Look(
+        background=(0.055, 0.065, 0.085),
+        text=(0.90, 0.91, 0.93),
+        line=(0.02, 0.02, 0.03),
+        material=Material(ambient=0.30, diffuse=0.92, specular=0.30),
+        color_map="viridis",
+    ),
+    "flat": Look(
+        material=Material(ambient=1.0, diffuse=0.0, specular=0.0), lights=(), occlusion_radius=0.0, contours=16
+    ),
+    "clay": Look(
+        background=(0.965, 0.960, 0.950),
+        material=Material(ambient=0.20, diffuse=0.92, specular=0.04, specular_power=8.0),
+        surface_color=(0.80, 0.70, 0.61),
+        occlusion_radius=0.11,
+    ),
+}
 
 
 HEIGHT_OF_WIDTH = 0.55
@@ -134,6 +170,25 @@ def camera_for(
         aim = aim + up * (seen_along.max() + seen_along.min()) / 2 * distance
     aim = aim + right * free * distance * tangent / 0.96
     return aim + back * distance, aim, up
+
+
+def turned(
+    points: np.ndarray, view: str, aspect: float, degrees: float, right_margin: float = 0.0
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """The camera of ``camera_for`` turned around the vertical axis through the middle of ``points``.
+
+    The frame holds the cylinder around the surface, so that nothing breathes or is cropped while it turns.
+    """
+    middle = (points.min(axis=0) + points.max(axis=0)) / 2
+    radius = float(np.linalg.norm((points - middle)[:, :2], axis=1).max())
+    angles = np.linspace(0, 2 * np.pi, 64)
+    ring = np.stack([radius * np.cos(angles), radius * np.sin(angles), 0 * angles], axis=1)
+    ends = [middle[2] - points[:, 2].min(), points[:, 2].max() - middle[2]]
+    cylinder = np.concatenate([middle + ring - [0, 0, ends[0]], middle + ring + [0, 0, ends[1]]])
+    position, aim, up = camera_for(cylinder, view, aspect, right_margin)
+    c, s = np.cos(np.radians(degrees)), np.sin(np.radians(degrees))
+    rotation = np.array([[c, -s, 0], [s, c, 0], [0, 0, 1]])
+    return middle + rotation @ (position - middle), middle + rotation @ (aim - middle), rotation @ up
 
 
 def camera_points(points: np.ndarray, most: int = 20_000) -> np.ndarray:

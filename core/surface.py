@@ -109,7 +109,7 @@ class Surface:
         """The metric that is drawn when none is named: the training loss, else the first loss, else the first."""
         if not self.metrics:
             raise InputError("the surface holds no metric at all; compute it again")
-        losses = [name for name in self.metrics if name.endswith("_loss")]
+        losses = [name for name in self.metrics if name.endswith(("_loss", "_loss_difference"))]
         return "train_loss" if "train_loss" in losses else (losses or list(self.metrics))[0]
 
     def metric(self, name: str | None = None) -> np.ndarray:
@@ -128,6 +128,25 @@ class Surface:
         steps = (*place, 0.0, 0.0)[: len(self.axes)]
         index = tuple(int(np.abs(axis - step).argmin()) for axis, step in zip(self.axes, steps, strict=True))[::-1]
         return {name: float(values[index]) for name, values in self.metrics.items()}
+
+    def __sub__(self, other: Surface) -> Surface:
+        """The metrics that both have, each minus the other's; not done where either is not.
+
+        Raises:
+            InputError: the steps differ, or there is no metric in common.
+        """
+        names = [name for name in self.metrics if name in other.metrics]
+        same = self.shape == other.shape and all(map(np.allclose, self.axes, other.axes))
+        if not same or not names:
+            raise InputError("a difference needs surfaces of the same steps and metrics; compute both with the same --x, --y")
+        status = np.where((self.status == PENDING) | (other.status == PENDING), PENDING, np.maximum(self.status, other.status))
+        return replace(
+            self,
+            metrics={f"{name}_difference": self.metrics[name] - other.metrics[name] for name in names},
+            status=status.astype(np.uint8),
+            trajectory=None,
+            provenance={"difference": [dict(self.provenance), dict(other.provenance)]},
+        )
 
     def save(self, path: str | Path) -> Path:
         """Write a surface file (HDF5, format 1); see ``paraloss.surface_file``."""

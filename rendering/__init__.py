@@ -1,7 +1,9 @@
-"""Pictures without ParaView: lit surfaces by pyvista, off screen; curves and contours by matplotlib."""
+"""Pictures without ParaView: lit surfaces and movies by pyvista, off screen; curves and contours by matplotlib."""
 
 from paraloss.rendering.curve import draw_curves
-from paraloss.rendering.picture import PICTURES, render
+from paraloss.rendering.movie import MOVIES, make_movie
+from paraloss.rendering.picture import PICTURES, default_label, render
+from paraloss.rendering.style import PictureStyle
 from paraloss.rendering.surface_picture import SurfacePicture
 
-__all__ = ["PICTURES", "SurfacePicture", "draw_curves", "render"]
+__all__ = ["MOVIES", "PICTURES", "PictureStyle", "SurfacePicture", "default_label", "draw_curves", "make_movie", "render"]

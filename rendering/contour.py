@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from paraloss.converters import GridOptions
+from paraloss.converters.grid import is_loss
 from paraloss.errors import InputError
 from paraloss.look import COLOR_MAPS
 from paraloss.surface import Surface
@@ -94,7 +95,7 @@ def _field(surface: Surface, options: GridOptions) -> np.ndarray:
 
 
 def _is_log(surface: Surface, options: GridOptions) -> bool:
-    return options.log if options.log is not None else "loss" in (options.metric or surface.default_metric)
+    return options.log if options.log is not None else is_loss(options.metric or surface.default_metric)
 
 
 def _levels(low: float, high: float, log: bool, offset: float) -> np.ndarray:

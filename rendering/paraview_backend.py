@@ -6,7 +6,7 @@ import os
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,6 +14,7 @@ import numpy as np
 
 from paraloss.converters import GridOptions
 from paraloss.errors import InputError, MissingPackage
+from paraloss.rendering.style import PictureStyle
 from paraloss.surface import Surface
 from paraloss.surface_file import write_surface
 
@@ -57,8 +58,7 @@ def paraview_image(
     surfaces: Sequence[Surface],
     options: GridOptions,
     size: tuple[int, int],
-    view: str,
-    color_map: str,
+    style: PictureStyle,
     transparent: bool,
 ) -> np.ndarray:
     """(height, width, 3 or 4) uint8: the surfaces side by side, drawn by pvbatch.
@@ -69,27 +69,58 @@ def paraview_image(
     """
     from matplotlib.image import imread
 
+    with tempfile.TemporaryDirectory(prefix="paraloss-") as folder:
+        picture = Path(folder) / "picture.png"
+        extra = ["--no-scalar-bar", *(["--transparent"] if transparent else [])]
+        _pvbatch(surfaces, options, size, style, picture, extra)
+        if not picture.exists():
+            raise MissingPackage("pvbatch ended without a picture and without a word")
+        return (imread(picture) * 255).round().astype(np.uint8)
+
+
+def paraview_orbit(
+    surfaces: Sequence[Surface], options: GridOptions, size: tuple[int, int], style: PictureStyle, frames: int
+) -> Iterator[np.ndarray]:
+    """(height, width, 3) uint8 pictures of one turn around the surfaces, by pvbatch; raises as ``paraview_image``."""
+    from matplotlib.image import imread
+
+    if style.beyond_paraview:
+        raise InputError(f"{', '.join(style.beyond_paraview)}: drawn by pyvista only; use --backend pyvista")
+    with tempfile.TemporaryDirectory(prefix="paraloss-") as folder:
+        extra = ["--orbit", str(frames), *([] if style.scalar_bar else ["--no-scalar-bar"])]
+        _pvbatch(surfaces, options, size, style, Path(folder) / "frame.png", extra)
+        for picture in sorted(Path(folder).glob("frame_*.png")):
+            yield (imread(picture) * 255).round().astype(np.uint8)[..., :3]
+
+
+def _pvbatch(
+    surfaces: Sequence[Surface],
+    options: GridOptions,
+    size: tuple[int, int],
+    style: PictureStyle,
+    picture: Path,
+    extra: Sequence[str],
+) -> None:
+    """Run ``state_files/render.py``; the surfaces' files lie beside the picture meanwhile."""
     if options.zmin is not None:
         raise InputError("--zmin is not known to ParaView's reader; use --backend pyvista")
     if not shutil.which("pvbatch"):
         raise MissingPackage("pvbatch is not on the PATH: install ParaView (Debian: apt install paraview), or use pyvista")
-    launcher = display_launcher()
-    with tempfile.TemporaryDirectory(prefix="paraloss-") as folder:
-        files = []
-        for number, surface in enumerate(surfaces):
-            path = Path(folder) / f"{number}.h5"
-            files.append(str(write_surface(replace(surface, directions={}), path)))
-        picture = Path(folder) / "picture.png"
-        command = [*launcher, "pvbatch", str(RENDER_SCRIPT), *files, "-o", str(picture), "--no-scalar-bar"]
-        command += ["--state", "lit_surface" if len(files) == 1 else "side_by_side", "--size", f"{size[0]}x{size[1]}"]
-        command += ["--view", view, "--color-map", color_map, f"--log-offset={options.log_offset}"]
-        command += ["--log", {None: "losses", True: "always", False: "never"}[options.log]]
-        command += ["--metric", options.metric] if options.metric else []
-        command += [f"--zmax={options.zmax}"] if options.zmax is not None else []
-        command += [f"--height-scale={options.height_scale}"] if options.height_scale is not None else []
-        command += ["--transparent"] if transparent else []
-        done = subprocess.run(command, capture_output=True, text=True, env=paraview_environment(), check=False)
-        if done.returncode or not picture.exists():
-            lines = [line for line in (done.stderr + done.stdout).splitlines() if line.strip()]
-            raise MissingPackage(f"pvbatch could not draw ({lines[-1] if lines else 'no message'})")
-        return (imread(picture) * 255).round().astype(np.uint8)
+    files = []
+    for number, surface in enumerate(surfaces):
+        files.append(str(write_surface(replace(surface, directions={}), picture.with_name(f"{number}.h5"))))
+    command = [*display_launcher(), "pvbatch", str(RENDER_SCRIPT), *files, "-o", str(picture), *extra]
+    command += ["--state", "lit_surface" if len(files) == 1 else "side_by_side", "--size", f"{size[0]}x{size[1]}"]
+    command += ["--view", style.view, "--look", style.look, "--color-map", style.colors]
+    command += [f"--log-offset={options.log_offset}", "--contours", str(style.lines)]
+    command += ["--minimum"] if style.minimum else []
+    command += ["--trajectory"] if style.trajectory and any(s.trajectory is not None for s in surfaces) else []
+    command += ["--color-by", style.color_by] if style.color_by else []
+    command += ["--log", {None: "losses", True: "always", False: "never"}[options.log]]
+    command += ["--metric", options.metric] if options.metric else []
+    command += [f"--zmax={options.zmax}"] if options.zmax is not None else []
+    command += [f"--height-scale={options.height_scale}"] if options.height_scale is not None else []
+    done = subprocess.run(command, capture_output=True, text=True, env=paraview_environment(), check=False)
+    if done.returncode:
+        lines = [line for line in (done.stderr + done.stdout).splitlines() if line.strip()]
+        raise MissingPackage(f"pvbatch could not draw ({lines[-1] if lines else 'no message'})")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,9 @@ from paraloss.errors import InputError, MissingPackage
 from paraloss.rendering.contour import draw_contours
 from paraloss.rendering.curve import draw_curves
 from paraloss.rendering.paraview_backend import can_draw
+from paraloss.rendering.style import PictureStyle
 from paraloss.rendering.surface_picture import SurfacePicture
+from paraloss.rendering.volume_picture import draw_volume
 from paraloss.surface import Surface
 
 PICTURES = (".png", ".jpg", ".pdf", ".svg")
@@ -25,33 +28,31 @@ def render(
     options: GridOptions | None = None,
     labels: Sequence[str] | None = None,
     size: tuple[int, int] | None = None,
-    view: str = "paper",
-    color_map: str = "cool-to-warm",
     transparent: bool = False,
     metric: str | None = None,
     zmax: float | None = None,
-    scalar_bar: bool = True,
     style: str | None = None,
     backend: str = "pyvista",
     tell: Callable[[str], None] = lambda text: None,
+    picture: PictureStyle | None = None,
+    **fields: Any,
 ) -> Path:
-    """Draw surfaces side by side on one scale, or curves in one plot.
+    """Draw surfaces side by side on one scale, curves in one plot, or a volume.
 
     Args:
-        surfaces: one or more, all two-dimensional or all curves; of one that is still being computed the finest
-            complete sub-grid is drawn.
+        surfaces: one or more, all two-dimensional or all curves, or one volume; of one that is still being computed the
+            finest complete sub-grid is drawn.
         path: ``.png`` or ``.jpg``; curves also ``.pdf`` or ``.svg``.
         options: how heights are made; ``metric`` and ``zmax`` are shorthands for its fields.
         labels: a title for each surface; the default tells model and accuracy.
         size: pixels of the whole picture; 1600×900 for one surface, wider for more.
-        view: ``paper``, ``front``, ``corner`` or ``top``.
-        color_map: ``cool-to-warm``, ``viridis`` or ``grey``.
         transparent: leave the background out (``.png``).
-        scalar_bar: draw the colour scale, with ticks in the metric's own unit.
         style: of surfaces: ``lit`` in 3D; ``contour`` (lines with labels), ``filled`` or ``heat`` from above. Default: ``lit``
-            for ``.png`` and ``.jpg``, ``contour`` for ``.pdf`` and ``.svg``.
+            for ``.png`` and ``.jpg``, ``contour`` for ``.pdf`` and ``.svg``. Of volumes: ``iso`` or ``fog``.
         backend: ``pyvista``, ``paraview``, or ``auto``: ParaView where it is installed and can draw, else pyvista.
         tell: is told which one drew.
+        picture: view, look, colours and what else is drawn.
+        fields: the same one by one: ``view``, ``look``, ``color_map``, ``contours`` … of ``paraloss.rendering.PictureStyle``.
 
     Returns:
         ``path``; the file appears complete or not at all.
@@ -70,14 +71,18 @@ def render(
         raise InputError("no surface to draw")
     if options is None:
         options = GridOptions(metric=metric, zmax=zmax)
+    chosen_style = replace(picture or PictureStyle(), **fields)
     curves = [surface.y is None for surface in surfaces]
-    if any(curves) != all(curves):
-        raise InputError("surfaces (2D) and curves (1D) cannot share a picture; render them apart")
+    if len({len(surface.axes) for surface in surfaces}) > 1:
+        raise InputError("surfaces (2D), curves (1D) and volumes (3D) cannot share a picture; render them apart")
+    volume = surfaces[0].z is not None
     if path.suffix.lower() not in PICTURES:
         raise InputError(f"{path}: pictures end in {' '.join(PICTURES)}")
     drawn_lit = path.suffix.lower() in (".png", ".jpg")
-    style = style or ("lit" if drawn_lit else "contour")
-    if style == "lit" and not drawn_lit and not all(curves):
+    style = style or ("iso" if volume else "lit" if drawn_lit else "contour")
+    if volume and (len(surfaces) > 1 or not drawn_lit):
+        raise InputError(f"{path}: one volume at a time is drawn, as .png or .jpg")
+    if style in ("lit", "iso", "fog") and not drawn_lit and not all(curves):
         raise InputError(f"{path}: lit surfaces are drawn as .png or .jpg; contours also as .pdf or .svg")
     if not path.parent.is_dir():
         raise InputError(f"{path}: the folder {path.parent} does not exist; create it first")
@@ -86,19 +91,20 @@ def render(
         raise InputError(f"{len(labels)} labels for {len(surfaces)} surfaces; give one each")
     temporary = path.with_name(f".{path.stem}.{os.getpid()}{path.suffix}")
     try:
-        if all(curves):
+        if volume:
+            draw_volume(surfaces[0], temporary, labels[0], options, style, chosen_style, transparent, size)
+        elif all(curves):
             draw_curves(surfaces, temporary, labels, options, transparent=transparent, size=size)
         elif style != "lit":
-            draw_contours(surfaces, temporary, labels, options, style, color_map, transparent, size)
+            draw_contours(surfaces, temporary, labels, options, style, chosen_style.colors, transparent, size)
         else:
             chosen = backend
             if backend == "auto":
-                chosen = "paraview" if can_draw() else "pyvista"
+                simple = not chosen_style.beyond_paraview and chosen_style.shape(len(surfaces))[0] == 1
+                chosen = "paraview" if simple and can_draw() else "pyvista"
 
             def draw(by: str) -> None:
-                SurfacePicture(
-                    surfaces, labels, options, size=size, view=view, color_map=color_map, scalar_bar=scalar_bar, backend=by
-                ).save(temporary, transparent=transparent)
+                SurfacePicture(surfaces, labels, options, size, chosen_style, by).save(temporary, transparent=transparent)
 
             try:
                 draw(chosen)

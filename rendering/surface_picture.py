@@ -1,25 +1,34 @@
-"""Lit pictures of surfaces with pyvista, off screen: one, or several side by side on one scale.
+"""Lit pictures of surfaces with pyvista, off screen: one, several on one scale, or several in one place.
 
 Lights, material, colours and camera come from ``paraloss.look``, which ParaView's states use as well.
 """
 
 from __future__ import annotations
 
+import copy
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from paraloss.converters import GridOptions, HeightMap, to_structured_grid
+from paraloss.converters import GridOptions, HeightMap, height_map, to_structured_grid
 from paraloss.converters.colors import color_table
+from paraloss.converters.geometry import contour_lines, default_levels, drape_trajectory, height_at, minimum_marker
 from paraloss.converters.scale import joint_range, scale_ticks, shared_heights
 from paraloss.errors import InputError, MissingPackage
-from paraloss.look import CAMERAS, COLOR_MAPS, VIEW_ANGLE, Look, camera_for, camera_points
+from paraloss.look import VIEW_ANGLE, camera_for, camera_points, turned
+from paraloss.rendering.axes import Axes, projected
+from paraloss.rendering.frame import Frame
 from paraloss.rendering.paraview_backend import paraview_image
+from paraloss.rendering.style import PictureStyle
 from paraloss.surface import Surface
+
+_OVERLAY_COLORS = ((0.12, 0.31, 0.61), (0.71, 0.20, 0.12), (0.18, 0.49, 0.27), (0.48, 0.31, 0.64))
+_FLOOR_BELOW = 0.12  # of the floor with contour lines, in widths
 
 
 class SurfacePicture:
@@ -29,15 +38,12 @@ class SurfacePicture:
         surfaces: one or more two-dimensional surfaces, finished or not; what is missing is left blank.
         labels: a title each, may be empty.
         options: how heights are made.
-        size: pixels; 1600×900 for one, 1100×800 for each of several.
-        view: a name in ``paraloss.look.CAMERAS``.
-        color_map: a name in ``paraloss.look.COLOR_MAPS``.
-        look: lights, material and background.
-        scalar_bar: draw the colour scale.
+        size: pixels; 1600×900 for one, 1100×800 for each of a row, less for each of a grid.
+        style: view, look, colours and what else is drawn.
         backend: ``pyvista`` or ``paraview``: who draws the surfaces; titles and scale are the same.
 
     Raises:
-        InputError: a curve, nothing evaluated yet, an unknown view or colour map.
+        InputError: a curve, nothing evaluated yet, or something that ParaView is not asked to draw.
         MissingPackage: pyvista is not installed.
     """
 
@@ -47,100 +53,208 @@ class SurfacePicture:
         labels: Sequence[str],
         options: GridOptions,
         size: tuple[int, int] | None = None,
-        view: str = "paper",
-        color_map: str = "cool-to-warm",
-        look: Look | None = None,
-        scalar_bar: bool = True,
+        style: PictureStyle | None = None,
         backend: str = "pyvista",
     ) -> None:
-        _one_of(backend, ("pyvista", "paraview"), "backend")
-        self.backend = backend
-        _one_of(view, CAMERAS, "view")
-        _one_of(color_map, COLOR_MAPS, "colour map")
-        self.look, self.view, self.color_map = look or Look(), view, color_map
+        self.style = style or PictureStyle()
+        if backend not in ("pyvista", "paraview"):
+            raise InputError(f"unknown backend '{backend}'; there are pyvista, paraview")
+        self.rows, self.columns = self.style.shape(len(surfaces))
+        if backend == "paraview" and (self.style.beyond_paraview or self.rows > 1):
+            asked = ", ".join(self.style.beyond_paraview or ["more than one row"])
+            raise InputError(f"{asked}: drawn by pyvista only; use --backend pyvista")
+        self.backend, self.look = backend, self.style.preset
         self.heights = shared_heights(surfaces, options)
+        self.colors = self._color_maps(surfaces, options)
+        self.ends, self.color_ends = joint_range(self.heights), joint_range(self.colors)
         self.surfaces, self.labels = surfaces, labels
-        self.size = size or ((1600, 900) if len(surfaces) == 1 else (1100 * len(surfaces), 800))
-        self.scalar_bar = scalar_bar
+        self.size = size or (
+            (1600, 900) if self.columns == self.rows == 1 else (1100 * self.columns, 800)
+            if self.rows == 1
+            else (900 * self.columns, 640 * self.rows)
+        )  # fmt: skip
+        self.scalar_bar = self.style.scalar_bar and self.look.surface_color is None and not self.style.overlay
 
     def save(self, path: Path, transparent: bool = False) -> None:
         """Draw into ``path``, a ``.png`` or ``.jpg``."""
-        from matplotlib.figure import Figure
+        frame = self._frame(transparent)
+        frame.fill(self._images(frame.cell, transparent))
+        frame.save(path)
 
+    def turning(self, frames: int) -> Iterator[np.ndarray]:
+        """(height, width, 3) uint8 pictures of one full turn around the vertical axis, scale and titles standing still."""
+        frame = self._frame(False)
+        cells: list[np.ndarray | None] = [None] * (self.rows * self.columns)
+        plotters = {number: p for number in range(len(cells)) if (p := self._plotter(number, frame.cell)) is not None}
+        try:
+            for step in range(frames):
+                for number, plotter in plotters.items():
+                    self._aim(plotter, frame.cell, 360.0 * step / frames, turning=True)
+                    plotter.render()
+                    cells[number] = plotter.screenshot(return_img=True)
+                frame.fill(cells)
+                yield frame.pixels()
+        finally:
+            for plotter in plotters.values():
+                plotter.close()
+
+    def alone(self, surface: Surface, label: str) -> np.ndarray:
+        """(height, width, 3) uint8: ``surface`` by itself, on the scale and seen by the camera of this picture's surfaces."""
+        one = copy.copy(self)
+        self._points()
+        one._kept = self._kept
+        one.ends, one.color_ends = joint_range(self.heights), joint_range(self.colors)
+        fixed = replace(height_map(surface, self.heights[0].options), base=self.heights[0].base, scale=self.heights[0].scale)
+        one.surfaces, one.labels, one.heights, one.colors = [surface], [label], [fixed], [fixed]
+        one.rows = one.columns = 1
+        frame = one._frame(False)
+        frame.fill(one._images(frame.cell, False))
+        return frame.pixels()
+
+    def _color_maps(self, surfaces: Sequence[Surface], options: GridOptions) -> list[HeightMap]:
+        """What the colour tells: the heights themselves, or another metric on a scale that all share."""
+        if self.style.color_by is None:
+            return self.heights
+        other = replace(options, metric=self.style.color_by, zmax=None, zmin=None, log=None, height_scale=None)
+        return [height_map(surface, other) for surface in surfaces]
+
+    def _frame(self, transparent: bool) -> Frame:
         width, height = self.size
-        dpi = 100
-        text = 0.026 * min(height, 1.6 * width / len(self.surfaces))  # pixels
-        top = round(2.4 * text) if any(self.labels) else 0
-        right = round(6.5 * text) if self.scalar_bar else 0
-        image = self._image(width - right, height - top, transparent)
-        figure = Figure(figsize=(width / dpi, height / dpi), dpi=dpi)
-        figure.patch.set_facecolor(self.look.background)
-        figure.figimage(image, 0, 0)
-        for column, label in enumerate(self.labels):
-            x = (column + 0.5) / len(self.labels) * (width - right) / width
-            # A long title shrinks rather than runs into its neighbour; a letter is about half as wide as high.
-            points = min(1.15 * text, (width - right) / len(self.labels) / max(1, 0.55 * len(label))) * 72 / dpi
-            figure.text(x, 1 - 0.6 * top / height, label, fontsize=points, color=self.look.text, ha="center", va="center")
+        labels = self.labels if not self.style.overlay else [""]
+        note = ", ".join(sorted({f"smoothed {s.provenance['smoothed']}×" for s in self.surfaces if "smoothed" in s.provenance}))
+        text = 0.026 * min(height / self.rows ** 0.5, 1.6 * width / self.columns)  # pixels
+        frame = Frame((width, height), self.rows, self.columns, labels, text, self.look, transparent, self.scalar_bar)
         if self.scalar_bar:
-            box = ((width - right + 0.6 * text) / width, 0.16, 0.9 * text / width, 0.62)
-            self._add_scalar_bar(figure, box, 0.85 * text * 72 / dpi)
-        figure.savefig(path, dpi=dpi, transparent=transparent, facecolor="none" if transparent else self.look.background)
+            low, high = self.color_ends
+            frame.add_scalar_bar(self.style.colors, self.colors[0], low, high)
+        if self.style.overlay:
+            frame.add_legend(self.labels, _OVERLAY_COLORS)
+        if note:
+            frame.add_note(note)
+        if self.style.axes:
+            self._label_axes(frame)
+        return frame
 
-    def _image(self, width: int, height: int, transparent: bool) -> np.ndarray:
-        """(height, width, 3 or 4) uint8: the surfaces alone."""
+    def _images(self, cell: tuple[int, int], transparent: bool) -> list[np.ndarray | None]:
+        """(height, width, 3 or 4) uint8 for each cell of the grid; None where there is no surface."""
         if self.backend == "paraview":
-            return paraview_image(
-                self.surfaces, self.heights[0].options, (width, height), self.view, self.color_map, transparent
-            )
-        points = [drawn_points(s, h) for s, h in zip(self.surfaces, self.heights, strict=True)]
-        # One camera for all: around the largest, so that one surface's width is another's.
-        together = camera_points(np.concatenate(points))
-        edges = np.linspace(0, width, len(self.surfaces) + 1).round().astype(int)
-        # A plotter each: several renderers of one window would share their lights and add them up.
-        return np.concatenate(
-            [
-                self._one(surface, heights, together, (int(right - left), height), transparent)
-                for surface, heights, left, right in zip(self.surfaces, self.heights, edges, edges[1:], strict=False)
-            ],
-            axis=1,
-        )
+            size = (cell[0] * self.columns, cell[1])
+            whole = paraview_image(self.surfaces, self.heights[0].options, size, self.style, transparent)
+            return [whole[:, k * cell[0] : (k + 1) * cell[0]] for k in range(self.columns)]
+        images: list[np.ndarray | None] = []
+        for number in range(self.rows * self.columns):
+            # A plotter each: several renderers of one window would share their lights and add them up.
+            plotter = self._plotter(number, cell)
+            if plotter is None:
+                images.append(None)
+                continue
+            self._aim(plotter, cell)
+            images.append(np.asarray(plotter.screenshot(transparent_background=transparent, return_img=True)))
+            plotter.close()
+        return images
 
-    def _one(
-        self, surface: Surface, heights: HeightMap, points: np.ndarray, size: tuple[int, int], transparent: bool
-    ) -> np.ndarray:
-        """(height, width, 3 or 4) uint8: one surface, seen by the camera that fits ``points``."""
-        pv = _pyvista()
-        plotter = pv.Plotter(off_screen=True, window_size=list(size), lighting="none")
-        self._add(plotter, pv.wrap(to_structured_grid(surface, heights=heights)), heights, points, size[0] / size[1])
-        image = plotter.screenshot(transparent_background=transparent, return_img=True)
-        plotter.close()
-        return np.asarray(image)
+    def _plotter(self, number: int, cell: tuple[int, int]) -> Any | None:
+        """A plotter with everything that belongs into one cell, the camera not aimed yet."""
+        shown = range(len(self.surfaces)) if self.style.overlay else [number]
+        if number >= len(self.surfaces):
+            return None
+        pv = pyvista_off_screen()
+        plotter = pv.Plotter(off_screen=True, window_size=list(cell), lighting="none")
+        plotter.set_background(self.look.background)
+        for index in shown:
+            self._add(plotter, index, cell)
+        self._light(plotter)
+        return plotter
 
-    def _add(self, plotter: Any, mesh: Any, heights: HeightMap, points: np.ndarray, aspect: float) -> None:
-        """One surface with lights and camera into the plotter's active part."""
-        look = self.look
-        low_corner, high_corner = points.min(axis=0), points.max(axis=0)
-        width = float((high_corner - low_corner)[:2].max())
-        plotter.set_background(look.background)
-        low, high = joint_range(self.heights)
-        sheet = _without_hidden_cells(mesh) if mesh.GetPointGhostArray() is not None else mesh
-        actor = plotter.add_mesh(
-            sheet,
-            scalars=heights.array,
-            clim=(low, high),
-            cmap=lookup_table(self.color_map, low, high),
-            interpolate_before_map=True,
-            show_scalar_bar=False,
-            ambient=look.material.ambient,
-            diffuse=look.material.diffuse,
-            specular=look.material.specular,
-            specular_power=look.material.specular_power,
-        )
+    def _add(self, plotter: Any, index: int, cell: tuple[int, int]) -> None:
+        """One surface and what lies on it."""
+        look, style, pv = self.look, self.style, pyvista_off_screen()
+        surface, heights, colors = self.surfaces[index], self.heights[index], self.colors[index]
+        grid = pv.wrap(to_structured_grid(surface, heights=heights))
+        sheet = _without_hidden_cells(grid) if grid.GetPointGhostArray() is not None else grid
+        low, high = self.color_ends
+        shading = {
+            "ambient": look.material.ambient,
+            "diffuse": look.material.diffuse,
+            "specular": look.material.specular,
+            "specular_power": look.material.specular_power,
+        }
+        if style.overlay:
+            shown: dict[str, Any] = {"color": _OVERLAY_COLORS[index % len(_OVERLAY_COLORS)], "opacity": 0.62}
+        elif look.surface_color is not None:
+            shown = {"color": look.surface_color}
+        else:
+            name = heights.array
+            if colors is not heights:
+                grid.point_data["color"] = colors.values.ravel()
+                sheet = _without_hidden_cells(grid) if grid.GetPointGhostArray() is not None else grid
+                name = "color"
+            shown = {
+                "scalars": name,
+                "clim": (low, high),
+                "cmap": lookup_table(style.colors, low, high),
+                "interpolate_before_map": True,
+                "nan_color": (0.6, 0.6, 0.6),
+            }
+        actor = plotter.add_mesh(sheet, show_scalar_bar=False, **shown, **shading)
         actor.prop.interpolation = "Phong"
+        width = max(1.0, cell[1] / 620)
+        if style.lines:
+            lines = pv.wrap(contour_lines(grid, self._levels(grid)))
+            if lines.n_points:
+                plotter.add_mesh(lines, color=look.line, line_width=width, lighting=False, show_scalar_bar=False)
+        if style.floor:
+            self._add_floor(plotter, grid, width)
+        if style.minimum:
+            marker = pv.wrap(minimum_marker(grid))
+            plotter.add_mesh(marker, color=(0.98, 0.78, 0.10), ambient=0.45, diffuse=0.6, specular=0.3, show_scalar_bar=False)
+        if style.trajectory and surface.trajectory is not None:
+            self._add_trajectory(plotter, grid, surface)
+        if style.axes and index == 0:
+            for start, end in self._axes().segments:
+                plotter.add_lines(np.array([start, end]), color=look.text, width=width)
+
+    def _levels(self, grid: Any) -> list[float]:
+        """The same contour levels for all surfaces: evenly spaced in height over the range that they share."""
+        low, high = self.ends
+        heights = self.heights[0]
+        steps = np.linspace(low, high, self.style.lines + 2)[1:-1]
+        log = heights.array.startswith("log_")
+        return [float(np.exp(step) - heights.options.log_offset) if log else float(step) for step in steps]
+
+    def _add_floor(self, plotter: Any, grid: Any, width: float) -> None:
+        pv = pyvista_off_screen()
+        lines = pv.wrap(contour_lines(grid, self._levels(grid) or default_levels(grid, 12)))
+        if not lines.n_points:
+            return
+        lines.points[:, 2] = self._floor_height()
+        plotter.add_mesh(
+            lines, scalars=self.heights[0].array, cmap=lookup_table(self.style.colors, *self.ends), clim=self.ends,
+            line_width=1.4 * width, lighting=False, show_scalar_bar=False,
+        )  # fmt: skip
+
+    def _add_trajectory(self, plotter: Any, grid: Any, surface: Surface) -> None:
+        pv = pyvista_off_screen()
+        path = surface.trajectory
+        assert path is not None
+        tube = pv.wrap(drape_trajectory(grid))
+        if tube.n_points:
+            plotter.add_mesh(tube, color=self.look.line, ambient=0.4, diffuse=0.6, show_scalar_bar=False)
+        x, y = np.asarray(path["x"])[[0, -1]], np.asarray(path["y"])[[0, -1]]
+        z = height_at(grid, x, y)
+        radius = 0.011 * self._width()
+        for place, color in zip(np.stack([x, y, z], axis=1), ((1.0, 1.0, 1.0), (0.98, 0.78, 0.10)), strict=True):
+            if np.isfinite(place).all():
+                ball = pv.Sphere(radius, place, theta_resolution=32, phi_resolution=32)
+                plotter.add_mesh(ball, color=color, ambient=0.45, diffuse=0.6, show_scalar_bar=False)
+
+    def _light(self, plotter: Any) -> None:
+        look, points, width = self.look, self._points(), self._width()
+        low_corner, high_corner = points.min(axis=0), points.max(axis=0)
         middle = np.array([*(low_corner + high_corner)[:2] / 2, low_corner[2]])
         for spec in look.lights:
             plotter.add_light(
-                _pyvista().Light(
+                pyvista_off_screen().Light(
                     position=tuple(middle + width * np.array(spec.position)),
                     focal_point=tuple(middle),
                     color=spec.color,
@@ -148,33 +262,67 @@ class SurfacePicture:
                     light_type="scene light",
                 )
             )
-        plotter.enable_ssao(radius=look.occlusion_radius * width, bias=0.005 * width, kernel_size=64, blur=True)
+        if look.occlusion_radius and not self.style.overlay:  # occlusion of what shines through looks like dirt
+            plotter.enable_ssao(radius=look.occlusion_radius * width, bias=0.005 * width, kernel_size=64, blur=True)
+        if self.style.overlay:
+            plotter.enable_depth_peeling(8)
         plotter.enable_anti_aliasing("ssaa")
-        position, aim, up = camera_for(points, self.view, aspect)
+
+    def _aim(self, plotter: Any, cell: tuple[int, int], degrees: float = 0.0, turning: bool = False) -> None:
+        position, aim, up = self._camera(cell, degrees, turning)
         plotter.camera.position, plotter.camera.focal_point, plotter.camera.up = tuple(position), tuple(aim), tuple(up)
         plotter.camera.view_angle = VIEW_ANGLE
         plotter.reset_camera_clipping_range()
 
-    def _add_scalar_bar(self, figure: Any, box: tuple[float, float, float, float], points: float) -> None:
-        """The colour scale in ``box`` (figure units), with round ticks in the metric's own unit."""
-        low, high = joint_range(self.heights)
-        heights, axes = self.heights[0], figure.add_axes(box)
-        colors = lookup_table(self.color_map, low, high).values[:, None, :3]
-        axes.imshow(colors, extent=(0, 1, low, high), origin="lower", aspect="auto")
-        ticks = scale_ticks(heights, low, high)
-        axes.set_xticks([])
-        axes.set_yticks([value for value, _ in ticks], [text for _, text in ticks], fontsize=points)
-        axes.yaxis.tick_right()
-        axes.tick_params(length=points * 0.4, width=points * 0.08, color=self.look.text, labelcolor=self.look.text)
-        axes.set_title(heights.metric.replace("_", " "), fontsize=points, color=self.look.text, pad=points, loc="left")
-        for spine in axes.spines.values():
-            spine.set_linewidth(points * 0.05)
+    def _camera(
+        self, cell: tuple[int, int], degrees: float = 0.0, turning: bool = False
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        points = self._points()
+        if self.style.axes:
+            points = np.concatenate([points, self._axes().corners])
+        if turning:
+            return turned(points, self.style.view, cell[0] / cell[1], degrees)
+        return camera_for(points, self.style.view, cell[0] / cell[1])
+
+    def _points(self) -> np.ndarray:
+        """Enough of what is drawn to fit a camera: around all surfaces, so that one's width is another's."""
+        if not hasattr(self, "_kept"):
+            drawn = [drawn_points(s, h) for s, h in zip(self.surfaces, self.heights, strict=True)]
+            self._kept = camera_points(np.concatenate(drawn))
+            if self.style.floor:
+                below = self._kept.copy()
+                below[:, 2] = self._kept[:, 2].min() - _FLOOR_BELOW * self._width()
+                self._kept = np.concatenate([self._kept, below])
+        return self._kept
+
+    def _width(self) -> float:
+        points = self._kept if hasattr(self, "_kept") else self._points()
+        return float(np.ptp(points[:, :2], axis=0).max())
+
+    def _floor_height(self) -> float:
+        return float(self._points()[:, 2].min())
+
+    def _axes(self) -> Axes:
+        heights = self.heights[0]
+        low, high = self.ends
+        ticks = [((value - heights.base) * heights.scale, text) for value, text in scale_ticks(heights, low, high)]
+        return Axes(self._points(), self.style.view, ticks)
+
+    def _label_axes(self, frame: Frame) -> None:
+        """Ticks' texts, where the camera sees their places; drawn by matplotlib, so that they stay legible at any size."""
+        axes, camera = self._axes(), self._camera(frame.cell)
+        names = {"x": "x", "y": "y", "z": self.heights[0].metric.replace("_", " ")}
+        texts = [(place, text, align, 0.78) for place, text, align in axes.labels]
+        texts += [(place, names[name], align, 0.95) for name, place, align in axes.titles]
+        for number in range(len(self.surfaces) if not self.style.overlay else 1):
+            for place, text, align, scale in texts:
+                frame.add_text(number, projected(place, camera, frame.cell), text, align, scale)
 
 
 def lookup_table(color_map: str, low: float, high: float, colors: int = 1024) -> Any:
     """A pyvista lookup table of a map in ``paraloss.look``, made by vtk's own colour interpolation."""
     rgb = color_table(color_map, colors)
-    table = _pyvista().LookupTable(values=np.c_[rgb * 255, np.full(colors, 255)].round().astype(np.uint8))
+    table = pyvista_off_screen().LookupTable(values=np.c_[rgb * 255, np.full(colors, 255)].round().astype(np.uint8))
     table.scalar_range = (low, high if high > low else low + 1)
     return table
 
@@ -185,7 +333,7 @@ def _without_hidden_cells(grid: Any) -> Any:
     outer = vtkGeometryFilter()
     outer.SetInputData(grid)
     outer.Update()
-    return _pyvista().wrap(outer.GetOutput())
+    return pyvista_off_screen().wrap(outer.GetOutput())
 
 
 def drawn_points(surface: Surface, heights: HeightMap) -> np.ndarray:
@@ -194,12 +342,8 @@ def drawn_points(surface: Surface, heights: HeightMap) -> np.ndarray:
     return np.stack([x, y, heights.heights], axis=-1)[~heights.blank]
 
 
-def _one_of(name: str, known: Any, told: str) -> None:
-    if name not in known:
-        raise InputError(f"unknown {told} '{name}'; there are {', '.join(known)}")
-
-
-def _pyvista() -> Any:
+def pyvista_off_screen() -> Any:
+    """pyvista, told to draw without a display; raises MissingPackage."""
     os.environ.setdefault("PYVISTA_OFF_SCREEN", "true")
     try:
         import pyvista

@@ -29,7 +29,12 @@ def main(arguments=None):
     parser.add_argument("--state", default="lit_surface", help=f"{', '.join(scene.STATES)}, or a .pvsm of your own")
     parser.add_argument("--size", default="1600x900", help="WIDTHxHEIGHT in pixels")
     parser.add_argument("--view", default="paper", choices=["paper", "front", "corner", "top"])
-    parser.add_argument("--color-map", default="cool-to-warm", choices=["cool-to-warm", "viridis", "grey"])
+    parser.add_argument("--look", default="paper", choices=["paper", "dark", "flat", "clay"], help="lights, material, colours")
+    parser.add_argument("--color-map", choices=["cool-to-warm", "viridis", "grey"], help="default: as the look has it")
+    parser.add_argument("--color-by", default="", help="metric that gives the colour, if not the height's")
+    parser.add_argument("--contours", type=int, help="number of contour lines on the surface")
+    parser.add_argument("--minimum", action="store_true", help="mark the lowest point")
+    parser.add_argument("--trajectory", action="store_true", help="draw the optimiser's path that the file holds")
     parser.add_argument("--transparent", action="store_true", help="leave the background out")
     parser.add_argument("--no-scalar-bar", action="store_true", help="leave the colour scale out")
     parser.add_argument("--orbit", type=int, default=0, metavar="N", help="N frames around the surface: OUTPUT_0000.png …")
@@ -54,8 +59,10 @@ def main(arguments=None):
         parser.error(f"--state {wanted.state}: there are {', '.join(scene.STATES)}, and your own as file.pvsm")
     scene.READER_OPTIONS.update(metric_options(wanted))
     drawn = scene.STATES[wanted.state](
-        wanted.surfaces, view=wanted.view, color_map=wanted.color_map, size=size, scalar_bar=not wanted.no_scalar_bar
-    )
+        wanted.surfaces, view=wanted.view, look=wanted.look, color_map=wanted.color_map, size=size,
+        scalar_bar=not wanted.no_scalar_bar, color_by=wanted.color_by, contours=wanted.contours, minimum=wanted.minimum,
+        trajectory=wanted.trajectory,
+    )  # fmt: skip
     if wanted.orbit:
         stem = Path(wanted.output).with_suffix("")
         for frame in range(wanted.orbit):

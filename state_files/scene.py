@@ -58,17 +58,27 @@ def open_surface(files, **options):
 class Scene:
     """Surfaces in views with the look of ``paraloss.look``.
 
-    sources: readers, one a view. color_map, view: names in ``paraloss.look``.
+    sources: readers, one a view. view, look, color_map: names in ``paraloss.look``. color_by: array that gives the colour,
+    if not the height's. contours, minimum, trajectory: what else to show on each surface.
     """
 
-    def __init__(self, sources, view="paper", color_map="cool-to-warm", size=(1600, 900), scalar_bar=True):
-        from paraloss.look import Look
+    def __init__(
+        self, sources, view="paper", color_map=None, size=(1600, 900), scalar_bar=True, look="paper", color_by="",
+        contours=None, minimum=False, trajectory=False,
+    ):  # fmt: skip
+        from paraloss.look import LOOKS
 
-        self.sources, self.view_name, self.color_map = sources, view, color_map
-        self.look, self.size, self.scalar_bar = Look(), size, scalar_bar
+        self.sources, self.view_name, self.look = sources, view, LOOKS[look]
+        self.color_map = color_map or self.look.color_map
+        self.size, self.scalar_bar = size, scalar_bar and self.look.surface_color is None
         self.grids = [self._fetch(source) for source in sources]
         self.arrays = [_text(grid, "height_metric") or grid.GetPointData().GetScalars().GetName() for grid in self.grids]
         self._share_scale()
+        low, high = self._range()
+        lines = self.look.contours if contours is None else contours
+        self.levels = self._levels_between(low, high, lines)  # the same on every surface
+        if color_by:
+            self.arrays = [f"log_{color_by}" if _has(grid, f"log_{color_by}") else color_by for grid in self.grids]
         self.low, self.high = self._range()
         self.views = []
         # In ParaView's window there is a layout with an empty view already; making another there hangs in 5.11.
@@ -82,6 +92,12 @@ class Scene:
             self.layout.SetSize(*self.size)  # before anything is drawn: ambient occlusion keeps the size of its first picture
         for number, source in enumerate(sources):
             self._fill(number, source)
+            if self.levels:
+                self.add(simple.SurfaceContours(Input=source, Levels=self.levels), number).LineWidth = self.size[1] / 620
+            if minimum:
+                self.add(simple.MinimumMarker(Input=source), number, color=(0.98, 0.78, 0.10))
+            if trajectory:
+                self.add(simple.OptimizerTrajectory(Input=source), number)
         self.aim()
 
     @classmethod
@@ -121,30 +137,20 @@ class Scene:
             display.SetScalarBarVisibility(self.views[number], False)
         else:
             display.ColorArrayName = [None, ""]
-            display.AmbientColor = display.DiffuseColor = list(color or (0.1, 0.1, 0.12))
+            display.AmbientColor = display.DiffuseColor = list(color or self.look.line)
         return display
 
     def aim(self, turn=0.0):
         """Fit the camera of every view to all surfaces; ``turn`` degrees around the vertical axis."""
-        from paraloss.look import VIEW_ANGLE, camera_for, camera_points
+        from paraloss.look import VIEW_ANGLE, camera_for, camera_points, turned
 
         points = camera_points(np.concatenate([_visible_points(grid) for grid in self.grids]))
         aspect = self.size[0] / len(self.views) / self.size[1]
-        if turn:
-            middle = (points.min(axis=0) + points.max(axis=0)) / 2
-            radius = float(np.linalg.norm((points - middle)[:, :2], axis=1).max())
-            angles = np.linspace(0, 2 * np.pi, 64)
-            ring = np.stack([radius * np.cos(angles), radius * np.sin(angles), 0 * angles], axis=1)
-            # While it turns, the frame holds the cylinder around the surface: nothing breathes, nothing is cropped.
-            ends = [middle[2] - points[:, 2].min(), points[:, 2].max() - middle[2]]
-            points = np.concatenate([middle + ring - [0, 0, ends[0]], middle + ring + [0, 0, ends[1]]])
         margin = 0.13 / aspect if self.scalar_bar else 0.0  # in every view, so that all show one scale
-        position, aim, up = camera_for(points, self.view_name, aspect, margin)
         if turn:
-            angle = np.radians(turn)
-            c, s = np.cos(angle), np.sin(angle)
-            rotation = np.array([[c, -s, 0], [s, c, 0], [0, 0, 1]])
-            position, aim, up = middle + rotation @ (position - middle), middle + rotation @ (aim - middle), rotation @ up
+            position, aim, up = turned(points, self.view_name, aspect, turn, margin)
+        else:
+            position, aim, up = camera_for(points, self.view_name, aspect, margin)
         for view in self.views:
             view.CameraPosition, view.CameraFocalPoint, view.CameraViewUp = list(position), list(aim), list(up)
             view.CameraViewAngle = VIEW_ANGLE
@@ -189,6 +195,14 @@ class Scene:
         finite = np.concatenate([array[np.isfinite(array)] for array in values])
         return float(finite.min()), float(finite.max())
 
+    def _levels_between(self, low, high, number):
+        """Contour levels in the metric's own unit, evenly spaced in height, as the filter's property takes them."""
+        steps = np.linspace(low, high, number + 2)[1:-1]
+        if self.arrays[0].startswith("log_"):
+            field = self.grids[0].GetFieldData().GetArray("log_offset")
+            steps = np.exp(steps) - (field.GetValue(0) if field else 0.1)
+        return " ".join(repr(float(step)) for step in steps)
+
     def _empty_view(self, number, waiting):
         view = waiting or simple.CreateView("RenderView")
         if waiting:
@@ -218,6 +232,10 @@ class Scene:
         display.Ambient, display.Diffuse = look.material.ambient, look.material.diffuse
         display.Specular, display.SpecularPower = look.material.specular, look.material.specular_power
         display.Interpolation = "Gouraud"
+        if look.surface_color is not None:
+            display.ColorArrayName = [None, ""]
+            display.AmbientColor = display.DiffuseColor = list(look.surface_color)
+            return
         simple.ColorBy(display, ("POINTS", self.arrays[number]))
         table = simple.GetColorTransferFunction(self.arrays[number])
         space, points = COLOR_MAPS[self.color_map]
@@ -244,6 +262,8 @@ class Scene:
             light.Intensity = spec.intensity
             light.DiffuseColor = list(spec.color)
         view.AdditionalLights = lights
+        if not look.occlusion_radius:
+            return
         _set_where_known(view, UseAmbientOcclusion=1, UseSSAODefaultPresets=0, Radius=look.occlusion_radius * width)
         _set_where_known(view, Bias=0.005 * width, KernelSize=64, Blur=1, UseFXAA=1)
 
@@ -287,18 +307,13 @@ def side_by_side(files, **options):
 
 def contours(files, **options):
     """One surface with contour lines and its minimum."""
-    source = open_surface(files[:1])
-    scene = Scene([source], **options)
-    lines = simple.SurfaceContours(Input=source)
-    scene.add(lines).LineWidth = 1.5
-    scene.add(simple.MinimumMarker(Input=source), color=(0.95, 0.75, 0.1))
-    return scene
+    return Scene([open_surface(files[:1])], **{**options, "contours": options.get("contours") or 10, "minimum": True})
 
 
 def trajectory(files, **options):
     """One surface with the optimiser's path on it, coloured by step."""
     source = open_surface(files[:1])
-    scene = Scene([source], **options)
+    scene = Scene([source], **{**options, "trajectory": False})
     scene.add(simple.OptimizerTrajectory(Input=source), array="step")
     return scene
 
@@ -342,6 +357,10 @@ def _whole_grid(reader):
         height_scale=None if value("AutomaticHeight").GetAsInt() else value("HeightScale").GetAsDouble(),
     )
     return to_structured_grid(open_surface(value("FileNames").GetAsString()), options)
+
+
+def _has(grid, name):
+    return grid.GetPointData().GetArray(name) is not None
 
 
 def _text(grid, name):

@@ -34,7 +34,8 @@ def split_output(files: Sequence[Path], output: Path | None, suffixes: Sequence[
     """
     inputs = list(files)
     if output is None:
-        if len(inputs) < 2 or inputs[-1].suffix.lower() not in suffixes:
+        forgotten = len(inputs) < 2 or (inputs[-1].suffix.lower() not in suffixes and inputs[-1].exists())
+        if forgotten:
             raise InputError(f"name what to write last, or with -o; its ending decides the format: {' '.join(suffixes)}")
         output = inputs.pop()
     if not inputs:

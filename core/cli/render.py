@@ -21,20 +21,37 @@ def render(
     height_scale: Annotated[float | None, Parameter(name=["--height-scale"])] = None,
     label: Annotated[list[str] | None, Parameter(negative="")] = None,
     size: str | None = None,
-    style: Literal["lit", "contour", "filled", "heat"] | None = None,
+    style: Literal["lit", "contour", "filled", "heat", "iso", "fog"] | None = None,
+    look: str = "paper",
     view: str = "paper",
-    color_map: str = "cool-to-warm",
+    color_map: str | None = None,
+    color_by: str | None = None,
     transparent: Annotated[bool, Parameter(negative="")] = False,
     scalar_bar: bool = True,
+    contours: int | None = None,
+    floor: Annotated[bool, Parameter(negative="")] = False,
+    minimum: Annotated[bool, Parameter(negative="")] = False,
+    trajectory: bool = True,
+    axes: Annotated[bool, Parameter(negative="")] = False,
+    overlay: Annotated[bool, Parameter(negative="")] = False,
+    difference: Annotated[bool, Parameter(negative="")] = False,
+    columns: int | None = None,
+    smooth: int = 1,
+    movie: Literal["orbit", "morph", "walk"] | None = None,
+    frames: int = 120,
+    fps: int = 24,
     backend: Literal["auto", "paraview", "pyvista"] = "auto",
     watch: Annotated[bool, Parameter(negative="")] = False,
 ) -> None:
-    """Draw surfaces, lit and side by side on one scale; curves become a plot.
+    """Draw surfaces, lit and side by side on one scale; curves become a plot, .mp4 and .gif a movie.
 
     Example: paraloss render with.h5 without.h5 figure1.png
 
+    Example: paraloss render surface.h5 turn.mp4 --look dark
+
     Args:
-        files: Surface files, then the picture (.png .jpg; curves and contours also .pdf .svg) unless -o names it.
+        files: Surface files, then the picture (.png .jpg; curves and contours also .pdf .svg; movies .mp4 .gif) unless -o
+            names it.
         output: The picture.
         metric: Metric to draw. Default: train_loss, where it is there.
         log: Height from ln(metric + offset). Default: for losses.
@@ -45,10 +62,26 @@ def render(
         label: Title of a surface; repeat it for each. Default: model and accuracy.
         size: WIDTHxHEIGHT in pixels, as in 3840x2160.
         style: lit in 3D, or from above: contour (lines with labels), filled, heat. Default: lit; contour for .pdf and .svg.
+            Volumes: iso (shells of equal loss) or fog.
+        look: paper, dark, flat (unlit, with contour lines) or clay (one colour).
         view: paper, front, corner or top.
-        color_map: cool-to-warm, viridis or grey.
+        color_map: cool-to-warm, viridis or grey. Default: as the look has it.
+        color_by: Metric that gives the colour, if not the height's.
         transparent: Leave the background out.
         scalar_bar: Draw the colour scale.
+        contours: Number of contour lines on the surface.
+        floor: Draw contour lines on a floor below, too.
+        minimum: Mark the lowest point.
+        trajectory: Draw the optimiser's path where the file has one.
+        axes: Draw axes with ticks, the vertical one in the metric's own unit.
+        overlay: Draw several surfaces in one place, translucent.
+        difference: Draw the first surface minus the second.
+        columns: Of a grid of several surfaces. Default: a row up to three, else about square.
+        smooth: Interpolate this many times finer with bicubic splines, and say so in the picture.
+        movie: orbit (once around), morph (the files are steps in time) or walk (the path grows). Default: orbit, or morph for
+            several files.
+        frames: Of a movie.
+        fps: Frames a second.
         backend: Who draws: auto takes ParaView where it is installed, else pyvista, and says which.
         watch: Draw again whenever a file has grown, until all are complete.
     """
@@ -56,11 +89,24 @@ def render(
 
     from paraloss.cli.options import parse_size, split_output
     from paraloss.converters import GridOptions, open_surface
+    from paraloss.errors import InputError
     from paraloss.progress import say
-    from paraloss.rendering import PICTURES
+    from paraloss.rendering import MOVIES, PICTURES, PictureStyle, default_label, make_movie
     from paraloss.rendering import render as render_picture
+    from paraloss.smoothing import smoothed
 
-    inputs, target = split_output(files, output, PICTURES)
+    inputs, target = split_output(files, output, (*PICTURES, *MOVIES))
+    is_movie = target.suffix.lower() in MOVIES
+    if movie and not is_movie:
+        raise InputError(f"{target}: a movie ends in {' '.join(MOVIES)}")
+    if difference and (len(inputs) != 2 or overlay):
+        raise InputError("--difference takes two surfaces, the second is subtracted from the first")
+    if watch and is_movie:
+        raise InputError("--watch draws a picture again and again; a movie is made of what is there")
+    options = GridOptions(metric, log, log_offset, zmax, zmin, height_scale)
+    chosen = PictureStyle(
+        view, look, color_map, color_by, scalar_bar, contours, floor, minimum, trajectory, axes, overlay, columns
+    )
     pixels = None if size is None else parse_size(size)
     seen: list[int] = []
     while True:
@@ -69,21 +115,29 @@ def render(
             time.sleep(_WATCH_S)
             continue
         seen = times
-        surfaces = [open_surface(path) for path in inputs]
-        render_picture(
-            surfaces,
-            target,
-            options=GridOptions(metric, log, log_offset, zmax, zmin, height_scale),
-            labels=label,
-            size=pixels,
-            style=style,
-            view=view,
-            color_map=color_map,
-            transparent=transparent,
-            scalar_bar=scalar_bar,
-            backend=backend,
-            tell=say,
-        )
+        opened = [open_surface(path) for path in inputs]
+        surfaces = [smoothed(surface.drawable(), smooth) for surface in opened]
+        if difference:
+            surfaces, label = [surfaces[0] - surfaces[1]], label or [" − ".join(path.stem for path in inputs)]
+        if is_movie:
+            make_movie(
+                surfaces,
+                target,
+                kind=movie or ("orbit" if len(surfaces) == 1 else "morph"),
+                labels=label or [default_label(surface) if len(surfaces) == 1 else path.stem
+                                 for surface, path in zip(surfaces, inputs, strict=False)],
+                options=options,
+                style=chosen,
+                frames=frames,
+                fps=fps,
+                size=pixels,
+                backend="paraview" if backend == "paraview" else "pyvista",
+            )  # fmt: skip
+        else:
+            render_picture(
+                surfaces, target, options=options, labels=label, size=pixels, style=style, transparent=transparent,
+                backend=backend, tell=say, picture=chosen,
+            )  # fmt: skip
         print(target, flush=True)
-        if not watch or all(surface.is_complete for surface in surfaces):
+        if not watch or all(surface.is_complete for surface in opened):
             return

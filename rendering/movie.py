@@ -1,0 +1,173 @@
+"""Movies of surfaces: a turn around them, their change over training, the optimiser's walk. MP4 or GIF."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from paraloss.converters import GridOptions
+from paraloss.converters.grid import to_log
+from paraloss.errors import InputError, MissingPackage
+from paraloss.progress import Progress
+from paraloss.rendering.paraview_backend import paraview_orbit
+from paraloss.rendering.style import PictureStyle
+from paraloss.rendering.surface_picture import SurfacePicture
+from paraloss.surface import Surface
+
+MOVIES = (".mp4", ".gif")
+KINDS = ("orbit", "morph", "walk")
+_SIZE = (1280, 720)
+
+
+def make_movie(
+    surfaces: Sequence[Surface],
+    path: str | Path,
+    *,
+    kind: str = "orbit",
+    labels: Sequence[str] | None = None,
+    options: GridOptions | None = None,
+    style: PictureStyle | None = None,
+    frames: int = 120,
+    fps: int = 24,
+    size: tuple[int, int] | None = None,
+    backend: str = "pyvista",
+) -> Path:
+    """Make a movie; the file appears complete or not at all.
+
+    Args:
+        surfaces: for ``orbit`` one or more, shown together; for ``morph`` two or more of the same steps, in the order of
+            time; for ``walk`` one that carries a trajectory.
+        path: ``.mp4`` (H.264) or ``.gif``.
+        kind: ``orbit``: the camera turns once; ``morph``: each surface flows into the next, losses along their logarithm;
+            ``walk``: the optimiser's path grows.
+        labels: a title each.
+        options: how heights are made; the scale is that of all surfaces together and stands still.
+        style: as for a picture.
+        frames: in all.
+        fps: frames a second.
+        size: pixels, even numbers; 1280×720 by default.
+        backend: ``pyvista``, or ``paraview`` for an orbit.
+
+    Raises:
+        InputError: surfaces that do not fit the kind, or a number out of range.
+        MissingPackage: imageio or its ffmpeg is not installed.
+    """
+    path, style, options = Path(path), style or PictureStyle(), options or GridOptions()
+    size = size or _SIZE
+    if kind not in KINDS:
+        raise InputError(f"unknown movie '{kind}'; there are {', '.join(KINDS)}")
+    if not 2 <= frames <= 100_000 or not 1 <= fps <= 240:
+        raise InputError(f"{frames} frames at {fps} a second: give 2 to 100,000 frames at 1 to 240 a second")
+    if any(side % 2 for side in size):
+        raise InputError(f"a movie of {size[0]}x{size[1]}: both sides must be even numbers")
+    titles = list(labels) if labels is not None else [""] * len(surfaces)
+    if backend == "paraview" and kind != "orbit":
+        raise InputError(f"ParaView is asked for orbits only; draw the {kind} with --backend pyvista")
+    pictures = _KINDS[kind](surfaces, titles, options, style, frames, size, backend)
+    with _writer(path, fps) as write, Progress(f"{kind}: drawing frames", frames, unit="frames") as bar:
+        for picture in pictures:
+            write(picture)
+            bar.advance()
+    return path
+
+
+def _orbit(
+    surfaces: Sequence[Surface],
+    labels: Sequence[str],
+    options: GridOptions,
+    style: PictureStyle,
+    frames: int,
+    size: tuple[int, int],
+    backend: str,
+) -> Iterator[np.ndarray]:
+    if backend == "paraview":
+        return paraview_orbit(surfaces, options, size, style, frames)
+    return SurfacePicture(surfaces, labels, options, size, style).turning(frames)
+
+
+def _morph(
+    surfaces: Sequence[Surface],
+    labels: Sequence[str],
+    options: GridOptions,
+    style: PictureStyle,
+    frames: int,
+    size: tuple[int, int],
+    backend: str,
+) -> Iterator[np.ndarray]:
+    if len(surfaces) < 2:
+        raise InputError("a morph needs two surfaces at least, in the order of time")
+    first = surfaces[0]
+    if any(s.shape != first.shape or not all(map(np.allclose, s.axes, first.axes)) for s in surfaces[1:]):
+        raise InputError("the surfaces of a morph must have the same steps; compute them with the same --x and --y")
+    name = options.metric or first.default_metric
+    values = np.stack([surface.metric(name) for surface in surfaces])
+    fixed = SurfacePicture(surfaces, [""] * len(surfaces), options, size, style)
+    for step in range(frames):
+        time = step / (frames - 1) * (len(surfaces) - 1)
+        before = min(int(time), len(surfaces) - 2)
+        share = time - before
+        one, other = values[before], values[before + 1]
+        if "loss" in name and (values[np.isfinite(values)] > -options.log_offset).all():
+            logs = (1 - share) * to_log(one, options.log_offset) + share * to_log(other, options.log_offset)
+            between = np.exp(logs) - options.log_offset
+        else:
+            between = (1 - share) * one + share * other
+        shown = replace(surfaces[before], metrics={name: between}, trajectory=None)
+        yield fixed.alone(shown, labels[before] if share < 0.5 else labels[before + 1])
+
+
+def _walk(
+    surfaces: Sequence[Surface],
+    labels: Sequence[str],
+    options: GridOptions,
+    style: PictureStyle,
+    frames: int,
+    size: tuple[int, int],
+    backend: str,
+) -> Iterator[np.ndarray]:
+    surface = surfaces[0]
+    path = surface.trajectory
+    if len(surfaces) != 1 or path is None or len(path["x"]) < 2:
+        raise InputError("a walk needs one surface that carries a trajectory; make it with: paraloss project")
+    fixed = SurfacePicture([surface], labels, options, size, style)
+    whole = np.arange(len(path["x"]), dtype=float)
+    for step in range(frames):
+        reached = max(step / (frames - 1) * whole[-1], 1e-3)
+        places = np.append(whole[whole < reached], reached)
+        part = {name: np.interp(places, whole, np.asarray(values, float)) for name, values in path.items()}
+        yield fixed.alone(replace(surface, trajectory=part), labels[0])
+
+
+_KINDS = {"orbit": _orbit, "morph": _morph, "walk": _walk}
+
+
+@contextmanager
+def _writer(path: Path, fps: int) -> Iterator[Any]:
+    """A function that takes frames; the file gets its name when all are written."""
+    if path.suffix.lower() not in MOVIES:
+        raise InputError(f"{path}: movies end in {' '.join(MOVIES)}")
+    if not path.parent.is_dir():
+        raise InputError(f"{path}: the folder {path.parent} does not exist; create it first")
+    try:
+        import imageio.v2 as imageio
+        import imageio_ffmpeg  # noqa: F401
+    except ImportError as error:
+        raise MissingPackage("movies need imageio and imageio-ffmpeg: pip install 'paraloss[render]'") from error
+    temporary = path.with_name(f".{path.stem}.{os.getpid()}{path.suffix}")
+    how: dict[str, Any] = (
+        {"fps": fps, "codec": "libx264", "quality": 8, "macro_block_size": 2, "ffmpeg_log_level": "error"}
+        if path.suffix.lower() == ".mp4"
+        else {"duration": 1000 / fps, "loop": 0}
+    )
+    try:
+        with imageio.get_writer(temporary, **how) as writer:
+            yield writer.append_data  # type: ignore[attr-defined]
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
