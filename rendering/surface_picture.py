@@ -245,7 +245,7 @@ class SurfacePicture:
         radius = 0.011 * self._width()
         for place, color in zip(np.stack([x, y, z], axis=1), ((1.0, 1.0, 1.0), (0.98, 0.78, 0.10)), strict=True):
             if np.isfinite(place).all():
-                ball = pv.Sphere(radius, place, theta_resolution=32, phi_resolution=32)
+                ball = pv.Sphere(radius=radius, center=tuple(place), theta_resolution=32, phi_resolution=32)
                 plotter.add_mesh(ball, color=color, ambient=0.45, diffuse=0.6, show_scalar_bar=False)
 
     def _light(self, plotter: Any) -> None:

@@ -64,7 +64,8 @@ def draw_volume(
     plotter = pv.Plotter(off_screen=True, window_size=list(frame.cell), lighting="light kit")
     plotter.set_background(style.preset.background)
     if kind == "iso":
-        _add_shells(plotter, image, name, np.linspace(low, high, (style.contours or _SHELLS) + 2)[1:-1], style, lookup_table)
+        levels = np.linspace(low, high, (style.contours or _SHELLS) + 2)[1:-1]
+        _add_shells(plotter, image, name, levels, style, lookup_table(style.colors, low, high))
     else:
         # Low losses are what one looks for: they are dense, high ones thin.
         opacity = 255 * 0.35 * np.linspace(1, 0, 256) ** 2.5
@@ -78,7 +79,8 @@ def draw_volume(
     plotter.camera.position, plotter.camera.focal_point, plotter.camera.up = tuple(position), tuple(aim), tuple(up)
     plotter.camera.view_angle = VIEW_ANGLE
     plotter.reset_camera_clipping_range()
-    plotter.enable_anti_aliasing("ssaa")
+    if kind == "iso":  # the volume mapper draws nothing under supersampling
+        plotter.enable_anti_aliasing("ssaa")
     frame.fill([np.asarray(plotter.screenshot(transparent_background=transparent, return_img=True))])
     plotter.close()
     if style.scalar_bar:
@@ -87,24 +89,23 @@ def draw_volume(
     frame.save(path)
 
 
-def _add_shells(plotter: Any, image: Any, name: str, levels: np.ndarray, style: PictureStyle, lookup_table: Any) -> None:
+def _add_shells(plotter: Any, image: Any, name: str, levels: np.ndarray, style: PictureStyle, table: Any) -> None:
     """Shells with the quarter that faces the viewer cut away, so that all show."""
     from paraloss.look import CAMERAS
 
     towards = np.array(CAMERAS[style.view].position)
     centre = np.array(image.center)
-    shells = image.contour(levels.tolist(), scalars=name)
+    shells = image.contour(levels.tolist(), scalars=name, compute_normals=True)
     if not shells.n_points:
         return
     away_x = shells.clip(normal=(-np.sign(towards[0] or 1), 0, 0), origin=centre, invert=False)
     rest = shells.clip(normal=(-np.sign(towards[0] or 1), 0, 0), origin=centre, invert=True)
     behind = rest.clip(normal=(0, -np.sign(towards[1] or -1), 0), origin=centre, invert=False)
-    table = lookup_table(style.colors, float(levels.min()), float(levels.max()))
     for part in (away_x, behind):
         if part.n_points:
             actor = plotter.add_mesh(
-                part, scalars=name, cmap=table, clim=(float(levels.min()), float(levels.max())), show_scalar_bar=False,
-                smooth_shading=True, specular=0.2, opacity=1.0,
+                part, scalars=name, cmap=table, clim=table.scalar_range, show_scalar_bar=False,
+                specular=0.2, ambient=0.15,
             )  # fmt: skip
             actor.prop.interpolation = "Phong"
 
