@@ -189,6 +189,13 @@ class Surface:
         with tempfile.TemporaryDirectory(prefix="paraloss-") as folder:
             return self.plot(Path(folder) / "surface.png").read_bytes()
 
+    def explore(self, look: str = "paper") -> Any:
+        """In a notebook: the surface to turn around, with sliders and values; see ``paraloss.rendering.web``."""
+        from paraloss.rendering.picture import default_label
+        from paraloss.rendering.web import Page, page
+
+        return Page(page([self.drawable()], [default_label(self)], look=look))
+
     def __repr__(self) -> str:
         size = " x ".join(str(len(axis)) for axis in self.axes)
         done = int((self.status != PENDING).sum())

@@ -5,5 +5,16 @@ from paraloss.rendering.movie import MOVIES, make_movie
 from paraloss.rendering.picture import PICTURES, default_label, render
 from paraloss.rendering.style import PictureStyle
 from paraloss.rendering.surface_picture import SurfacePicture
+from paraloss.rendering.web import write_page
 
-__all__ = ["MOVIES", "PICTURES", "PictureStyle", "SurfacePicture", "default_label", "draw_curves", "make_movie", "render"]
+__all__ = [
+    "MOVIES",
+    "PICTURES",
+    "PictureStyle",
+    "SurfacePicture",
+    "default_label",
+    "draw_curves",
+    "make_movie",
+    "render",
+    "write_page",
+]

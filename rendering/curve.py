@@ -10,6 +10,7 @@ import numpy as np
 from paraloss.converters import GridOptions
 from paraloss.surface import Surface
 
+COLORS = ("#1f4e9c", "#b5321e", "#2d7d46", "#7a4ea3", "#c77700", "#3a8f9e")
 _STYLES = {"train": "-", "test": "--"}
 
 
@@ -37,14 +38,13 @@ def draw_curves(
     figure = Figure(figsize=(width / 200, height / 200), dpi=200, layout="constrained")
     left = figure.add_subplot()
     right = None
-    colors = ["#1f4e9c", "#b5321e", "#2d7d46", "#7a4ea3", "#c77700", "#3a8f9e"]
     for number, (surface, label) in enumerate(zip(surfaces, labels, strict=True)):
         told_apart = len(surfaces) > 1
         names = [options.metric] if options.metric else [n for n in surface.metrics if n.endswith(("_loss", "_acc"))]
         for name in names:
             values = np.where(np.isfinite(surface.metric(name)), surface.metric(name), np.nan)
             style = _STYLES.get(name.split("_")[0], ":")
-            color = colors[number % len(colors)]
+            color = COLORS[number % len(COLORS)]
             told = ", ".join(part for part in (label if told_apart else "", name.replace("_", " ")) if part)
             if name.endswith("_acc"):
                 right = right or left.twinx()

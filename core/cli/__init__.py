@@ -23,7 +23,10 @@ paraloss render r20.h5 r20.png
 """
 
 app = cyclopts.App(name="paraloss", version=__version__, help=HELP, help_format="markdown")
-for verb in ("demo", "train", "compute", "project", "hessian", "convert", "render", "analyze", "info", "paraview"):
+VERBS = (
+    "demo", "train", "compute", "project", "hessian", "convert", "render", "view", "analyze", "histogram", "info", "paraview",
+)  # fmt: skip
+for verb in VERBS:
     app.command(f"paraloss.cli.{verb}:{verb}", name=verb)
 
 

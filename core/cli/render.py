@@ -43,15 +43,15 @@ def render(
     backend: Literal["auto", "paraview", "pyvista"] = "auto",
     watch: Annotated[bool, Parameter(negative="")] = False,
 ) -> None:
-    """Draw surfaces, lit and side by side on one scale; curves become a plot, .mp4 and .gif a movie.
+    """Draw surfaces, lit and side by side on one scale; curves become a plot, .mp4 and .gif a movie, .html a page to turn it.
 
     Example: paraloss render with.h5 without.h5 figure1.png
 
     Example: paraloss render surface.h5 turn.mp4 --look dark
 
     Args:
-        files: Surface files, then the picture (.png .jpg; curves and contours also .pdf .svg; movies .mp4 .gif) unless -o
-            names it.
+        files: Surface files, then the picture (.png .jpg; curves and contours also .pdf .svg; movies .mp4 .gif;
+            .html) unless -o names it.
         output: The picture.
         metric: Metric to draw. Default: train_loss, where it is there.
         log: Height from ln(metric + offset). Default: for losses.
@@ -91,11 +91,11 @@ def render(
     from paraloss.converters import GridOptions, open_surface
     from paraloss.errors import InputError
     from paraloss.progress import say
-    from paraloss.rendering import MOVIES, PICTURES, PictureStyle, default_label, make_movie
+    from paraloss.rendering import MOVIES, PICTURES, PictureStyle, default_label, make_movie, write_page
     from paraloss.rendering import render as render_picture
     from paraloss.smoothing import smoothed
 
-    inputs, target = split_output(files, output, (*PICTURES, *MOVIES))
+    inputs, target = split_output(files, output, (*PICTURES, *MOVIES, ".html"))
     is_movie = target.suffix.lower() in MOVIES
     if movie and not is_movie:
         raise InputError(f"{target}: a movie ends in {' '.join(MOVIES)}")
@@ -119,7 +119,10 @@ def render(
         surfaces = [smoothed(surface.drawable(), smooth) for surface in opened]
         if difference:
             surfaces, label = [surfaces[0] - surfaces[1]], label or [" − ".join(path.stem for path in inputs)]
-        if is_movie:
+        if target.suffix.lower() == ".html":
+            names = label or [default_label(surface) or path.stem for surface, path in zip(surfaces, inputs, strict=False)]
+            write_page(surfaces, target, names, options, look)
+        elif is_movie:
             make_movie(
                 surfaces,
                 target,

@@ -1,0 +1,45 @@
+"""``paraloss histogram``"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+from cyclopts import Parameter
+
+
+def histogram(
+    *files: Path,
+    output: Annotated[Path | None, Parameter(name=["--output", "-o"])] = None,
+    label: Annotated[list[str] | None, Parameter(negative="")] = None,
+    bins: int = 200,
+    size: str | None = None,
+) -> None:
+    """Draw histograms of the weights of checkpoints, with their norms.
+
+    Example: paraloss histogram small_batch/final.pt large_batch/final.pt weights.png
+
+    Args:
+        files: Checkpoints, then the picture (.png .pdf .svg) unless -o names it.
+        output: The picture.
+        label: Name of a network; repeat it for each. Default: the checkpoint's folder and name.
+        bins: Of the histograms.
+        size: WIDTHxHEIGHT in pixels.
+    """
+    from paraloss.cli.options import parse_size, split_output
+    from paraloss.compute import load_checkpoint
+    from paraloss.errors import InputError
+    from paraloss.rendering.histogram import draw_histograms
+
+    inputs, target = split_output(files, output, (".png", ".pdf", ".svg"))
+    if label and len(label) != len(inputs):
+        raise InputError(f"{len(label)} labels for {len(inputs)} checkpoints; give one each")
+    if not 2 <= bins <= 10_000:
+        raise InputError(f"--bins {bins}: give 2 to 10,000")
+    weights = [
+        {name: tensor.float().numpy() for name, tensor in load_checkpoint(path)[0].items() if tensor.is_floating_point()}
+        for path in inputs
+    ]
+    names = label or [f"{path.parent.name}/{path.name}" if path.parent.name else path.name for path in inputs]
+    draw_histograms(weights, target, names, bins, parse_size(size) if size else None)
+    print(target)

@@ -1,0 +1,63 @@
+"""``paraloss view``"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+from cyclopts import Parameter
+
+
+def view(
+    *files: Path,
+    web: Annotated[bool, Parameter(negative="")] = False,
+    metric: str | None = None,
+    look: str = "paper",
+    label: Annotated[list[str] | None, Parameter(negative="")] = None,
+    port: int = 0,
+    browser: bool = True,
+) -> None:
+    """Turn surfaces around, change clip, offset, height and contours, read values; shows a running job as it goes.
+
+    Example: paraloss view surface.h5 --web
+
+    A file that can be mailed is made by: paraloss render surface.h5 surface.html
+
+    Args:
+        files: Surface files; several are steps of a slider.
+        web: In the browser, at an address of this machine only, instead of a window.
+        metric: Metric that gives the height. Default: train_loss, where it is there.
+        look: paper, dark, flat or clay.
+        label: Title of a surface; repeat it for each. Default: the file's name.
+        port: Of --web. Default: a free one.
+        browser: Open the browser.
+    """
+    import webbrowser
+
+    from paraloss.converters import GridOptions
+    from paraloss.errors import InputError
+    from paraloss.progress import say
+
+    if not files:
+        raise InputError("name at least one surface file, as in surface.h5")
+    labels = label or [file.stem for file in files]
+    if len(labels) != len(files):
+        raise InputError(f"{len(labels)} labels for {len(files)} surfaces; give one each")
+    if not 0 <= port <= 65535:
+        raise InputError(f"--port {port}: give 0 to 65535")
+    if not web:
+        from paraloss.rendering.window import show_window
+
+        show_window(list(files), labels, GridOptions(metric), look)
+        return
+    from paraloss.rendering.server import ViewServer
+
+    server = ViewServer(list(files), labels, GridOptions(metric), look, port)
+    say("serving until you press Ctrl-C")
+    print(server.url, flush=True)
+    if browser:
+        webbrowser.open(server.url)
+    try:
+        server.run()
+    except KeyboardInterrupt:
+        say("closed")

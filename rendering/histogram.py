@@ -1,0 +1,65 @@
+"""Histograms of the weights of checkpoints, as in figure 2 of Li et al. 2018: what batch size and weight decay do to them."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from paraloss.errors import InputError
+from paraloss.rendering.curve import COLORS
+
+
+def draw_histograms(
+    weights: Sequence[Mapping[str, np.ndarray]],
+    path: Path,
+    labels: Sequence[str],
+    bins: int = 200,
+    size: tuple[int, int] | None = None,
+) -> None:
+    """Draw the distribution of all weights of dimension > 1 of each network, with their Euclidean norm in the legend.
+
+    Args:
+        weights: parameter name -> array, one mapping a network.
+        path: ``.png``, ``.pdf`` or ``.svg``; it appears complete or not at all.
+        labels: one a network.
+        bins: between the thousandth and the last thousandth of all values together.
+        size: pixels at 200 dots per inch; 1600×1000 by default.
+
+    Raises:
+        InputError: a network without such weights, or a folder that does not exist.
+    """
+    from matplotlib.figure import Figure
+
+    if not path.parent.is_dir():
+        raise InputError(f"{path}: the folder {path.parent} does not exist; create it first")
+    values = []
+    for one, label in zip(weights, labels, strict=True):
+        flat = [np.asarray(array, float).ravel() for array in one.values() if array.ndim > 1]
+        if not flat:
+            raise InputError(f"{label}: holds no weights of two dimensions or more")
+        values.append(np.concatenate(flat))
+    low, high = np.quantile(np.concatenate(values), [0.001, 0.999])
+    edges = np.linspace(low, high, bins + 1).tolist()
+    width, height = size or (1600, 1000)
+    figure = Figure(figsize=(width / 200, height / 200), dpi=200, layout="constrained")
+    axes = figure.add_subplot()
+    for number, (flat_values, label) in enumerate(zip(values, labels, strict=True)):
+        told = f"{label}: norm {np.linalg.norm(flat_values):.3g}, standard deviation {flat_values.std():.2g}"
+        axes.hist(
+            flat_values, edges, density=True, histtype="stepfilled", alpha=0.35, color=COLORS[number % len(COLORS)], label=told
+        )
+        axes.hist(flat_values, edges, density=True, histtype="step", linewidth=1.0, color=COLORS[number % len(COLORS)])
+    axes.set_yscale("log")
+    axes.set_xlabel("weight")
+    axes.set_ylabel("density")
+    axes.grid(alpha=0.25)
+    figure.legend(loc="outside lower center", frameon=False, fontsize=8)
+    temporary = path.with_name(f".{path.stem}.{os.getpid()}{path.suffix}")
+    try:
+        figure.savefig(temporary)
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)

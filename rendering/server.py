@@ -1,0 +1,110 @@
+"""The viewer in a browser, served to this machine only, with what a running job adds."""
+
+from __future__ import annotations
+
+import hmac
+import json
+import secrets
+from collections.abc import Sequence
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from urllib.parse import parse_qs, urlsplit
+
+from paraloss.converters import GridOptions, open_surface
+from paraloss.errors import InputError, ParalossError
+from paraloss.rendering.web import data_of, page
+
+_HOSTS = ("127.0.0.1", "localhost")
+
+
+class ViewServer:
+    """Serves a page of ``files`` at ``url`` on 127.0.0.1 until it is shut down.
+
+    Args:
+        files: surface files; what is added to them is shown as it comes.
+        labels: a title each.
+        options: ``metric`` is shown first.
+        look: as in ``write_page``.
+        port: 0 takes a free one.
+
+    Every request needs the token in ``url``, and a host name of this machine: a page of another site that is open in the same
+    browser can neither read nor guess it.
+
+    Raises:
+        InputError: the port is taken, or a file cannot be shown.
+    """
+
+    def __init__(
+        self, files: Sequence[Path], labels: Sequence[str], options: GridOptions, look: str = "paper", port: int = 0
+    ) -> None:
+        self._files, self._labels, self._options, self._look = list(files), list(labels), options, look
+        self._token = secrets.token_urlsafe(24)
+        self._page()  # what cannot be shown is told here, not in the browser
+        try:
+            self._server = ThreadingHTTPServer(("127.0.0.1", port), self._handler())
+        except OSError as error:
+            raise InputError(f"port {port}: {error.strerror}; choose another with --port, or none") from error
+        self.port = int(self._server.server_address[1])
+        self.url = f"http://127.0.0.1:{self.port}/?token={self._token}"
+
+    def run(self) -> None:
+        """Serve until ``close`` or an interrupt."""
+        self._server.serve_forever()
+
+    def close(self) -> None:
+        """Stop serving."""
+        self._server.shutdown()
+        self._server.server_close()
+
+    def _stamp(self) -> str:
+        return ",".join(str(file.stat().st_mtime_ns) for file in self._files)
+
+    def _page(self) -> str:
+        surfaces = [open_surface(file).drawable() for file in self._files]
+        return page(surfaces, self._labels, self._options, self._look, f"data?token={self._token}", self._stamp())
+
+    def _data(self) -> str:
+        stamp = self._stamp()
+        return json.dumps(data_of([open_surface(file).drawable() for file in self._files], self._labels, stamp))
+
+    def _handler(self) -> type[BaseHTTPRequestHandler]:
+        outer = self
+
+        class Handler(BaseHTTPRequestHandler):
+            server_version, sys_version = "paraloss", ""
+
+            def do_GET(self) -> None:
+                where = urlsplit(self.path)
+                token = parse_qs(where.query).get("token", [""])[0]
+                host = (self.headers.get("Host") or "").rsplit(":", 1)[0]
+                if not hmac.compare_digest(token.encode(), outer._token.encode()) or host not in _HOSTS:
+                    self._answer(403, "text/plain", "open the address that paraloss printed")
+                    return
+                makers = {"/": ("text/html; charset=utf-8", outer._page), "/data": ("application/json", outer._data)}
+                if where.path not in makers:
+                    self._answer(404, "text/plain", "there is nothing here")
+                    return
+                kind, make = makers[where.path]
+                try:
+                    self._answer(200, kind, make())
+                except (ParalossError, OSError) as error:
+                    self._answer(503, "text/plain", str(error))
+
+            def _answer(self, code: int, kind: str, text: str) -> None:
+                body = text.encode()
+                self.send_response(code)
+                for name, value in (
+                    ("Content-Type", kind),
+                    ("Content-Length", str(len(body))),
+                    ("Cache-Control", "no-store"),
+                    ("X-Content-Type-Options", "nosniff"),
+                    ("Referrer-Policy", "no-referrer"),
+                ):
+                    self.send_header(name, value)
+                self.end_headers()
+                self.wfile.write(body)
+
+            def log_message(self, *arguments: object) -> None:
+                pass
+
+        return Handler

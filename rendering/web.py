@@ -1,0 +1,150 @@
+"""A surface as one self-contained web page: it opens from the disk, without a network, and can be mailed."""
+
+from __future__ import annotations
+
+import base64
+import html
+import json
+import os
+from collections.abc import Sequence
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from paraloss.converters import GridOptions
+from paraloss.converters.colors import color_table
+from paraloss.errors import InputError
+from paraloss.look import CAMERAS, COLOR_MAPS, HEIGHT_OF_WIDTH, LOOKS
+from paraloss.surface import Surface
+
+_TEMPLATE = Path(__file__).with_name("viewer.html")
+_MOST = 4_000_000  # numbers in one page
+
+
+def write_page(
+    surfaces: Sequence[Surface],
+    path: str | Path,
+    labels: Sequence[str],
+    options: GridOptions | None = None,
+    look: str = "paper",
+) -> Path:
+    """Write ``.html``; the file appears complete or not at all.
+
+    Args:
+        surfaces: one, or several that a slider goes through (epochs, or networks); they share the scale.
+        path: the page.
+        labels: a title each.
+        options: ``metric`` is shown first.
+        look: a name in ``paraloss.look.LOOKS``, shown first.
+
+    Raises:
+        InputError: a curve or a volume, nothing evaluated, or more numbers than a browser should hold.
+    """
+    path = Path(path)
+    if not path.parent.is_dir():
+        raise InputError(f"{path}: the folder {path.parent} does not exist; create it first")
+    text = page(surfaces, labels, options, look)
+    temporary = path.with_name(f".{path.stem}.{os.getpid()}{path.suffix}")
+    try:
+        temporary.write_text(text, encoding="utf-8")
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+    return path
+
+
+def page(
+    surfaces: Sequence[Surface],
+    labels: Sequence[str],
+    options: GridOptions | None = None,
+    look: str = "paper",
+    live: str = "",
+    stamp: str = "",
+) -> str:
+    """The page's text; with ``live`` it asks that address for fresh data. Raises as ``write_page``."""
+    if look not in LOOKS:
+        raise InputError(f"unknown look '{look}'; there are {', '.join(LOOKS)}")
+    metric = (options.metric if options else None) or surfaces[0].default_metric
+    surfaces[0].metric(metric)
+    settings: dict[str, Any] = {
+        "metric": metric,
+        "look": look,
+        "looks": _looks(),
+        "maps": {name: (color_table(name, 256) * 255).round().astype(int).ravel().tolist() for name in COLOR_MAPS},
+        "camera": CAMERAS["paper"].position,
+        "height": HEIGHT_OF_WIDTH,
+        "live": live,
+        **data_of(surfaces, labels, stamp),
+    }
+    # What ends a script element must not occur within it.
+    text = json.dumps(settings, allow_nan=False).replace("<", "\\u003c")
+    return _template().replace("/*DATA*/", text)
+
+
+def data_of(surfaces: Sequence[Surface], labels: Sequence[str], stamp: str = "") -> dict[str, Any]:
+    """What changes while a surface is being computed; raises as ``write_page``."""
+    for surface in surfaces:
+        if surface.y is None or surface.z is not None:
+            raise InputError("the page shows surfaces (two axes); render a curve or a volume as .png")
+        if not np.isfinite(surface.metric()).any():
+            raise InputError("nothing to show: no point has a finite value yet")
+    numbers = sum(surface.status.size * len(surface.metrics) for surface in surfaces)
+    if numbers > _MOST:
+        raise InputError(f"{numbers:,} numbers are more than a page should hold ({_MOST:,}); show fewer or coarser surfaces")
+    return {
+        "stamp": stamp,
+        "surfaces": [
+            {
+                "name": label,
+                "x": _floats(surface.x),
+                "y": _floats(np.asarray(surface.y)),
+                "metrics": {name: _floats(values) for name, values in surface.metrics.items()},
+                **(
+                    {"trajectory": {axis: np.asarray(surface.trajectory[axis], float).tolist() for axis in "xy"}}
+                    if surface.trajectory is not None
+                    else {}
+                ),
+            }
+            for surface, label in zip(surfaces, labels, strict=True)
+        ],
+    }
+
+
+class Page:
+    """What a notebook shows: the page in a frame of its own."""
+
+    def __init__(self, text: str, height: int = 560) -> None:
+        self.text, self.height = text, height
+
+    def _repr_html_(self) -> str:
+        inner = html.escape(self.text, quote=True)
+        return f'<iframe srcdoc="{inner}" style="width:100%;height:{self.height}px;border:0" sandbox="allow-scripts"></iframe>'
+
+
+def _looks() -> dict[str, Any]:
+    return {
+        name: {
+            "background": look.background,
+            "text": look.text,
+            "line": look.line,
+            "material": [look.material.ambient, look.material.diffuse, look.material.specular, look.material.specular_power],
+            "lights": [
+                {"position": light.position, "color": light.color, "intensity": light.intensity} for light in look.lights
+            ],
+            "surface": look.surface_color,
+            "contours": look.contours,
+            "map": look.color_map,
+        }
+        for name, look in LOOKS.items()
+    }
+
+
+def _floats(values: np.ndarray) -> str:
+    return base64.b64encode(np.ascontiguousarray(values, "<f4").tobytes()).decode()
+
+
+@lru_cache(maxsize=1)
+def _template() -> str:
+    return _TEMPLATE.read_text(encoding="utf-8")
