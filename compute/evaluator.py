@@ -84,11 +84,10 @@ class Evaluator:
         self.weights = MovingWeights(self.model, directions)
         self.samples = {name: len(split) for name, split in data.items()}
         self._population = dict(population or {})
-        self.scalar_criterion, self._accuracy = False, accuracy
+        self.scalar_criterion, self._accuracy, self._bn_data = False, accuracy, bn_data
         self.kinds = {name: self._probe(name, split) for name, split in data.items()}
         self._shards = {name: split.rows(slice(shard[0], None, shard[1])) for name, split in data.items()}
         self.use_batch_size(batch_size or default_batch_size(next(iter(data.values())), self.device))
-        self._bn_batches = None if bn_data is None else Batches(bn_data, self.device, self.batch_size)
         self.compiled = False
         self._fold(next(iter(data.values())))
         self.measures = list(measures)
@@ -160,6 +159,17 @@ class Evaluator:
         """Evaluate ``size`` samples at once from now on."""
         self.batch_size = size
         self.batches = {name: Batches(split, self.device, size) for name, split in self._shards.items()}
+        self._bn_batches = None if self._bn_data is None else Batches(self._bn_data, self.device, size)
+
+    def halve_batch(self) -> bool:
+        """Go on with half as many samples at once; False when it is one already. What was compiled is given up."""
+        if self.batch_size < 2:
+            return False
+        self.compiled = False
+        self.use_batch_size(self.batch_size // 2)
+        if self.device.type == "cuda":
+            torch.cuda.empty_cache()
+        return True
 
     def find_batch_size(self, seconds: float = 1.0) -> int:
         """Time a few sizes around the default for about ``seconds`` in all, use the fastest, and return it."""

@@ -36,6 +36,7 @@ from paraloss.compute.sampling import CappedEvaluator, SampledEvaluator
 from paraloss.compute.tuning import check_points, choose_batch_size, choose_precision
 from paraloss.compute.user_code import one_line
 from paraloss.compute.visit_order import coarse_to_fine
+from paraloss.compute.watchdog import Watchdog
 from paraloss.compute.work_queue import on_all_ranks, on_first_rank, run_parallel, run_serial, world
 from paraloss.errors import InputError, ParalossError, SurfaceFileError
 from paraloss.progress import Progress, say
@@ -71,6 +72,7 @@ def compute_surface(
     loss_cap: float | None = None,
     refine: float | None = None,
     split_data: int | None = None,
+    point_timeout: float | None = None,
     device: str = "auto",
     batch_size: int | None = None,
     path: str | Path | None = None,
@@ -113,6 +115,7 @@ def compute_surface(
         refine: evaluate only where linear interpolation would be wrong by more than this share of the height, and
             interpolate the rest (status 3); see ``paraloss.compute.refinement``. None evaluates every point.
         split_data: ranks that share the samples of one point. Default: 1, more when there are fewer points than ranks.
+        point_timeout: end the job, with what is finished kept, when a point takes more than this many seconds: a rank hangs.
         device: ``auto``, ``cpu``, ``cuda``, ``cuda:1`` …; with several ranks each takes the GPU of its local rank.
         batch_size: samples at once; None chooses, by a probe when the work is long.
         path: surface file to write and, when it is there already, to finish; None keeps the result in memory.
@@ -132,6 +135,8 @@ def compute_surface(
     first = comm is None or comm.rank == 0
     tell = say if progress and first else _silent
     _check_options(precision_bound, rtol, loss_cap, refine, split_data)
+    if point_timeout is not None and not point_timeout > 0:
+        raise InputError(f"point_timeout is a number of seconds above zero, not {point_timeout:g}")
     criterion_name, criterion = load_criterion(loss)
     steps = {name: as_steps(axis, name) for name, axis in (("x", x), ("y", y), ("z", z)) if axis is not None}
     if z is not None and y is None:
@@ -186,6 +191,8 @@ def compute_surface(
         if resumed and path is not None:
             check_fingerprint(path, fingerprint)
             found = read_directions(path)
+            if not found:  # dropped by a repair: they follow from the settings, which are the same
+                return plane.make(model, tell)
             return [{n: torch.from_numpy(t) for n, t in found[axis].items()} for axis in "xyz" if axis in found]
         return plane.make(model, tell)
 
@@ -257,18 +264,26 @@ def compute_surface(
         return evaluator(grid[index]) if group is None else group.lead(evaluator, grid[index])
 
     def evaluate(index: int) -> list[float]:
+        place = ", ".join(f"{axis}={step:g}" for axis, step in zip("xyz", grid[index], strict=False))
         try:
-            return values_at(index)
+            with watchdog.over(place):
+                while True:
+                    try:
+                        return values_at(index)
+                    except torch.OutOfMemoryError as error:
+                        if group is not None or not evaluator.halve_batch():
+                            raise InputError(
+                                f"at {place}: out of memory with {evaluator.batch_size} samples at once; give a smaller --batch-size"
+                            ) from error
+                        say(f"out of memory at {place}: going on with batches of {evaluator.batch_size}")
         except ParalossError:
             raise
-        except torch.OutOfMemoryError as error:
-            raise InputError("the GPU is out of memory; give a smaller --batch-size and run it again") from error
         except Exception as error:  # the user's model or loss: whatever it raises is told in one line
-            place = ", ".join(f"{axis}={step:g}" for axis, step in zip("xyz", grid[index], strict=False))
             raise InputError(f"at {place}: {type(error).__name__}: {one_line(error)[:200]}") from error
 
     with ExitStack() as stack:
         writer = on_all_ranks(comm, lambda: _writer(stack, comm, path, empty, fingerprint, overwrite))
+        watchdog = Watchdog(point_timeout, comm, _nothing if writer is None else writer.flush)
         pending = set(on_first_rank(comm, lambda: writer.pending(interpolated=refine is None)).tolist())
         order = coarse_to_fine(shape).tolist()
         if resumed:
@@ -443,6 +458,10 @@ def _silent(text: str) -> None:
     pass
 
 
+def _nothing() -> None:
+    pass
+
+
 def _no_data() -> DataSet:
     raise InputError("no data: give (inputs, targets), a data set of pairs, or a dict of splits")
 
@@ -477,6 +496,8 @@ def _writer(
             stack.enter_context(lock)
         except Timeout as error:
             raise SurfaceFileError(f"{path}: another job is computing this file; wait for it, or use another -o") from error
+        except (OSError, NotImplementedError) as error:  # a file system without locks
+            say(f"warning: no lock on {path} ({one_line(error)[:80]}): see to it yourself that only one job computes it")
         stack.callback(path.with_name(f".{path.name}.lock").unlink, missing_ok=True)
         if overwrite:
             path.unlink(missing_ok=True)

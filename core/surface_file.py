@@ -6,6 +6,7 @@ results never changes the file's structure: a killed writer leaves a file that o
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import time
@@ -24,7 +25,7 @@ from paraloss._version import __version__
 from paraloss.errors import SurfaceFileError
 from paraloss.surface import DONE, INTERPOLATED, NOT_FINITE, PENDING, Surface, complete_stride, subgrid
 
-_RANGE = "range"  # of the finite values so far: a reader of a part needs the whole's range for its colours and heights
+_RANGES = "ranges"  # of the finite values so far: a reader of a part needs the whole's range for its colours and heights
 FORMAT, FORMAT_VERSION = "paraloss-surface", 1
 _NOT_METRICS = {"xcoordinates", "ycoordinates", "zcoordinates", "status", "dir_file"}
 _DEFLATE_LIMIT = 1100  # no HDF5 filter in use packs tighter; a dataset that claims more is a lie
@@ -97,11 +98,12 @@ def read_outline(path: str | Path) -> Outline:
         shape = (len(x),) if y is None else (len(y), len(x))
         ranges = {}
         for name in metric_names(file):
-            if _on_grid(file, name, shape, path).attrs.get(_RANGE) is not None:
-                low, high = file[name].attrs[_RANGE]
+            values = _on_grid(file, name, shape, path)
+            if f"{_RANGES}/{name}" in file:
+                low, high = read_dataset(file, f"{_RANGES}/{name}", path, ndim=1)[:2]
                 ranges[name] = (float(low), float(high))
             else:
-                ranges[name] = finite_range(file[name][...])
+                ranges[name] = finite_range(values[...])
         stride = complete_stride(_on_grid(file, "status", shape, path)[...])
         part = subgrid(shape, stride)
         x, y = x[part[-1]], None if y is None else y[part[0]]
@@ -142,10 +144,18 @@ def finite_range(values: np.ndarray) -> tuple[float, float]:
 
 
 def read_directions(path: str | Path) -> dict[str, dict[str, np.ndarray]]:
-    """The directions kept in a surface file: "x", "y" -> parameter name -> array of the parameter's shape."""
+    """The directions kept in a surface file: "x", "y" -> parameter name -> array of the parameter's shape.
+
+    Raises:
+        SurfaceFileError: as ``read_surface``, or the directions are not those that were written.
+    """
     with open_hdf5(path) as file:
         _check_format(file, path)
-        return read_direction_groups(file, path)
+        found = read_direction_groups(file, path)
+        expected = file.attrs.get("directions_sha256")
+    if expected is not None and directions_sha256(found) != expected:
+        raise SurfaceFileError(f"{path}: its directions are damaged; mend it with: paraloss info --repair {path}")
+    return found
 
 
 def read_provenance(path: str | Path) -> dict[str, Any]:
@@ -203,6 +213,9 @@ class SurfaceWriter:
                 with new_file(self.path) as file:
                     _fillnew_file(file, surface, fingerprint)
             self._file = _open(self.path, "r+")
+            if surface.directions and "directions" not in self._file:  # a repair dropped them
+                _write_directions(self._file, surface)
+                self._file.flush()
         self.shape = surface.shape
         self.names = list(surface.metrics)
         self._queue: list[tuple[int, Sequence[float]]] = []
@@ -265,9 +278,11 @@ class SurfaceWriter:
             self._sync()
 
     def _widen_range(self, name: str, values: np.ndarray) -> None:
-        ranges = np.array([self._file[name].attrs[_RANGE], finite_range(values)])
+        # A dataset and no attribute: results change raw data only, never the file's structure.
+        kept = self._file[f"{_RANGES}/{name}"]
+        ranges = np.array([kept[...], finite_range(values)])
         if not np.isnan(ranges).all():
-            self._file[name].attrs.modify(_RANGE, np.array([np.nanmin(ranges[:, 0]), np.nanmax(ranges[:, 1])]))
+            kept[...] = np.array([np.nanmin(ranges[:, 0]), np.nanmax(ranges[:, 1])])
 
     def _sync(self) -> None:
         if self.path is not None:
@@ -396,21 +411,37 @@ def _fillnew_file(file: h5py.File, surface: Surface, fingerprint: Mapping[str, A
         _allocate(file, "zcoordinates", np.asarray(surface.z, np.float64))
     for name, values in surface.metrics.items():
         _allocate(file, name, np.asarray(values, np.float64))
-        file[name].attrs[_RANGE] = np.array(finite_range(np.asarray(values, np.float64)))
+        _allocate(file, f"{_RANGES}/{name}", np.array(finite_range(np.asarray(values, np.float64))))
     _allocate(file, "status", np.asarray(surface.status, np.uint8))
-    for axis, tensors in surface.directions.items():
-        for name, tensor in tensors.items():
-            file.create_dataset(f"directions/{axis}/{name}", data=tensor)
+    _write_directions(file, surface)
     for name, values in (surface.trajectory or {}).items():
         file.create_dataset(f"trajectory/{name}", data=values)
 
 
+def _write_directions(file: h5py.File, surface: Surface) -> None:
+    for axis, tensors in surface.directions.items():
+        for name, tensor in tensors.items():
+            file.create_dataset(f"directions/{axis}/{name}", data=tensor)
+    file.attrs["directions_sha256"] = directions_sha256(surface.directions)
+
+
+def directions_sha256(directions: Mapping[str, Mapping[str, np.ndarray]]) -> str:
+    """Identifies the directions' numbers, so that damage to them does not go unnoticed."""
+    digest = hashlib.sha256()
+    for axis in sorted(directions):
+        for name in sorted(directions[axis]):
+            digest.update(f"{axis}/{name}".encode() + np.ascontiguousarray(directions[axis][name]).tobytes())
+    return digest.hexdigest()
+
+
 def _allocate(file: h5py.File, name: str, values: np.ndarray) -> None:
+    links = h5py.h5p.create(h5py.h5p.LINK_CREATE)
+    links.set_create_intermediate_group(True)
     plan = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
     plan.set_alloc_time(h5py.h5d.ALLOC_TIME_EARLY)
     plan.set_layout(h5py.h5d.CONTIGUOUS)
     space = h5py.h5s.create_simple(values.shape)
-    h5py.h5d.create(file.id, name.encode(), h5py.h5t.py_create(values.dtype), space, dcpl=plan)
+    h5py.h5d.create(file.id, name.encode(), h5py.h5t.py_create(values.dtype), space, dcpl=plan, lcpl=links)
     file[name][...] = values
 
 
@@ -463,7 +494,7 @@ def _why_not_open(path: Path, error: OSError, writing: bool) -> str:
         return "cannot be read: permission denied"
     reasons: list[tuple[str, str]] = [
         ("signature", "is not an HDF5 file; a surface file is made by: paraloss compute … -o surface.h5"),
-        ("truncated", "the HDF5 file was cut short; recompute it, or continue from a copy"),
+        ("truncated", f"the HDF5 file was cut short; mend it with: paraloss info --repair {path}"),
     ]
     for mark, reason in reasons:
         if mark in str(error):

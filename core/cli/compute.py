@@ -46,6 +46,7 @@ def compute(
     loss_cap: float | None = None,
     refine: float | None = None,
     split_data: int | None = None,
+    point_timeout: float | None = None,
     device: str = "auto",
     batch_size: int | None = None,
     repeats: int = 1,
@@ -85,6 +86,7 @@ def compute(
         loss_cap: Leave a point early when its loss is clearly above this.
         refine: Evaluate only where the surface bends, interpolate where that errs by less than this share of its height.
         split_data: Ranks that share the samples of one point. Default: 1, more when there are fewer points than ranks.
+        point_timeout: End the job, with what is finished kept, when a point takes longer than this many seconds.
         device: auto, cpu, cuda or cuda:N; auto gives each rank the GPU of its local rank.
         batch_size: Samples at once; chosen by their size when it is not given.
         repeats: Repeat over this many random planes (seeds from --seed on); OUTPUT then holds their mean and spread, and
@@ -136,6 +138,7 @@ def compute(
         loss_cap=loss_cap,
         refine=refine,
         split_data=split_data,
+        point_timeout=point_timeout,
         device=device,
         batch_size=batch_size,
         path=output,

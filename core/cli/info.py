@@ -5,16 +5,28 @@ from __future__ import annotations
 import json
 import sys
 from pathlib import Path
+from typing import Annotated
+
+from cyclopts import Parameter
 
 
-def info(file: Path | None = None) -> None:
+def info(file: Path | None = None, *, repair: Annotated[bool, Parameter(negative="")] = False) -> None:
     """Tell what is in a surface file or a checkpoint; without a file, what this installation can do.
 
     Example: paraloss info surface.h5
 
     Args:
         file: A surface file (.h5) or a checkpoint (.pt, .t7).
+        repair: Mend a surface file that was cut short; the damaged one is kept beside it.
     """
+    if repair:
+        from paraloss.errors import InputError
+        from paraloss.repair import repair as mend
+
+        if file is None:
+            raise InputError("--repair needs a file, as in: paraloss info --repair surface.h5")
+        for line in mend(file) or ["the file is sound; nothing was changed"]:
+            print(line)
     if file is None:
         _installation()
     elif file.suffix.lower() in {".pt", ".pth", ".t7", ".tar", ".ckpt"}:
@@ -30,9 +42,8 @@ def _surface(file: Path) -> None:
 
     surface = open_surface(file)
     facts = dict(surface.provenance)
-    for name, axis in (("x", surface.x), ("y", surface.y)):
-        if axis is not None:
-            print(f"{name:12} {axis[0]:g} to {axis[-1]:g} in {len(axis)} steps")
+    for name, axis in zip("xyz", surface.axes, strict=False):
+        print(f"{name:12} {axis[0]:g} to {axis[-1]:g} in {len(axis)} steps")
     done = int((surface.status != 0).sum())
     print(f"{'points':12} {done} of {surface.status.size} evaluated, {int((surface.status == 2).sum())} not finite")
     if (surface.status == 3).any():

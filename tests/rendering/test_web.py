@@ -1,0 +1,197 @@
+"""The page in a real browser without a network, and the server that shows a running job."""
+
+import json
+import os
+import shutil
+import subprocess
+import threading
+import urllib.error
+import urllib.request
+
+import numpy as np
+import pytest
+from conftest import BIN, run, surface_of
+from matplotlib import image
+
+from paraloss import Surface
+from paraloss.converters import GridOptions
+from paraloss.errors import InputError
+from paraloss.rendering import write_page
+from paraloss.rendering.server import ViewServer
+
+CHROMIUM = next((found for name in ("chromium", "chromium-browser", "google-chrome") if (found := shutil.which(name))), None)
+
+
+@pytest.fixture(scope="module")
+def browser():
+    if CHROMIUM is None:
+        if os.environ.get("CI"):
+            pytest.fail("chromium must be installed in CI")
+        pytest.skip("no Chromium here")
+    from playwright.sync_api import sync_playwright
+
+    flags = ["--no-sandbox", "--use-angle=swiftshader", "--enable-unsafe-swiftshader", "--ignore-gpu-blocklist"]
+    with sync_playwright() as playwright:
+        opened = playwright.chromium.launch(executable_path=CHROMIUM, args=flags)
+        yield opened
+        opened.close()
+
+
+def opened_page(browser, address, offline=True):
+    context = browser.new_context(offline=offline, viewport={"width": 1000, "height": 700})
+    page = context.new_page()
+    page.complaints = []
+    page.on("console", lambda message: page.complaints.append(message.text) if message.type == "error" else None)
+    page.on("pageerror", lambda error: page.complaints.append(str(error)))
+    page.goto(address)
+    page.wait_for_function("Number(document.body.dataset.painted) > 0")
+    return page
+
+
+def shot(page, path):
+    page.wait_for_timeout(200)
+    page.screenshot(path=path)
+    return image.imread(path)[..., :3]
+
+
+def tilted(x, y):
+    return 2 + 1.5 * x + 0.2 * y
+
+
+@pytest.mark.slow
+def test_page_works_offline_turns_is_picked_and_stays_small(browser, tmp_path):
+    x = np.linspace(-1, 1, 201)
+    grid_x, grid_y = np.meshgrid(x, x)
+    metrics = {"train_loss": 0.1 + grid_x**2 + 3 * grid_y**2, "train_acc": 90 - 10 * grid_x**2}
+    surface = Surface(x, x, metrics, np.ones((201, 201), np.uint8))
+    path = write_page([surface], tmp_path / "s.html", ["a bowl"])
+    assert path.stat().st_size < 5_000_000
+    assert "http://" not in path.read_text().replace("http://www.w3.org", "")
+    page = opened_page(browser, f"file://{path}")
+    before = shot(page, tmp_path / "a.png")
+    middle = before[150:650, 300:850]
+    assert (middle < 0.97).any(axis=-1).mean() > 0.2  # a surface is there
+    page.mouse.move(600, 400)
+    page.mouse.down()
+    page.mouse.move(750, 380, steps=4)
+    page.mouse.up()
+    after = shot(page, tmp_path / "b.png")
+    assert np.abs(after - before).mean() > 0.005
+    page.click("#reset")
+    assert np.abs(shot(page, tmp_path / "c.png") - before).mean() < 1e-3
+    page.mouse.click(500, 400)
+    rows = [line.split("\t") for line in page.locator("#picked table").inner_text().splitlines()]
+    found = {name: float(value) for name, value in rows}
+    assert found["train loss"] == pytest.approx(0.1 + found["x"] ** 2 + 3 * found["y"] ** 2, rel=2e-3)
+    assert found["train acc"] == pytest.approx(90 - 10 * found["x"] ** 2, rel=2e-3)
+    page.select_option("#look", "dark")
+    assert shot(page, tmp_path / "d.png")[5, 500].max() < 0.15
+    page.locator("#clip").fill("0.3")
+    page.locator("#contours").fill("12")
+    assert page.locator("#clip-out").inner_text() != "none"
+    assert np.abs(shot(page, tmp_path / "e.png") - image.imread(tmp_path / "d.png")[..., :3]).mean() > 0.003
+    assert page.complaints == []
+
+
+@pytest.mark.slow
+def test_x_runs_to_the_right_and_colours_follow_the_loss_in_the_page(browser, tmp_path):
+    path = write_page([surface_of(tilted, 21, 13)], tmp_path / "s.html", ["tilted"])
+    page = opened_page(browser, f"file://{path}#turn=-33&tilt=30")  # seen from the front
+    picture = shot(page, tmp_path / "a.png")[:, 270:860]
+    red = (picture[..., 0] - picture[..., 2] > 0.25).nonzero()[1]
+    blue = (picture[..., 2] - picture[..., 0] > 0.25).nonzero()[1]
+    assert red.mean() > blue.mean() + 100
+
+
+@pytest.mark.slow
+def test_server_shows_what_a_running_job_adds(browser, tmp_path):
+    surface = surface_of(tilted, 9, 9)
+    path = surface.save(tmp_path / "s.h5")
+    server = ViewServer([path], ["live"], GridOptions())
+    threading.Thread(target=server.run, daemon=True).start()
+    try:
+        page = opened_page(browser, server.url, offline=False)
+        before = shot(page, tmp_path / "a.png")
+        page.wait_for_timeout(50)
+        surface_of(lambda x, y: 2 - 1.5 * x, 9, 9).save(path)
+        page.wait_for_timeout(3500)
+        assert np.abs(shot(page, tmp_path / "b.png") - before).mean() > 0.005
+        assert page.complaints == []
+    finally:
+        server.close()
+
+
+def test_server_answers_its_token_and_this_machine_only(tmp_path):
+    server = ViewServer([surface_of(tilted).save(tmp_path / "s.h5")], ["s"], GridOptions())
+    threading.Thread(target=server.run, daemon=True).start()
+    base, token = server.url.split("?token=")
+
+    def answer(address, **headers):
+        try:
+            with urllib.request.urlopen(urllib.request.Request(address, headers=headers), timeout=10) as reply:
+                return reply.status, reply.read().decode()
+        except urllib.error.HTTPError as error:
+            return error.code, ""
+
+    try:
+        assert base.startswith("http://127.0.0.1:")
+        assert answer(server.url)[0] == 200
+        status, text = answer(f"{base}data?token={token}")
+        assert status == 200
+        assert json.loads(text)["surfaces"][0]["name"] == "s"
+        assert answer(base)[0] == 403
+        assert answer(f"{base}?token=guess")[0] == 403
+        assert answer(server.url, Host="evil.example")[0] == 403
+        assert answer(f"{base}../etc/passwd?token={token}")[0] == 404
+    finally:
+        server.close()
+
+
+def test_names_cannot_leave_their_place_in_the_page(tmp_path):
+    name = "</script><script>alert(1)</script>"
+    text = write_page([surface_of(tilted)], tmp_path / "s.html", [name]).read_text()
+    assert "<script>alert" not in text
+    block = text.split('type="application/json">')[1].split("</script>")[0]
+    assert json.loads(block)["surfaces"][0]["name"] == name
+
+
+def test_what_the_page_cannot_show_is_refused(tmp_path):
+    curve = Surface(np.arange(4.0), None, {"train_loss": np.arange(4.0)}, np.ones(4, np.uint8))
+    big = surface_of(tilted, 2001, 2001)
+    with pytest.raises(InputError, match="two axes"):
+        write_page([curve], tmp_path / "s.html", ["c"])
+    with pytest.raises(InputError, match="fewer or coarser"):
+        write_page([big], tmp_path / "s.html", ["b"])
+    with pytest.raises(InputError, match="unknown look"):
+        write_page([surface_of(tilted)], tmp_path / "s.html", ["b"], look="neon")
+    assert not list(tmp_path.iterdir())
+
+
+def test_view_without_a_display_says_what_to_do(tmp_path, monkeypatch):
+    monkeypatch.delenv("DISPLAY", raising=False)
+    surface_of(tilted).save(tmp_path / "s.h5")
+    done = run("view", tmp_path / "s.h5")
+    assert done.returncode == 2
+    assert "--web" in done.stderr
+
+
+@pytest.mark.slow
+@pytest.mark.paraview  # needs the virtual display
+def test_window_opens_with_sliders_and_the_surface(tmp_path):
+    from conftest import needs_paraview, virtual_display
+
+    needs_paraview()
+    surface_of(tilted, 21, 21).save(tmp_path / "s.h5")
+    script = f"""
+    {BIN / "paraloss"} view {tmp_path / "s.h5"} & sleep 8
+    xwd -root -out {tmp_path / "screen.xwd"}; kill %1; wait %1 2>/dev/null
+    """
+    subprocess.run([*virtual_display("1400x900x24"), "bash", "-c", script], capture_output=True, timeout=120, check=False)
+    raw = (tmp_path / "screen.xwd").read_bytes()
+    header = np.frombuffer(raw[:100], ">u4")
+    width, height, stride = int(header[4]), int(header[5]), int(header[12])
+    start = int(header[0]) + 12 * int(header[19])
+    pixels = np.frombuffer(raw[start : start + stride * height], np.uint8).reshape(height, stride // 4, 4)[:, :width, :3] / 255
+    blue, red = pixels[..., 0] - pixels[..., 2], pixels[..., 2] - pixels[..., 0]
+    assert (blue > 0.25).mean() > 0.02
+    assert (red > 0.25).mean() > 0.02
