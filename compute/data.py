@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import pickle
 import zipfile
+import zlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -201,6 +202,13 @@ def _read_cifar_batch(path: Path) -> Any:
         raise InputError(f"{path}: is not one of the published python batches: {one_line(error)}") from error
 
 
+# What numpy and zipfile raise over damaged archives.
+_DAMAGED = (
+    OSError, ValueError, TypeError, KeyError, EOFError, RuntimeError, NotImplementedError, MemoryError, zlib.error,
+    zipfile.BadZipFile, SyntaxError, OverflowError,
+)  # fmt: skip
+
+
 def _npz(place: str) -> DataSet:
     path = Path(place)
     if not path.is_file():
@@ -208,7 +216,7 @@ def _npz(place: str) -> DataSet:
     try:
         with np.load(path, allow_pickle=False) as file:
             arrays = {key: file[key] for key in file.files}
-    except (OSError, ValueError, zipfile.BadZipFile, EOFError, KeyError) as error:
+    except _DAMAGED as error:
         raise InputError(f"{path}: cannot be read as .npz: {one_line(error)}") from error
     data = {
         split: _as_split((arrays[f"{prefix}inputs"], arrays[f"{prefix}targets"]), f"{path} ({split})")

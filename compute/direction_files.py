@@ -14,7 +14,15 @@ from paraloss._version import __version__
 from paraloss.compute.curvature import Spectrum
 from paraloss.compute.directions import Direction, movable
 from paraloss.errors import InputError
-from paraloss.surface_file import new_file, open_hdf5, read_dataset, read_direction_groups, read_directions
+from paraloss.surface_file import (
+    new_file,
+    open_hdf5,
+    read_dataset,
+    read_direction_groups,
+    read_directions,
+    read_text,
+    write_text,
+)
 
 SPECTRUM_FORMAT = "paraloss-spectrum"
 
@@ -37,7 +45,7 @@ def load_directions(path: str | Path, model: nn.Module) -> list[Direction]:
         if foreign:
             return [_numbered({k: read_dataset(file, f"{axis}direction/{k}", path) for k in group}, model, path)
                     for axis, group in foreign.items()]  # fmt: skip
-        spectrum = file.attrs.get("format") == SPECTRUM_FORMAT
+        spectrum = read_text(file, "format") == SPECTRUM_FORMAT
         kept = read_direction_groups(file, path) if spectrum else {}
     found = kept or read_directions(path)
     if "x" not in found:
@@ -63,9 +71,9 @@ def save_spectrum(spectrum: Spectrum, path: str | Path, provenance: Mapping[str,
         SurfaceFileError: the folder does not exist or cannot be written.
     """
     with new_file(Path(path)) as file:
-        file.attrs["format"] = SPECTRUM_FORMAT
-        file.attrs["paraloss_version"] = __version__
-        file.attrs["provenance"] = json.dumps(dict(provenance))
+        write_text(file, "format", SPECTRUM_FORMAT)
+        write_text(file, "paraloss_version", __version__)
+        write_text(file, "provenance", json.dumps(dict(provenance)))
         file["eigenvalues"] = spectrum.eigenvalues
         file["density_grid"], file["density"] = spectrum.grid, spectrum.density
         for axis, direction in zip("xyz", spectrum.eigenvectors, strict=False):

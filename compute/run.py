@@ -273,7 +273,7 @@ def compute_surface(
                     except torch.OutOfMemoryError as error:
                         if group is not None or not evaluator.halve_batch():
                             raise InputError(
-                                f"at {place}: out of memory with {evaluator.batch_size} samples at once; give a smaller --batch-size"
+                                f"at {place}: out of memory with {evaluator.batch_size} samples at once; use another device"
                             ) from error
                         say(f"out of memory at {place}: going on with batches of {evaluator.batch_size}")
         except ParalossError:
@@ -283,7 +283,8 @@ def compute_surface(
 
     with ExitStack() as stack:
         writer = on_all_ranks(comm, lambda: _writer(stack, comm, path, empty, fingerprint, overwrite))
-        watchdog = Watchdog(point_timeout, comm, _nothing if writer is None else writer.flush)
+        save = _nothing if writer is None else writer.flush
+        watchdog = Watchdog(point_timeout, comm, save)
         pending = set(on_first_rank(comm, lambda: writer.pending(interpolated=refine is None)).tolist())
         order = coarse_to_fine(shape).tolist()
         if resumed:
@@ -301,9 +302,9 @@ def compute_surface(
                 if comm is None:
                     run_serial(todo, evaluate, record)
                 elif group is None:
-                    run_parallel(comm, todo, evaluate, record)
+                    run_parallel(comm, todo, evaluate, record, save)
                 else:
-                    on_all_ranks(comm, lambda: _work_in_group(group, evaluator, todo, evaluate, record))
+                    on_all_ranks(comm, lambda: _work_in_group(group, evaluator, todo, evaluate, record, save))
             pending.difference_update(todo)
 
         if isinstance(sampler, SampledEvaluator) and pending:
@@ -329,7 +330,7 @@ def as_steps(axis: Axis, name: str) -> np.ndarray:
         steps = np.linspace(first, last, number)
     else:
         steps = np.asarray(axis, dtype=np.float64).ravel()
-    if len(steps) < 2 or not np.isfinite(steps).all() or not (np.diff(steps) > 0).all():
+    if len(steps) < 2 or not np.isfinite(steps).all() or not (steps[1:] > steps[:-1]).all():
         raise InputError(f"{name} must be two or more finite, increasing steps, as in {name}=-1:1:51")
     return steps
 
@@ -358,6 +359,7 @@ def _work_in_group(
     todo: Sequence[int],
     evaluate: Callable[[int], list[float]],
     record: Callable[[int, list[float]], None],
+    save: Callable[[], None],
 ) -> None:
     if group.leaders is None:
         group.follow(evaluator)
@@ -366,7 +368,7 @@ def _work_in_group(
         if group.leaders.size == 1:
             run_serial(todo, evaluate, record)
         else:
-            run_parallel(group.leaders, todo, evaluate, record)
+            run_parallel(group.leaders, todo, evaluate, record, save)
     finally:
         group.release()
 

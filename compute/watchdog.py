@@ -55,5 +55,6 @@ class Watchdog:
         saving.start()
         saving.join(timeout=5)
         if self._comm is not None:
+            time.sleep(2)  # rank 0 brings to the disk what it has
             self._comm.Abort(2)
         os._exit(2)

@@ -23,6 +23,7 @@ Record = Callable[[int, list[float]], None]
 _RESULT, _FINISHED, _FAILED = 1, 2, 3
 _CHUNK_S = 0.2  # a rank draws about this much work at once, so that tiny points do not hammer the counter
 _POLL_S = 0.002
+_IDLE_S = 1.0
 _LAUNCHERS = ("PMI_SIZE", "PMIX_SIZE", "OMPI_COMM_WORLD_SIZE", "MV2_COMM_WORLD_SIZE", "MPI_LOCALNRANKS")
 
 
@@ -94,7 +95,9 @@ def run_serial(todo: Sequence[int], evaluate: Evaluate, record: Record) -> None:
         record(index, evaluate(index))
 
 
-def run_parallel(comm: Any, todo: Sequence[int], evaluate: Evaluate, record: Record) -> None:
+def run_parallel(
+    comm: Any, todo: Sequence[int], evaluate: Evaluate, record: Record, idle: Callable[[], None] = lambda: None
+) -> None:
     """Evaluate ``todo`` on all ranks of ``comm``.
 
     Args:
@@ -102,6 +105,7 @@ def run_parallel(comm: Any, todo: Sequence[int], evaluate: Evaluate, record: Rec
         todo: flat indices, in the order in which to visit them.
         evaluate: index -> metrics; called on every rank.
         record: called on rank 0 with each result, from one thread at a time.
+        idle: called on rank 0 about once a second, never together with ``record``: brings results to the disk when none come.
 
     Raises:
         ParalossError: a point failed on some rank; raised on all, after all results so far were recorded.
@@ -111,7 +115,7 @@ def run_parallel(comm: Any, todo: Sequence[int], evaluate: Evaluate, record: Rec
     counter = _Counter(comm)
     # A context of its own: messages to the collector never meet the counter's.
     channel = comm.Dup()
-    collector = _Collector(channel, record) if comm.rank == 0 else None
+    collector = _Collector(channel, record, idle) if comm.rank == 0 else None
     threaded = collector is not None and MPI.Query_thread() == MPI.THREAD_MULTIPLE
     if threaded and collector is not None:
         collector.start()
@@ -196,9 +200,10 @@ class _Counter:
 class _Collector(threading.Thread):
     """Rank 0's ear: receives results of other ranks and records them with its own."""
 
-    def __init__(self, channel: Any, record: Record) -> None:
+    def __init__(self, channel: Any, record: Record, idle: Callable[[], None]) -> None:
         super().__init__(daemon=True)
-        self._channel, self._record = channel, record
+        self._channel, self._record, self._idle = channel, record, idle
+        self._rested = time.monotonic()
         self._running = channel.size - 1
         self._failure: str | None = None
         self._error: BaseException | None = None
@@ -230,6 +235,10 @@ class _Collector(threading.Thread):
             try:
                 if not self.poll():
                     time.sleep(_POLL_S)
+                if time.monotonic() - self._rested > _IDLE_S and self._error is None:
+                    with self._lock:
+                        self._idle()
+                    self._rested = time.monotonic()
             except Exception as error:  # a full disk, say: keep receiving, so that the other ranks can end
                 self._error = self._error or error
 

@@ -167,6 +167,8 @@ def to_structured_grid(
         raise InputError("this is a curve (1D); a grid needs two axes: compute it with --y, or convert it to .csv")
     if surface.z is not None:
         raise InputError("this is a volume (3D); convert it to .vti or .vtkhdf")
+    if min(surface.shape) < 2:
+        raise InputError(f"{surface.shape[1]} x {surface.shape[0]} points span no area; two along each axis are needed")
     heights = heights or height_map(surface, options)
     i0, i1, j0, j1 = extent or (0, len(surface.x) - 1, 0, len(surface.y) - 1)
     part = np.s_[j0 : j1 + 1, i0 : i1 + 1]
@@ -228,10 +230,12 @@ def point_arrays(surface: Surface, heights: HeightMap) -> dict[str, np.ndarray]:
 def surface_normals(x: np.ndarray, y: np.ndarray, heights: HeightMap) -> np.ndarray:
     """(ny, nx, 3) float32 unit normals (-dz/dx, -dz/dy, 1) by central differences."""
     z = heights.heights
-    along_y = np.gradient(z, y, axis=0)
-    along_x = np.gradient(z, x, axis=1)
-    normals = np.stack([-along_x, -along_y, np.ones_like(z)], axis=-1)
-    return (normals / np.linalg.norm(normals, axis=-1, keepdims=True)).astype(np.float32)
+    with np.errstate(all="ignore"):  # steps of a file from elsewhere may repeat; what that gives is pointed upwards below
+        along_y = np.gradient(z, y, axis=0)
+        along_x = np.gradient(z, x, axis=1)
+        normals = np.stack([-along_x, -along_y, np.ones_like(z)], axis=-1)
+        normals = normals / np.linalg.norm(normals, axis=-1, keepdims=True)
+    return np.where(np.isfinite(normals), normals, [0.0, 0.0, 1.0]).astype(np.float32)
 
 
 def _hide(grid: vtkStructuredGrid, blank: np.ndarray) -> None:

@@ -16,7 +16,15 @@ import numpy as np
 
 from paraloss.errors import SurfaceFileError
 from paraloss.surface import DONE, NOT_FINITE, PENDING
-from paraloss.surface_file import directions_sha256, metric_names, open_hdf5, read_direction_groups
+from paraloss.surface_file import (
+    FORMAT,
+    directions_sha256,
+    metric_names,
+    open_hdf5,
+    read_direction_groups,
+    read_text,
+    write_text,
+)
 
 _MAGIC = b"\x89HDF\r\n\x1a\n"
 
@@ -57,7 +65,7 @@ def _mend(copy: Path, path: Path, length: int) -> list[str]:
     told = []
     try:
         with h5py.File(copy, "r+", locking=False) as file:
-            if file.attrs.get("format") != "paraloss-surface":
+            if read_text(file, "format") != FORMAT:
                 raise SurfaceFileError(f"{path}: is no surface file of Paraloss; there is nothing to repair")
             status = file["status"][...]
             flat = status.ravel()
@@ -89,7 +97,7 @@ def _mend(copy: Path, path: Path, length: int) -> list[str]:
 
 def _check_directions(file: h5py.File, path: Path) -> list[str]:
     """Drop directions that are not what was written: they are made again from the seed or the checkpoints."""
-    expected = file.attrs.get("directions_sha256")
+    expected = read_text(file, "directions_sha256")
     if expected is None:
         return []
     try:
@@ -100,7 +108,7 @@ def _check_directions(file: h5py.File, path: Path) -> list[str]:
         return []
     if "directions" in file:
         del file["directions"]
-    file.attrs["directions_sha256"] = directions_sha256({})
+    write_text(file, "directions_sha256", directions_sha256({}))
     return ["the directions were damaged; they are made again when the computation goes on"]
 
 

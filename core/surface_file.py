@@ -11,7 +11,7 @@ import json
 import os
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
@@ -28,6 +28,7 @@ from paraloss.surface import DONE, INTERPOLATED, NOT_FINITE, PENDING, Surface, c
 _RANGES = "ranges"  # of the finite values so far: a reader of a part needs the whole's range for its colours and heights
 FORMAT, FORMAT_VERSION = "paraloss-surface", 1
 _NOT_METRICS = {"xcoordinates", "ycoordinates", "zcoordinates", "status", "dir_file"}
+_LONGEST_TEXT = 60_000
 _DEFLATE_LIMIT = 1100  # no HDF5 filter in use packs tighter; a dataset that claims more is a lie
 
 
@@ -152,7 +153,7 @@ def read_directions(path: str | Path) -> dict[str, dict[str, np.ndarray]]:
     with open_hdf5(path) as file:
         _check_format(file, path)
         found = read_direction_groups(file, path)
-        expected = file.attrs.get("directions_sha256")
+        expected = read_text(file, "directions_sha256")
     if expected is not None and directions_sha256(found) != expected:
         raise SurfaceFileError(f"{path}: its directions are damaged; mend it with: paraloss info --repair {path}")
     return found
@@ -175,6 +176,24 @@ def write_surface(surface: Surface, path: str | Path) -> Path:
     with new_file(path) as file:
         _fillnew_file(file, surface, fingerprint={})
     return path
+
+
+def write_text(file: h5py.File, name: str, text: str) -> None:
+    """A text attribute of fixed length where HDF5 has room for it (64 KiB).
+
+    Texts of variable length lie in a heap of their own, and HDF5 1.14 reads some damaged heaps for ever.
+    """
+    data = text.encode()
+    if 0 < len(data) < _LONGEST_TEXT:
+        file.attrs.create(name, data, dtype=h5py.string_dtype("utf-8", len(data)))
+    else:
+        file.attrs[name] = text
+
+
+def read_text(file: h5py.File, name: str) -> str | None:
+    """A text attribute of either kind; None where there is none."""
+    value = file.attrs.get(name)
+    return value.decode() if isinstance(value, bytes) else None if value is None else str(value)
 
 
 def metric_names(file: h5py.File) -> list[str]:
@@ -303,7 +322,7 @@ class SurfaceWriter:
             z=z,
             metrics={name: self._file[name][...] for name in self.names},
             status=self._file["status"][...],
-            provenance=json.loads(self._file.attrs["provenance"]),
+            provenance=json.loads(read_text(self._file, "provenance") or "{}"),
             directions=read_direction_groups(self._file, self.path or "in memory"),
             trajectory=_read_trajectory(self._file, self.path or "in memory"),
         )
@@ -398,12 +417,12 @@ def _read_trajectory(file: h5py.File, path: str | Path) -> dict[str, np.ndarray]
 
 
 def _fillnew_file(file: h5py.File, surface: Surface, fingerprint: Mapping[str, Any]) -> None:
-    file.attrs["format"] = FORMAT
+    write_text(file, "format", FORMAT)
     file.attrs["format_version"] = FORMAT_VERSION
-    file.attrs["paraloss_version"] = __version__
-    file.attrs["created"] = datetime.now(timezone.utc).isoformat(timespec="seconds")
-    file.attrs["provenance"] = json.dumps(dict(surface.provenance))
-    file.attrs["fingerprint"] = json.dumps(dict(fingerprint))
+    write_text(file, "paraloss_version", __version__)
+    write_text(file, "created", datetime.now(timezone.utc).isoformat(timespec="seconds"))
+    write_text(file, "provenance", json.dumps(dict(surface.provenance)))
+    write_text(file, "fingerprint", json.dumps(dict(fingerprint)))
     _allocate(file, "xcoordinates", np.asarray(surface.x, np.float64))
     if surface.y is not None:
         _allocate(file, "ycoordinates", np.asarray(surface.y, np.float64))
@@ -422,7 +441,7 @@ def _write_directions(file: h5py.File, surface: Surface) -> None:
     for axis, tensors in surface.directions.items():
         for name, tensor in tensors.items():
             file.create_dataset(f"directions/{axis}/{name}", data=tensor)
-    file.attrs["directions_sha256"] = directions_sha256(surface.directions)
+    write_text(file, "directions_sha256", directions_sha256(surface.directions))
 
 
 def directions_sha256(directions: Mapping[str, Mapping[str, np.ndarray]]) -> str:
@@ -455,30 +474,57 @@ def _write_points(dataset: h5py.Dataset, coordinates: np.ndarray, values: np.nda
 
 @contextmanager
 def new_file(path: Path) -> Iterator[h5py.File]:
-    """A file under a temporary name that takes ``path`` when all went well and vanishes otherwise."""
+    """A file that takes ``path`` when all went well: made in memory, written under a temporary name, renamed.
+
+    HDF5 itself, let loose on a full disk, leaves half a file and many lines on standard error.
+
+    Raises:
+        SurfaceFileError: the folder does not exist or cannot be written, or the disk is full.
+    """
+    if not path.parent.is_dir() or not os.access(path.parent, os.W_OK) or path.is_dir():
+        raise SurfaceFileError(f"{path}: {_why_not_open(path, OSError(), writing=True)}")
+    with h5py.File("in memory", "w", driver="core", backing_store=False, block_size=2**20) as file:
+        yield file
+        file.flush()
+        image = file.id.get_file_image()
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    file = _open(temporary, "w", told=path)
     try:
-        with file:
-            yield file
+        with temporary.open("wb") as target:
+            target.write(image)
+            target.flush()
+            os.fsync(target.fileno())
         os.replace(temporary, path)
-    except BaseException:
+    except OSError as error:
+        raise SurfaceFileError(f"{path}: cannot be written ({error.strerror}); free some space or choose another -o") from error
+    finally:
         temporary.unlink(missing_ok=True)
-        raise
 
 
-def _open(path: Path, mode: str, told: Path | None = None) -> h5py.File:
-    told = told or path
+def _open(path: Path, mode: str) -> h5py.File:
     try:
         # HDF5's own lock would keep ParaView from looking at a running job; ours keeps a second writer out.
         return h5py.File(path, mode, locking=False)
     except OSError as error:
-        raise SurfaceFileError(f"{told}: {_why_not_open(told, error, writing=mode != 'r')}") from error
+        raise SurfaceFileError(f"{path}: {_why_not_open(path, error, writing=mode != 'r')}") from error
 
 
-def open_hdf5(path: str | Path) -> h5py.File:
-    """An HDF5 file for reading, without its lock; raises SurfaceFileError with the reason."""
-    return _open(Path(path), "r")
+@contextmanager
+def open_hdf5(path: str | Path) -> Iterator[h5py.File]:
+    """An HDF5 file for reading, without its lock.
+
+    Raises:
+        SurfaceFileError: it cannot be opened, or HDF5 stumbles over damage while it is read.
+    """
+    file = _open(Path(path), "r")
+    try:
+        yield file
+    except (OSError, KeyError, RuntimeError, ValueError, TypeError, MemoryError) as error:  # h5py raises all of these
+        reason = " ".join(str(error).split())[:120]
+        advice = f"mend it with: paraloss info --repair {path}"
+        raise SurfaceFileError(f"{path}: the file is damaged ({reason}); {advice}") from error
+    finally:
+        with suppress(RuntimeError):
+            file.close()
 
 
 def _why_not_open(path: Path, error: OSError, writing: bool) -> str:
@@ -503,7 +549,7 @@ def _why_not_open(path: Path, error: OSError, writing: bool) -> str:
 
 
 def _check_format(file: h5py.File, path: str | Path) -> None:
-    kind = file.attrs.get("format")
+    kind = read_text(file, "format")
     if kind != FORMAT:
         raise SurfaceFileError(f"{path}: is HDF5 but not a surface file of Paraloss (attribute 'format' is {kind!r})")
     version = int(file.attrs.get("format_version", 0))
@@ -513,7 +559,7 @@ def _check_format(file: h5py.File, path: str | Path) -> None:
 
 def _json_attribute(file: h5py.File, name: str, path: str | Path) -> dict[str, Any]:
     try:
-        return dict(json.loads(file.attrs.get(name, "{}")))
+        return dict(json.loads(read_text(file, name) or "{}"))
     except ValueError as error:
         raise SurfaceFileError(f"{path}: the attribute '{name}' is not valid JSON; the file is damaged") from error
 

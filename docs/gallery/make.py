@@ -174,7 +174,7 @@ def curvature() -> None:
     numbers, files = {}, []
     for name in ("resnet20", "resnet20_noshort"):
         final = network(name)
-        plane = ["--x=-0.5:0.5:9", "--y=-0.5:0.5:9", "--samples", 64, "--metrics", "loss,acc,hessian"]
+        plane = ["--x=-0.5:0.5:7", "--y=-0.5:0.5:7", "--samples", 64, "--metrics", "loss,acc,hessian"]
         files.append(compute(f"curvature_{name}", final, *plane))
         numbers[f"ratio_{name}"] = float(np.nanmedian(read_surface(files[-1]).metrics["eig_ratio"]))
     paraloss("render", *files, HERE / "curvature.png", "--style", "heat", "--metric", "eig_ratio")

@@ -165,4 +165,4 @@ def test_other_settings_are_refused_and_overwrite_starts_again(trained, alone, t
     assert path.read_bytes() == alone.read_bytes()
     assert run(*arguments, "--overwrite").returncode == 0
     with h5py.File(path) as file:
-        assert '"seed": 7' in file.attrs["fingerprint"]
+        assert b'"seed": 7' in file.attrs["fingerprint"]

@@ -56,7 +56,7 @@ def test_rows_are_y_and_columns_are_x_in_the_file(tmp_path):
     with h5py.File(tmp_path / "s.h5") as file:
         assert file["train_loss"].shape == (4, 7)
         assert file["train_loss"][0, 6] == pytest.approx(1 + 10 * -1)
-        assert file.attrs["format"] == "paraloss-surface"
+        assert file.attrs["format"] == b"paraloss-surface"
         assert file.attrs["format_version"] == 1
 
 

@@ -7,6 +7,7 @@ import json
 import pickle
 import resource
 import sys
+import warnings
 from collections import Counter
 from pathlib import Path
 
@@ -85,6 +86,7 @@ def read(path: Path, kind: str, model: torch.nn.Module) -> None:
 def main() -> None:
     seed, cases, folder = int(sys.argv[1]), int(sys.argv[2]), Path(sys.argv[3])
     dice, tally = np.random.default_rng(seed), Counter()
+    warnings.simplefilter("ignore")
     sound = originals(folder)
     model = torch.nn.Sequential(torch.nn.Linear(4, 3))
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss

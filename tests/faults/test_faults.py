@@ -66,7 +66,7 @@ def test_fifty_kills_at_random_moments_leave_the_undisturbed_surface(digits, tmp
     job(digits, path)
     np.testing.assert_allclose(read_surface(path).metric(), expected.metric(), rtol=1e-6)
     assert any(0 < count < expected.status.size for count in progress)  # some died in the middle
-    assert all(not name.startswith(".s.h5.") or name.endswith((".lock", ".tmp")) for name in os.listdir(tmp_path))
+    assert {file.suffix for file in tmp_path.iterdir()} <= {".h5", ".lock", ".tmp"}
 
 
 @pytest.mark.slow
@@ -181,7 +181,7 @@ def test_what_cannot_be_mended_is_left_alone(tmp_path):
         with pytest.raises(SurfaceFileError):
             repair(path)
         assert path.read_bytes() == content
-        assert os.listdir(tmp_path) == ["s.h5"]
+        assert [file.name for file in tmp_path.iterdir()] == ["s.h5"]
 
 
 def test_a_full_disk_is_one_line_and_nothing_half_written(trained, tmp_path):
@@ -200,7 +200,7 @@ def test_a_full_disk_is_one_line_and_nothing_half_written(trained, tmp_path):
     lines = [line for line in done.stderr.splitlines() if line.startswith("paraloss:")]
     assert len(lines) == 1, done.stderr
     assert "Traceback" not in done.stderr
-    assert [name for name in os.listdir(tmp_path) if not name.endswith(".lock")] == []
+    assert [file.name for file in tmp_path.iterdir() if file.suffix != ".lock"] == []
 
 
 def test_out_of_memory_goes_on_with_smaller_batches(digits, capsys):
