@@ -61,7 +61,7 @@ def ticks_between(low: float, high: float, log: bool, offset: float = 0.1, numbe
         step = 10 ** np.floor(np.log10((high - low) / number)) if high > low else 1.0
         step *= next((m for m in (1, 2, 5, 10) if (high - low) / (step * m) <= number), 10)
         values = np.arange(np.ceil(low / step), np.floor(high / step) + 1) * step
-        return [(float(value), f"{value:.6g}") for value in values]
+        return [(float(value), f"{value + 0.0:.6g}") for value in np.where(np.abs(values) < step / 1e6, 0.0, values)]
     decades = range(-12, 40)
     for mantissas in ((1, 2, 5), (1, 3), (1,)):
         values = np.array([m * 10.0**d for d in decades for m in mantissas])

@@ -89,7 +89,8 @@ class _Window:
                 pointa=(0.02, 0.93 - 0.11 * number), pointb=(0.24, 0.93 - 0.11 * number), style="modern",
                 title_height=0.018, tube_width=0.003, slider_width=0.012, fmt="%.3g",
             )  # fmt: skip
-        plotter.enable_point_picking(self._picked, show_message="click for values", left_clicking=True, show_point=True)
+        plotter.enable_point_picking(self._picked, show_message=False, left_clicking=True, show_point=True)
+        plotter.add_text("drag to turn, click for values", position="lower_left", font_size=9, color=look.text)
         plotter.add_timer_event(max_steps=10**9, duration=_REFRESH_MS, callback=lambda _step: self._refresh())
         plotter.show()
 

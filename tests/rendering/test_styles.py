@@ -59,7 +59,8 @@ def test_colour_may_come_from_another_metric(tmp_path):
 )
 def test_each_choice_changes_the_picture_and_nothing_touches_an_edge(extra, tmp_path):
     surface = surface_of(bowl, 31, 31)
-    plain, other = picture(tmp_path, surface), picture(tmp_path, surface, **extra)
+    view = "top" if "minimum" in extra else "paper"  # the rim of a deep bowl hides its bottom from the side
+    plain, other = picture(tmp_path, surface, view=view), picture(tmp_path, surface, **{"view": view, **extra})
     assert np.abs(plain - other).max() > 0.2
     ink = (other < 0.97).any(axis=-1)
     assert not (ink[0].any() or ink[-1].any() or ink[:, 0].any() or ink[:, -1].any())
@@ -123,8 +124,11 @@ def test_volume_shows_shells_or_fog(kind, tmp_path):
     values = 0.1 + 5 * (x**2 + y**2 + z**2)
     volume = Surface(axis, axis, {"train_loss": values}, np.ones(values.shape, np.uint8), z=axis)
     drawn = picture(tmp_path, volume, size=(500, 400), style=kind)
-    centre = drawn[180:260, 170:260]
-    assert ((centre[..., 2] - centre[..., 0]) > 0.08).mean() > 0.5  # low loss in the middle: blue
+    blueness = drawn[..., 2] - drawn[..., 0]
+    rows, columns = np.nonzero(blueness > 0.05)  # low loss: blue, in the middle
+    assert len(rows) > 500
+    assert abs(rows.mean() - 215) < 70
+    assert abs(columns.mean() - 215) < 70
 
 
 @pytest.mark.parametrize("ending", [".mp4", ".gif"])
@@ -132,7 +136,8 @@ def test_orbit_turns_once_around_a_standing_scale(ending, tmp_path):
     import imageio.v2 as imageio
 
     path = make_movie([surface_of(bowl, 15, 15)], tmp_path / f"o{ending}", frames=6, fps=6, size=(320, 200), labels=["turn"])
-    frames = [np.asarray(frame)[..., :3] / 255 for frame in imageio.mimread(path)]
+    with imageio.get_reader(path) as reader:
+        frames = [np.asarray(frame)[..., :3] / 255 for frame in reader]
     assert len(frames) == 6
     assert frames[0].shape == (200, 320, 3)
     assert all(np.abs(a[:, :260] - b[:, :260]).mean() > 0.003 for a, b in itertools.pairwise(frames))
@@ -147,7 +152,8 @@ def test_morph_flows_from_the_first_surface_to_the_last(tmp_path):
 
     low, high = surface_of(lambda x, y: 1 + x**2, 9, 9), surface_of(lambda x, y: 30 + x**2, 9, 9)
     path = make_movie([low, high], tmp_path / "m.mp4", kind="morph", frames=5, size=(320, 240))
-    frames = [np.asarray(frame)[..., :3] / 255 for frame in imageio.mimread(path)]
+    with imageio.get_reader(path) as reader:
+        frames = [np.asarray(frame)[..., :3] / 255 for frame in reader]
     warmth = [(f[60:180, 60:220, 0] - f[60:180, 60:220, 2]).mean() for f in frames]
     assert warmth[0] < warmth[2] < warmth[-1]
 
