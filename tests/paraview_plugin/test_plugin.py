@@ -201,7 +201,7 @@ def test_filters_work_on_the_reader_and_on_grids_from_elsewhere(tmp_path):
     assert len(told) == 5, output
     lines, draped, own, marker, warped = told
     assert {round(level, 3) for level in lines["values"]["level"]} == {1.0, 2.0, 5.0}
-    assert set(draped["values"]["step"]) == set(map(float, range(12)))
+    assert set(draped["values"]["step"]) >= set(map(float, range(12)))  # and places between, where it follows the surface
     assert own["bounds"][5] != pytest.approx(draped["bounds"][5], abs=1e-3)
     surface = read_surface(tmp_path / "s.h5")
     assert marker["values"]["value"][0] == pytest.approx(surface.metric().min(), rel=1e-6)
