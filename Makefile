@@ -3,8 +3,8 @@ SHELL := /bin/bash
 VENV := .venv
 PY := $(VENV)/bin/python
 SUDO := $(shell [ "$$(id -u)" = 0 ] || { command -v sudo >/dev/null && echo "sudo -n"; })
-# ParaView, a virtual display and xwd to photograph it; GL for pyvista without a display; python3-venv for the environment.
-PACKAGES := python3-venv paraview python3-paraview python3-h5py xvfb xauth openmpi-bin x11-apps libqt5svg5 procps libegl1 libgl1 libxrender1
+# ParaView, a virtual display and xwd to photograph it; GL for pyvista without a display; chromium for the web page's tests.
+PACKAGES := python3-venv paraview python3-paraview python3-h5py xvfb xauth openmpi-bin x11-apps libqt5svg5 procps libegl1 libgl1 libxrender1 chromium
 SOURCES := $(shell find core compute converters rendering paraview_plugin state_files -name '*.py')
 
 .PHONY: demo test check install system lint clean bench
@@ -51,6 +51,20 @@ $(VENV)/.files: FORCE | $(VENV)/bin/python
 	@echo '$(sort $(SOURCES))' | cmp -s - $@ || echo '$(sort $(SOURCES))' > $@
 FORCE:
 
+# Every figure on real data, about ten minutes.
+.PHONY: gallery docs dist
+gallery: install
+	$(PY) docs/gallery/make.py
+
+# The documentation as a web site in site/; warnings are errors.
+docs: install
+	$(VENV)/bin/mkdocs build --strict -q
+
+# Wheel and sdist, and a smoke test of both in empty environments.
+dist: install
+	rm -rf dist && $(PY) -m build -q
+	$(PY) packaging/smoke.py dist
+
 # Debian packages, once; on a machine without root one line says what to install.
 system:
 	@missing=; for p in $(PACKAGES); do dpkg -s $$p >/dev/null 2>&1 || missing="$$missing $$p"; done; \
@@ -62,7 +76,7 @@ system:
 	else echo "no root here: ask for  apt-get install --no-install-recommends$$missing"; fi
 
 clean:
-	rm -rf $(VENV) .peers build dist *.egg-info runs .pytest_cache .mypy_cache .ruff_cache
+	rm -rf $(VENV) .peers build dist site *.egg-info runs .pytest_cache .mypy_cache .ruff_cache
 
 .PHONY: states
 # The ParaView states anew, from state_files/scene.py.

@@ -323,7 +323,80 @@ def training_time_series(files, **options):
     return Scene([open_surface(files)], **options)
 
 
-STATES = {f.__name__: f for f in (lit_surface, side_by_side, contours, trajectory, training_time_series)}
+class VolumeScene:
+    """A volume (``.vti``): shells of equal loss, the half towards the viewer cut away. Options as of ``Scene``."""
+
+    def __init__(self, files, view="paper", color_map=None, size=(1600, 900), scalar_bar=True, look="paper", contours=None, **_):
+        load_plugin()
+        from paraloss.look import CAMERAS, COLOR_MAPS, LOOKS
+
+        if Path(files[0]).suffix.lower() != ".vti":
+            raise SystemExit(f"paraloss: {files[0]}: this state draws .vti; make one with: paraloss convert volume.h5 volume.vti")
+        self.look, self.size, self.view_name = LOOKS[look], size, view
+        reader = simple.XMLImageDataReader(FileName=[str(file) for file in files])
+        reader.UpdatePipeline()
+        arrays = [reader.PointData.GetArray(k) for k in range(reader.PointData.GetNumberOfArrays())]
+        array = next((a for a in arrays if a.Name.startswith("log_train")), next(a for a in arrays if a.Name != "status"))
+        low, high = array.GetRange()
+        self.bounds = reader.GetDataInformation().GetBounds()
+        self.layout = simple.CreateLayout("Loss volume")
+        self.layout.SetSize(*size)
+        self.view = simple.CreateView("RenderView")
+        simple.AssignViewToLayout(view=self.view, layout=self.layout, hint=0)
+        self.view.ViewSize = list(size)
+        self.view.UseColorPaletteForBackground, self.view.BackgroundColorMode = 0, "Single Color"
+        self.view.Background = list(self.look.background)
+        self.view.OrientationAxesVisibility = self.view.CenterAxesVisibility = 0
+        shells = simple.Contour(Input=reader)
+        shells.ContourBy = ["POINTS", array.Name]
+        shells.Isosurfaces = np.linspace(low, high, (contours or 6) + 2)[1:-1].tolist()
+        half = simple.Clip(Input=shells)
+        half.ClipType = "Plane"
+        half.ClipType.Origin = [(self.bounds[k] + self.bounds[k + 1]) / 2 for k in (0, 2, 4)]
+        half.ClipType.Normal = [CAMERAS[view].position[0], CAMERAS[view].position[1], 0.0]
+        half.Invert = 1
+        simple.Hide(reader, self.view)
+        display = simple.Show(half, self.view)
+        display.Representation = "Surface"
+        simple.ColorBy(display, ("POINTS", array.Name))
+        table = simple.GetColorTransferFunction(array.Name)
+        space, points = COLOR_MAPS[color_map or self.look.color_map]
+        table.ColorSpace, span = space, high - low or 1.0
+        table.RGBPoints = [c for value, r, g, b in points for c in (low + value * span, r, g, b)]
+        display.SetScalarBarVisibility(self.view, bool(scalar_bar))
+        outline = simple.Show(reader, self.view)
+        outline.Representation = "Outline"
+        outline.ColorArrayName = [None, ""]
+        outline.AmbientColor = outline.DiffuseColor = list(self.look.line)
+        self.views = [self.view]
+        self.aim()
+
+    def aim(self, turn=0.0):
+        """Fit the camera to the box; ``turn`` degrees around the vertical axis."""
+        from itertools import product
+
+        from paraloss.look import VIEW_ANGLE, camera_for, turned
+
+        b = self.bounds
+        corners, aspect = np.array(list(product(b[:2], b[2:4], b[4:]))), self.size[0] / self.size[1]
+        found = turned(corners, self.view_name, aspect, turn) if turn else camera_for(corners, self.view_name, aspect)
+        position, aim, up = (list(part) for part in found)
+        self.view.CameraPosition, self.view.CameraFocalPoint, self.view.CameraViewUp = position, aim, up
+        self.view.CameraViewAngle = VIEW_ANGLE
+
+    def save(self, path, transparent=False):
+        """Write a picture."""
+        simple.SaveScreenshot(
+            str(path), self.view, ImageResolution=list(self.size), TransparentBackground=int(transparent)
+        )
+
+
+def volume(files, **options):
+    """Shells of equal loss in a volume."""
+    return VolumeScene(files, **options)
+
+
+STATES = {f.__name__: f for f in (lit_surface, side_by_side, contours, trajectory, training_time_series, volume)}
 
 
 def _set_where_known(proxy, **properties):
