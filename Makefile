@@ -63,7 +63,7 @@ docs: install
 # Wheel and sdist, and a smoke test of both in empty environments.
 dist: install
 	rm -rf dist && $(PY) -m build -q
-	$(PY) packaging/smoke.py dist
+	$(PY) deploy/smoke.py dist
 
 # Debian packages, once; on a machine without root one line says what to install.
 system:

@@ -326,12 +326,14 @@ def training_time_series(files, **options):
 class VolumeScene:
     """A volume (``.vti``): shells of equal loss, the half towards the viewer cut away. Options as of ``Scene``."""
 
-    def __init__(self, files, view="paper", color_map=None, size=(1600, 900), scalar_bar=True, look="paper", contours=None, **_):
+    def __init__(
+        self, files, view="paper", color_map=None, size=(1600, 900), scalar_bar=True, look="paper", contours=None, **_
+    ):  # fmt: skip
         load_plugin()
         from paraloss.look import CAMERAS, COLOR_MAPS, LOOKS
 
         if Path(files[0]).suffix.lower() != ".vti":
-            raise SystemExit(f"paraloss: {files[0]}: this state draws .vti; make one with: paraloss convert volume.h5 volume.vti")
+            raise SystemExit(f"paraloss: {files[0]}: this state draws .vti; make one: paraloss convert volume.h5 volume.vti")
         self.look, self.size, self.view_name = LOOKS[look], size, view
         reader = simple.XMLImageDataReader(FileName=[str(file) for file in files])
         reader.UpdatePipeline()

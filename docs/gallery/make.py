@@ -103,7 +103,7 @@ def batch_size() -> None:
         for kind, size, lr in (("small", 16, 0.02), ("large", 512, 0.1)):
             name = f"vgg9_{kind}_{decay}"
             runs[kind] = train(
-                name, "--model", "vgg9", "--batch-size", size, "--lr", lr, "--weight-decay", decay, "--epochs", 20
+                name, "--model", "vgg9", "--batch-size", size, "--lr", lr, "--weight-decay", decay, "--epochs", 12
             )
         tag = "decay" if decay != "0" else "plain"
         line = compute(

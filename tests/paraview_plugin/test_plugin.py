@@ -376,3 +376,56 @@ def test_the_window_opens_with_the_lit_surface_and_install_makes_the_plugin_load
     blue, red = screen[..., 0].astype(int), screen[..., 2].astype(int)
     assert (blue - red > 60).sum() > 5000, (tmp_path / "log").read_text()  # the basin of the surface
     assert (red - blue > 60).sum() > 1000  # its rim
+
+
+def test_looks_and_extras_in_paraview_are_those_of_pyvista(tmp_path):
+    """Dark, with contour lines, the minimum, and colours from another metric: both backends draw the same."""
+    surface = bumpy(41, 41)
+    x, _ = np.meshgrid(surface.x, surface.y)
+    both = Surface(surface.x, surface.y, {**surface.metrics, "train_acc": 50 + 20 * x}, surface.status)
+    both.save(tmp_path / "s.h5")
+    pictures = []
+    for backend in ("paraview", "pyvista"):
+        done = run(
+            "render", tmp_path / "s.h5", tmp_path / f"{backend}.png", "--backend", backend, "--look", "dark", "--contours", "8",
+            "--minimum", "--color-by", "train_acc", "--size", "800x500", "--label", "",
+        )  # fmt: skip
+        assert done.returncode == 0, done.stderr
+        pictures.append(image.imread(tmp_path / f"{backend}.png")[..., :3])
+    np.testing.assert_allclose(pictures[0][3, 3], pictures[1][3, 3], atol=0.01)
+    assert structural_similarity(*pictures, channel_axis=-1, data_range=1.0) > 0.9
+
+
+def test_what_only_pyvista_draws_is_refused_by_name(tmp_path):
+    bumpy(9, 9).save(tmp_path / "s.h5")
+    done = run("render", tmp_path / "s.h5", tmp_path / "s.png", "--backend", "paraview", "--axes")
+    assert done.returncode == 2
+    assert "axes: drawn by pyvista only" in done.stderr
+
+
+def test_volume_and_vtkhdf_open_without_the_plugin(tmp_path):
+    axis = np.linspace(-1, 1, 13)
+    z, y, x = np.meshgrid(axis, axis, axis, indexing="ij")
+    values = 0.1 + 4 * (x**2 + y**2 + z**2)
+    volume = Surface(axis, axis, {"train_loss": values}, np.ones(values.shape, np.uint8), z=axis)
+    volume.save(tmp_path / "v.h5")
+    convert(tmp_path / "v.h5", tmp_path / "v.vti")
+    done = render(tmp_path / "v.vti", "--state", "volume", "-o", tmp_path / "v.png", "--size", "400x300")
+    assert done.returncode == 0, done.stdout + done.stderr
+    picture = image.imread(tmp_path / "v.png")[..., :3]
+    assert ((picture[..., 2] - picture[..., 0]) > 0.2).mean() > 0.01
+    bumpy(9, 7).save(tmp_path / "s.h5")
+    convert(tmp_path / "s.h5", tmp_path / "s.hdf")
+    convert(tmp_path / "v.h5", tmp_path / "v.hdf")
+    told, text = pvpython(
+        """
+        for name in sys.argv[1:]:
+            source = OpenDataFile(name)
+            source.UpdatePipeline()
+            info = source.GetDataInformation()
+            tell(points=info.GetNumberOfPoints(), bounds=info.GetBounds())
+        """,
+        tmp_path / "s.hdf", tmp_path / "v.hdf", folder=tmp_path,
+    )  # fmt: skip
+    assert [fact["points"] for fact in told] == [63, 13**3], text
+    np.testing.assert_allclose(told[1]["bounds"], [-1, 1, -1, 1, -1, 1])

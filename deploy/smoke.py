@@ -1,6 +1,6 @@
-"""Install what lies in a folder into empty environments and use it: python packaging/smoke.py dist [wheel|sdist]
+"""Install what lies in a folder into empty environments and use it: python deploy/smoke.py dist [wheel|sdist]
 
-Train, compute on two ranks, convert, render with pyvista and with ParaView, and the plugin of that very installation in pvpython.
+Train, compute on two ranks, convert, render with pyvista and with ParaView, and that very installation's plugin in pvpython.
 """
 
 import shutil
