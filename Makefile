@@ -52,7 +52,11 @@ $(VENV)/.files: FORCE | $(VENV)/bin/python
 FORCE:
 
 # Every figure on real data, about ten minutes.
-.PHONY: gallery docs dist
+.PHONY: gallery docs dist coverage
+# Of what runs in the tests' own process; the commands that they start are not counted.
+coverage: install
+	$(PY) -m pytest -n 2 --dist loadfile -m "not paraview" --cov=paraloss --cov-report=term:skip-covered
+
 gallery: install
 	$(PY) docs/gallery/make.py
 

@@ -73,6 +73,7 @@ def draw_contours(
             drawn = axis.contour(surface.x, surface.y, masked, levels, cmap=colors, vmin=low, vmax=high, linewidths=1.1)
             axis.clabel(drawn, fontsize=7, fmt=lambda value: _number(_raw(value, log, options.log_offset)))
         _draw_path(axis, surface)
+        _draw_ends(axis, surface)
         axis.set_title(label, fontsize=11)
         axis.set_aspect("equal" if _proportion(surface) == _ratio(surface) else "auto")
         shares = surface.provenance.get("explained_variance_ratio") or []
@@ -149,3 +150,14 @@ def _draw_path(axis, surface: Surface) -> None:  # type: ignore[no-untyped-def]
     axis.scatter(x[0], y[0], s=36, facecolor="white", edgecolor="black", zorder=5, label="start")
     axis.scatter(x[-1], y[-1], s=70, marker="*", color="black", zorder=5, label="end")
     axis.legend(loc="best", fontsize=8, framealpha=0.8)
+
+
+def _draw_ends(axis, surface: Surface) -> None:  # type: ignore[no-untyped-def]
+    """The checkpoints that span the plane, where its directions lead to checkpoints."""
+    spans = [bool(direction.get("to")) for direction in surface.provenance.get("directions", []) if isinstance(direction, dict)]
+    if not any(spans):
+        return
+    places = [(0.0, 0.0, "centre"), *((k == 0, k == 1, f"{'xy'[k]} end") for k, leads in enumerate(spans[:2]) if leads)]
+    for x, y, name in places:
+        axis.plot(float(x), float(y), "o", markersize=6, markerfacecolor="white", markeredgecolor="black", zorder=5)
+        axis.annotate(name, (float(x), float(y)), textcoords="offset points", xytext=(7, 5), fontsize=8, zorder=5)

@@ -185,3 +185,13 @@ def test_histograms_tell_the_norm_of_the_weights(tmp_path, trained):
     done = run("histogram", trained / "final.pt", tmp_path / "w.png", "--label", "a", "--label", "b")
     assert done.returncode == 2
     assert "2 labels for 1" in done.stderr
+
+
+def test_checkpoints_that_span_a_plane_are_marked_from_above(tmp_path):
+    plain = surface_of(bowl, 21, 21)
+    spanned = replace(plain, provenance={"directions": [{"to": "a", "type": "states"}, {"to": "b", "type": "states"}]})
+    pictures = [picture(tmp_path, surface, size=(500, 500), style="heat") for surface in (plain, spanned)]
+    changed = np.argwhere(np.abs(pictures[0] - pictures[1]).max(axis=-1) > 0.3)
+    assert len(changed) > 60
+    assert np.ptp(changed[:, 0]) > 100  # the centre, one above it, one to the right
+    assert np.ptp(changed[:, 1]) > 100
