@@ -1,4 +1,4 @@
-"""Install what lies in a folder into empty environments and use it: python deploy/smoke.py dist [wheel|sdist]
+"""Install what lies in a folder into empty environments and use it: python deploy/smoke.py dist [wheel|sdist|PYTHON …]
 
 Train, compute on two ranks, convert, render with pyvista and with ParaView, and that very installation's plugin in pvpython.
 """
@@ -7,7 +7,6 @@ import shutil
 import subprocess
 import sys
 import tempfile
-import venv
 from pathlib import Path
 
 PLUGIN_CHECK = """
@@ -22,10 +21,10 @@ assert reader.GetDataInformation().GetNumberOfPoints() == 81
 """
 
 
-def check(package: Path, folder: Path) -> None:
-    """Install ``package`` with its extras into an environment in ``folder``, and run the main road from there."""
-    print(f"== {package.name}", flush=True)
-    venv.create(folder / "env", with_pip=True)
+def check(package: Path, folder: Path, python: str = sys.executable) -> None:
+    """Install ``package`` with its extras into an environment of ``python`` in ``folder``, and run the main road from there."""
+    print(f"== {package.name}, {python}", flush=True)
+    subprocess.run([python, "-m", "venv", str(folder / "env")], check=True)
     programs = folder / "env" / "bin"
     constraints = Path(__file__).resolve().parent.parent / "constraints.txt"
 
@@ -33,7 +32,8 @@ def check(package: Path, folder: Path) -> None:
         print("$", *[Path(str(part)).name if str(part).startswith("/") else part for part in command], flush=True)
         subprocess.run([str(part) for part in command], check=True, cwd=folder, stdout=subprocess.DEVNULL)
 
-    run(programs / "pip", "install", "-q", "-c", constraints, f"{package}[mpich,render]")
+    pinned = ["-c", constraints] if python == sys.executable else []  # another Python has other versions
+    run(programs / "pip", "install", "-q", *pinned, f"{package}[mpich,render]")
     paraloss = programs / "paraloss"
     run(paraloss, "--version")
     run(paraloss, "train", "--model", "mlp", "--data", "digits", "--epochs", "2", "-o", "run")
@@ -55,11 +55,11 @@ def check(package: Path, folder: Path) -> None:
 
 
 def main() -> None:
-    kinds = sys.argv[2:] or ["wheel", "sdist"]
-    for kind in kinds:
-        package = next(Path(sys.argv[1]).resolve().glob("*.whl" if kind == "wheel" else "*.tar.gz"))
+    built = Path(sys.argv[1]).resolve()
+    for what in sys.argv[2:] or ["wheel", "sdist"]:
+        package = next(built.glob("*.tar.gz" if what == "sdist" else "*.whl"))
         with tempfile.TemporaryDirectory(prefix="paraloss-smoke-") as folder:
-            check(package, Path(folder))
+            check(package, Path(folder), sys.executable if what in ("wheel", "sdist") else what)
     print("all of it works")
 
 

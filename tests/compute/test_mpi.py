@@ -48,6 +48,14 @@ def test_ranks_give_the_surface_that_one_process_gives(ranks, trained, alone, tm
         (["--refine", "0.02", "--x=-1:1:33", "--y=-0.5:1:27", "--samples", "50"], 3),
         (["--split-data", "2", "--x=-1:1:5", "--y=-1:1:3", "--splits", "train,test"], 3),
         (["--x=-1:1:2"], 3),  # fewer points than ranks
+        (
+            [
+                *["--metrics", "loss,acc,grad_norm,hessian", "--bn", "recompute", "--samples", "40"],
+                *["--x=-0.3:0.3:3", "--y=0:0.5:2", "--z=0:0.2:2"],
+            ],
+            3,
+        ),
+        (["--repeats", "2", "--x=-1:1:4", "--samples", "40"], 2),
     ],
 )
 def test_every_way_of_computing_gives_the_same_on_ranks(options, ranks, trained, tmp_path):
