@@ -116,9 +116,12 @@ def render(
             continue
         seen = times
         opened = [open_surface(path) for path in inputs]
-        surfaces = [smoothed(surface.drawable(), smooth) for surface in opened]
+        finished_part = difference or is_movie or smooth != 1 or target.suffix.lower() == ".html"
+        surfaces = [smoothed(surface.drawable(), smooth) for surface in opened] if finished_part else opened
         if difference:
             surfaces, label = [surfaces[0] - surfaces[1]], label or [" − ".join(path.stem for path in inputs)]
+        if label and len(label) != len(surfaces):
+            raise InputError(f"{len(label)} labels for {len(surfaces)} surfaces; give one each")
         if target.suffix.lower() == ".html":
             names = label or [default_label(surface) or path.stem for surface, path in zip(surfaces, inputs, strict=False)]
             write_page(surfaces, target, names, options, look)

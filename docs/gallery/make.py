@@ -22,7 +22,7 @@ from paraloss.surface_file import read_surface
 HERE = Path(__file__).resolve().parent
 WORK = Path("runs/gallery")
 NUMBERS = WORK / "numbers.json"
-PLANE = ["--x=-1:1:31", "--y=-1:1:31", "--samples", "256"]
+PLANE = ["--x=-1:1:21", "--y=-1:1:21", "--samples", "128"]
 
 
 def paraloss(*arguments: object, ranks: int = 1) -> None:
@@ -61,7 +61,7 @@ def shortcuts() -> None:
     """Figure 1: the same depth with and without shortcuts."""
     files = []
     for name in ("resnet56", "resnet56_noshort"):
-        files.append(compute(name, network(name, 30), "--x=-0.5:0.5:41", "--y=-0.5:0.5:41", "--samples", 256))
+        files.append(compute(name, network(name), "--x=-0.5:0.5:31", "--y=-0.5:0.5:31", "--samples", 192))
     paraloss("render", *files, HERE / "shortcuts.png", "--backend", "pyvista")
     with_, without = (read_surface(file) for file in files)
     note(
@@ -77,10 +77,10 @@ def interpolation() -> None:
     other = train("resnet20_b", "--model", "resnet20", "--lr", 0.05, "--batch-size", 64, "--epochs", 20, "--seed", 1)
     start = WORK / "resnet20" / "epoch_000.pt"
     lines = [
-        compute("line_start", start, "--x-to", final, "--x=-0.1:1.3:57", "--splits", "train,test", "--samples", 500),
-        compute("line_between", final, "--x-to", other, "--x=-0.3:1.3:57", "--splits", "train,test", "--samples", 500),
+        compute("line_start", start, "--x-to", final, "--x=-0.1:1.3:43", "--splits", "train,test", "--samples", 300),
+        compute("line_between", final, "--x-to", other, "--x=-0.3:1.3:49", "--splits", "train,test", "--samples", 300),
         compute(
-            "line_recomputed", final, "--x-to", other, "--x=-0.3:1.3:57", "--splits", "train,test", "--samples", 500,
+            "line_recomputed", final, "--x-to", other, "--x=-0.3:1.3:49", "--splits", "train,test", "--samples", 300,
             "--bn", "recompute",
         ),
     ]  # fmt: skip
@@ -103,18 +103,18 @@ def batch_size() -> None:
         for kind, size, lr in (("small", 16, 0.02), ("large", 512, 0.1)):
             name = f"vgg9_{kind}_{decay}"
             runs[kind] = train(
-                name, "--model", "vgg9", "--batch-size", size, "--lr", lr, "--weight-decay", decay, "--epochs", 12
+                name, "--model", "vgg9", "--batch-size", size, "--lr", lr, "--weight-decay", decay, "--epochs", 10
             )
         tag = "decay" if decay != "0" else "plain"
         line = compute(
-            f"vgg9_line_{tag}", runs["small"], "--x-to", runs["large"], "--x=-0.5:1.5:41", "--splits", "train,test",
-            "--samples", 500,
+            f"vgg9_line_{tag}", runs["small"], "--x-to", runs["large"], "--x=-0.5:1.5:31", "--splits", "train,test",
+            "--samples", 300,
         )  # fmt: skip
         paraloss("render", line, HERE / f"batch_line_{tag}.png", "--label", f"small batch (0) to large batch (1), {told}")
         labels = ["--label", "small batch", "--label", "large batch"]
         paraloss("histogram", runs["small"], runs["large"], HERE / f"batch_weights_{tag}.png", *labels)
         curves = [
-            compute(f"vgg9_curve_{kind}_{tag}", runs[kind], "--x=-1:1:41", "--splits", "train,test", "--samples", 500)
+            compute(f"vgg9_curve_{kind}_{tag}", runs[kind], "--x=-1:1:31", "--splits", "train,test", "--samples", 300)
             for kind in runs
         ]
         paraloss("render", *curves, HERE / f"batch_curves_{tag}.png", *labels)
@@ -148,8 +148,8 @@ def depth_and_width() -> None:
     for end, told in (("", "with shortcuts"), ("_noshort", "without")):
         for depth in (20, 32, 56):
             name = f"resnet{depth}{end}"
-            final = network(name, 30 if depth == 56 else 20)
-            files.append(compute(f"depth_{name}", final, "--x=-0.5:0.5:25", "--y=-0.5:0.5:25", "--samples", 256))
+            final = network(name)
+            files.append(compute(f"depth_{name}", final, "--x=-0.5:0.5:21", "--y=-0.5:0.5:21", "--samples", 128))
             labels += ["--label", f"ResNet-{depth} {told}"]
             surface = read_surface(files[-1])
             numbers[f"convex_{depth}{end}"] = convex_share(surface.metric())
@@ -160,9 +160,9 @@ def depth_and_width() -> None:
     for end, told in (("", "with"), ("_noshort", "without")):
         for width in (1, 2, 4):
             name = f"resnet20{end}"
-            arguments = ["--model", name, "--model-arg", f"width={width}", "--lr", 0.05, "--batch-size", 64, "--epochs", 10]
+            arguments = ["--model", name, "--model-arg", f"width={width}", "--lr", 0.05, "--batch-size", 64, "--epochs", 6]
             final = train(f"wide_{name}_{width}", *arguments)
-            wide.append(compute(f"wide_{name}_{width}", final, "--x=-1:1:21", "--y=-1:1:21", "--samples", 128))
+            wide.append(compute(f"wide_{name}_{width}", final, "--x=-1:1:17", "--y=-1:1:17", "--samples", 64))
             labels += ["--label", f"ResNet-20, width ×{width}, {told} shortcuts"]
             numbers[f"basin_width_{width}{end}"] = basin_area(read_surface(wide[-1]))
     paraloss("render", *wide, HERE / "width.png", "--backend", "pyvista", "--columns", 3, "--smooth", 2, *labels)
@@ -174,7 +174,7 @@ def curvature() -> None:
     numbers, files = {}, []
     for name in ("resnet20", "resnet20_noshort"):
         final = network(name)
-        plane = ["--x=-0.5:0.5:7", "--y=-0.5:0.5:7", "--samples", 64, "--metrics", "loss,acc,hessian"]
+        plane = ["--x=-0.5:0.5:7", "--y=-0.5:0.5:7", "--samples", 32, "--metrics", "loss,acc,hessian"]
         files.append(compute(f"curvature_{name}", final, *plane))
         numbers[f"ratio_{name}"] = float(np.nanmedian(read_surface(files[-1]).metrics["eig_ratio"]))
     paraloss("render", *files, HERE / "curvature.png", "--style", "heat", "--metric", "eig_ratio")

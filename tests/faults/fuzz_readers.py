@@ -21,7 +21,7 @@ from paraloss.converters import open_surface, to_structured_grid
 from paraloss.errors import ParalossError
 from paraloss.repair import repair
 from paraloss.surface import Surface
-from paraloss.surface_file import read_directions, read_outline, read_window
+from paraloss.surface_file import read_directions, read_outline, read_window, write_text
 
 
 def originals(folder: Path) -> dict[str, bytes]:
@@ -44,6 +44,8 @@ def originals(folder: Path) -> dict[str, bytes]:
     torch.save({"state_dict": state}, folder / "checkpoint.pt")
     torch.save(state, folder / "checkpoint.t7", _use_new_zipfile_serialization=False)
     np.savez(folder / "data.npz", inputs=np.zeros((5, 4), np.float32), targets=np.arange(5) % 3)
+    with h5py.File(folder / "surface.h5", "r+") as file:
+        write_text(file, "created", "2026-01-01T00:00:00+00:00")  # the same bytes in every run
     return {file.name: file.read_bytes() for file in sorted(folder.iterdir())}
 
 
@@ -103,7 +105,7 @@ def main() -> None:
             tally["refused"] += 1
         except Exception as error:
             escaped.append(f"{case} {kind}: {type(error).__name__}: {error}"[:200])
-        if kind == "surface.h5":
+        if kind == "surface.h5" and case % 8 == 0:
             try:
                 repair(path)
                 tally["mended or sound"] += 1
