@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -106,9 +107,10 @@ class Frame:
         axes.set_yticks([value for value, _ in ticks], [text for _, text in ticks], fontsize=points)
         axes.yaxis.tick_right()
         axes.tick_params(length=points * 0.4, width=points * 0.08, color=self.look.text, labelcolor=self.look.text)
-        room = self.right - 0.8 * self.text  # a long name shrinks; a letter is about half as wide as high
-        title = min(points, room / max(1, 0.56 * len(metric)) * 72 / _DPI)
-        axes.set_title(metric.replace("_", " "), fontsize=title, color=self.look.text, pad=points, loc="left")
+        lines = textwrap.wrap(metric.replace("_", " "), 12) or [""]
+        room = self.right - 0.8 * self.text  # a long word shrinks; a letter is about half as wide as high
+        title = min(points, room / max(1, 0.56 * max(map(len, lines))) * 72 / _DPI)
+        axes.set_title("\n".join(lines), fontsize=title, color=self.look.text, pad=points, loc="left")
         for spine in axes.spines.values():
             spine.set_linewidth(points * 0.05)
             spine.set_color(self.look.text)

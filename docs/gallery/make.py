@@ -1,7 +1,7 @@
 """Every figure of Li et al. 2018, and more, on small real data: python docs/gallery/make.py [FIGURE …]
 
 Trains, computes and draws with the command line that users have; checkpoints and surfaces are kept in runs/gallery, and a
-second run re-uses them. Writes the pictures and README.md beside this file. About ten minutes on two cores.
+second run re-uses them. Writes the pictures and README.md beside this file. About 13 minutes on two cores.
 """
 
 from __future__ import annotations
