@@ -55,7 +55,7 @@ def test_ranks_give_the_surface_that_one_process_gives(ranks, trained, alone, tm
             ],
             3,
         ),
-        (["--repeats", "2", "--x=-1:1:4", "--samples", "40"], 2),
+        (["--repeats=2", "--x=-1:1:4", "--samples", "40"], 2),
     ],
 )
 def test_every_way_of_computing_gives_the_same_on_ranks(options, ranks, trained, tmp_path):

@@ -3,8 +3,10 @@
 import json
 import os
 import shutil
+import signal
 import subprocess
 import threading
+import time
 import urllib.error
 import urllib.request
 
@@ -183,15 +185,33 @@ def test_window_opens_with_sliders_and_the_surface(tmp_path):
     needs_paraview()
     surface_of(tilted, 21, 21).save(tmp_path / "s.h5")
     script = f"""
-    {BIN / "paraloss"} view {tmp_path / "s.h5"} & sleep 8
-    xwd -root -out {tmp_path / "screen.xwd"}; kill %1; wait %1 2>/dev/null
+    {BIN / "paraloss"} view {tmp_path / "s.h5"} &
+    while sleep 1; do xwd -root -out {tmp_path / "new.xwd"} && mv {tmp_path / "new.xwd"} {tmp_path / "screen.xwd"}; done
     """
-    subprocess.run([*virtual_display("1400x900x24"), "bash", "-c", script], capture_output=True, timeout=120, check=False)
-    raw = (tmp_path / "screen.xwd").read_bytes()
+    process = subprocess.Popen(
+        [*virtual_display("1400x900x24"), "bash", "-c", script], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )  # fmt: skip
+    try:
+        until, blue, red = time.monotonic() + 90, 0.0, 0.0
+        while time.monotonic() < until and not (blue > 0.004 and red > 0.004):
+            time.sleep(1)
+            blue, red = shares_of_blue_and_red(tmp_path / "screen.xwd")
+    finally:
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+    assert blue > 0.004
+    assert red > 0.004
+
+
+def shares_of_blue_and_red(path):
+    """Of the pixels of a screenshot by xwd; zeros while there is none."""
+    if not path.exists():
+        return 0.0, 0.0
+    raw = path.read_bytes()
     header = np.frombuffer(raw[:100], ">u4")
     width, height, stride = int(header[4]), int(header[5]), int(header[12])
     start = int(header[0]) + 12 * int(header[19])
     pixels = np.frombuffer(raw[start : start + stride * height], np.uint8).reshape(height, stride // 4, 4)[:, :width, :3] / 255
-    blue, red = pixels[..., 0] - pixels[..., 2], pixels[..., 2] - pixels[..., 0]
-    assert (blue > 0.15).mean() > 0.004
-    assert (red > 0.15).mean() > 0.004
+    warmth = pixels[..., 2] - pixels[..., 0]  # stored as blue, green, red
+    return float((warmth < -0.15).mean()), float((warmth > 0.15).mean())
