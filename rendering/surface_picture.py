@@ -158,7 +158,7 @@ class SurfacePicture:
         shown = range(len(self.surfaces)) if self.style.overlay else [number]
         if number >= len(self.surfaces):
             return None
-        pv = pyvista_off_screen()
+        pv = quiet_pyvista()
         plotter = pv.Plotter(off_screen=True, window_size=list(cell), lighting="none")
         plotter.set_background(self.look.background)
         for index in shown:
@@ -168,7 +168,7 @@ class SurfacePicture:
 
     def _add(self, plotter: Any, index: int, cell: tuple[int, int]) -> None:
         """One surface and what lies on it."""
-        look, style, pv = self.look, self.style, pyvista_off_screen()
+        look, style, pv = self.look, self.style, quiet_pyvista()
         surface, heights, colors = self.surfaces[index], self.heights[index], self.colors[index]
         grid = pv.wrap(to_structured_grid(surface, heights=heights))
         sheet = _without_hidden_cells(grid) if grid.GetPointGhostArray() is not None else grid
@@ -223,7 +223,7 @@ class SurfacePicture:
         return [float(np.exp(step) - heights.options.log_offset) if log else float(step) for step in steps]
 
     def _add_floor(self, plotter: Any, grid: Any, width: float) -> None:
-        pv = pyvista_off_screen()
+        pv = quiet_pyvista()
         lines = pv.wrap(contour_lines(grid, self._levels(grid) or default_levels(grid, 12)))
         if not lines.n_points:
             return
@@ -234,7 +234,7 @@ class SurfacePicture:
         )  # fmt: skip
 
     def _add_trajectory(self, plotter: Any, grid: Any, surface: Surface) -> None:
-        pv = pyvista_off_screen()
+        pv = quiet_pyvista()
         path = surface.trajectory
         assert path is not None
         tube = pv.wrap(drape_trajectory(grid))
@@ -254,7 +254,7 @@ class SurfacePicture:
         middle = np.array([*(low_corner + high_corner)[:2] / 2, low_corner[2]])
         for spec in look.lights:
             plotter.add_light(
-                pyvista_off_screen().Light(
+                quiet_pyvista().Light(
                     position=tuple(middle + width * np.array(spec.position)),
                     focal_point=tuple(middle),
                     color=spec.color,
@@ -322,7 +322,7 @@ class SurfacePicture:
 def lookup_table(color_map: str, low: float, high: float, colors: int = 1024) -> Any:
     """A pyvista lookup table of a map in ``paraloss.look``, made by vtk's own colour interpolation."""
     rgb = color_table(color_map, colors)
-    table = pyvista_off_screen().LookupTable(values=np.c_[rgb * 255, np.full(colors, 255)].round().astype(np.uint8))
+    table = quiet_pyvista().LookupTable(values=np.c_[rgb * 255, np.full(colors, 255)].round().astype(np.uint8))
     table.scalar_range = (low, high if high > low else low + 1)
     return table
 
@@ -333,7 +333,7 @@ def _without_hidden_cells(grid: Any) -> Any:
     outer = vtkGeometryFilter()
     outer.SetInputData(grid)
     outer.Update()
-    return pyvista_off_screen().wrap(outer.GetOutput())
+    return quiet_pyvista().wrap(outer.GetOutput())
 
 
 def drawn_points(surface: Surface, heights: HeightMap) -> np.ndarray:
@@ -342,9 +342,8 @@ def drawn_points(surface: Surface, heights: HeightMap) -> np.ndarray:
     return np.stack([x, y, heights.heights], axis=-1)[~heights.blank]
 
 
-def pyvista_off_screen() -> Any:
-    """pyvista, told to draw without a display; raises MissingPackage."""
-    os.environ.setdefault("PYVISTA_OFF_SCREEN", "true")
+def quiet_pyvista() -> Any:
+    """pyvista, quiet where it draws without a display; raises MissingPackage."""
     try:
         import pyvista
     except ImportError as error:

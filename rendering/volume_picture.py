@@ -46,11 +46,11 @@ def draw_volume(
     Raises:
         InputError: unknown kind, or no finite value.
     """
-    from paraloss.rendering.surface_picture import lookup_table, pyvista_off_screen
+    from paraloss.rendering.surface_picture import lookup_table, quiet_pyvista
 
     if kind not in STYLES:
         raise InputError(f"unknown style '{kind}' of a volume; there are {', '.join(STYLES)}")
-    pv = pyvista_off_screen()
+    pv = quiet_pyvista()
     image = pv.wrap(to_image(volume, options))
     name = image.GetPointData().GetScalars().GetName()
     values = np.asarray(image.point_data[name], float)

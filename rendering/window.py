@@ -52,7 +52,7 @@ class _Window:
         self._step, self._height, self._lines, self._clip, self._offset = 0, 1.0, self._look.contours, 1.0, options.log_offset
         self._grid: Any = None
         self._read()
-        self._plotter: Any = pyvista.Plotter(title="Paraloss", window_size=[1400, 900], lighting="none")
+        self._plotter: Any = pyvista.Plotter(off_screen=False, title="Paraloss", window_size=[1400, 900], lighting="none")
         self._pyvista = pyvista
 
     def _read(self) -> None:
