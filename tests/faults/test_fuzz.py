@@ -30,6 +30,7 @@ FUZZ = Path(__file__).with_name("fuzz_readers.py")
 CASES = int(os.environ.get("PARALOSS_FUZZ_CASES", "700"))
 
 
+@pytest.mark.slow
 def test_damaged_files_of_every_kind_are_read_or_refused(tmp_path):
     done = subprocess.run(
         [sys.executable, str(FUZZ), "1", str(CASES), str(tmp_path)], capture_output=True, text=True, check=False, timeout=900
@@ -113,6 +114,7 @@ def test_links_out_of_a_surface_file_are_not_followed(tmp_path):
         assert "train_loss" not in found.metrics, kind
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["mit Leerzeichen", "größe_λ_损失", "quote'and\"more", "-dash", "%41 #hash"])
 def test_names_with_spaces_and_other_letters_work_throughout(name, tmp_path, trained):
     folder = tmp_path / name
