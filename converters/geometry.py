@@ -6,13 +6,15 @@ from typing import Any
 
 import numpy as np
 from vtkmodules.util.numpy_support import numpy_to_vtk, vtk_to_numpy
-from vtkmodules.vtkCommonCore import vtkPoints
+from vtkmodules.vtkCommonCore import VTK_ID_TYPE, vtkPoints
 from vtkmodules.vtkCommonDataModel import vtkCellArray, vtkDataSetAttributes, vtkPolyData, vtkStructuredGrid
-from vtkmodules.vtkFiltersCore import vtkAppendPolyData, vtkContourFilter, vtkTubeFilter
+from vtkmodules.vtkFiltersCore import vtkAppendPolyData, vtkContourFilter, vtkStripper, vtkTubeFilter
+from vtkmodules.vtkFiltersGeometry import vtkGeometryFilter
 from vtkmodules.vtkFiltersSources import vtkSphereSource
 
 from paraloss.converters.grid import GridOptions, height_map, to_log
 from paraloss.errors import InputError
+from paraloss.look import PATH_RADIUS
 from paraloss.surface import DONE, Surface
 
 
@@ -76,15 +78,21 @@ def default_levels(grid: Any, number: int = 10) -> list[float]:
     return [float(level) for level in (np.exp(steps) - offset if log else steps)]
 
 
-def contour_lines(grid: Any, levels: list[float]) -> vtkPolyData:
-    """Contour lines at ``levels`` (in the metric's own unit) on a grid of ours, lifted by a thousandth of its width.
+def contour_lines(grid: Any, levels: list[float], radius: float = 0.0) -> vtkPolyData:
+    """Contour lines at ``levels`` (in the metric's own unit) on a grid of ours.
+
+    Args:
+        grid: a grid of ours.
+        levels: in the metric's unit; those outside its range give no line.
+        radius: in widths of the surface: the lines become tubes, which no surface swallows, from above and from below.
+            0 leaves lines.
 
     Returns:
-        Lines; the point array ``level`` tells each line's value in the metric's unit.
+        Lines or tubes; the point array ``level`` tells each line's value in the metric's unit.
     """
     name, log, offset, _, _ = _height_facts(grid)
     contour = vtkContourFilter()
-    contour.SetInputData(grid)
+    contour.SetInputData(_as_drawn(grid))
     contour.SetInputArrayToProcess(0, 0, 0, 0, name)
     kept = 0
     for level in levels:
@@ -98,20 +106,35 @@ def contour_lines(grid: Any, levels: list[float]) -> vtkPolyData:
     lines.ShallowCopy(contour.GetOutput())
     if lines.GetNumberOfPoints() == 0:
         return lines
-    bounds = grid.GetBounds()
-    points = vtk_to_numpy(lines.GetPoints().GetData()).astype(float).copy()
-    points[:, 2] += 0.001 * max(bounds[1] - bounds[0], bounds[3] - bounds[2])
-    lifted = vtkPoints()
-    lifted.SetData(numpy_to_vtk(points, deep=True))
-    lines.SetPoints(lifted)
     drawn = _array(lines, name)
     level_array = numpy_to_vtk(np.exp(drawn) - offset if log else drawn, deep=True)
     level_array.SetName("level")
     lines.GetPointData().AddArray(level_array)
-    return lines
+    if not radius:
+        return lines
+    joined = vtkStripper()
+    joined.SetInputData(lines)
+    joined.JoinContiguousSegmentsOn()
+    joined.Update()
+    return _tube(joined.GetOutput(), radius, grid, sides=8)
 
 
-def drape_trajectory(grid: Any, own_loss: bool = False, radius: float = 0.004) -> vtkPolyData:
+def _as_drawn(grid: Any) -> vtkPolyData:
+    """The triangles that the renderer makes of a grid's visible cells: a line along bilinear cells would dive below them."""
+    sheet = vtkGeometryFilter()
+    sheet.SetInputData(grid)
+    sheet.Update()
+    mesh = vtkPolyData()
+    mesh.ShallowCopy(sheet.GetOutput())
+    corners = vtk_to_numpy(mesh.GetPolys().GetConnectivityArray()).reshape(-1, 4)
+    triangles = np.ascontiguousarray(corners[:, [0, 1, 2, 0, 2, 3]].ravel(), dtype=np.int64)
+    cells = vtkCellArray()
+    cells.SetData(3, numpy_to_vtk(triangles, deep=True, array_type=VTK_ID_TYPE))
+    mesh.SetPolys(cells)
+    return mesh
+
+
+def drape_trajectory(grid: Any, own_loss: bool = False, radius: float = PATH_RADIUS) -> vtkPolyData:
     """The optimiser's path that the grid carries in its field data, as a tube.
 
     Args:
@@ -139,8 +162,6 @@ def drape_trajectory(grid: Any, own_loss: bool = False, radius: float = 0.004) -
         z = ((to_log(arrays["loss"], offset) if log else arrays["loss"]) - base) * scale
     else:
         z = height_at(grid, x, y)
-    bounds = grid.GetBounds()
-    width = max(bounds[1] - bounds[0], bounds[3] - bounds[2])
     points = np.stack([x, y, z], axis=1)[np.isfinite(z)]
     line = vtkPolyData()
     where = vtkPoints()
@@ -156,13 +177,29 @@ def drape_trajectory(grid: Any, own_loss: bool = False, radius: float = 0.004) -
             array = numpy_to_vtk(np.ascontiguousarray(arrays[key][np.isfinite(z)]), deep=True)
             array.SetName(key)
             line.GetPointData().AddArray(array)
+    return _tube(line, radius, grid, sides=16)
+
+
+def _tube(line: vtkPolyData, radius: float, grid: Any, sides: int) -> vtkPolyData:
+    """A tube around ``line``; ``radius`` in widths of ``grid``."""
     tube = vtkTubeFilter()
     tube.SetInputData(line)
-    tube.SetRadius(radius * width)
-    tube.SetNumberOfSides(16)
+    tube.SetRadius(radius * _width(grid))
+    tube.SetNumberOfSides(sides)
     tube.CappingOn()
     tube.Update()
     return tube.GetOutput()
+
+
+def _width(grid: Any) -> float:
+    bounds = grid.GetBounds()
+    return float(max(bounds[1] - bounds[0], bounds[3] - bounds[2]))
+
+
+def path_ends(grid: Any) -> np.ndarray:
+    """(2, 3): where the grid's trajectory starts and ends on the surface; NaN heights off the grid."""
+    x, y = (np.asarray(_field(grid, f"trajectory_{key}"))[[0, -1]] for key in "xy")
+    return np.stack([x, y, height_at(grid, x, y)], axis=1)
 
 
 def _finer_path(arrays: dict[str, Any], grid: Any) -> dict[str, Any]:
@@ -183,10 +220,10 @@ def minimum_marker(grid: Any, radius: float = 0.012) -> vtkPolyData:
     if not np.isfinite(values).any():
         raise InputError("no point is evaluated yet, so there is no minimum")
     lowest = int(np.nanargmin(values))
-    place, bounds = grid.GetPoint(lowest), grid.GetBounds()
+    place = grid.GetPoint(lowest)
     sphere = vtkSphereSource()
     sphere.SetCenter(place)
-    sphere.SetRadius(radius * max(bounds[1] - bounds[0], bounds[3] - bounds[2]))
+    sphere.SetRadius(radius * _width(grid))
     sphere.SetThetaResolution(32)
     sphere.SetPhiResolution(32)
     joined = vtkAppendPolyData()

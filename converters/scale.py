@@ -42,6 +42,20 @@ def joint_range(maps: Sequence[HeightMap]) -> tuple[float, float]:
     return min(low for low, _ in ranges), max(high for _, high in ranges)
 
 
+def color_range(maps: Sequence[HeightMap]) -> tuple[float, float]:
+    """The ends of the colour scale: those of ``joint_range``, or for differences and ratios as far on both sides of "equal"."""
+    low, high = joint_range(maps)
+    if not compares(maps[0].metric):
+        return low, high
+    farthest = max(abs(low), abs(high)) or 1.0
+    return -farthest, farthest
+
+
+def compares(metric: str) -> bool:
+    """Whether a metric tells two surfaces apart: a difference, or a ratio on its logarithmic scale; equal is zero."""
+    return metric.endswith(("_loss_ratio", "_difference"))
+
+
 def scale_ticks(heights: HeightMap, low: float, high: float) -> list[tuple[float, str]]:
     """``ticks_between`` for the scale that ``heights`` are drawn on."""
     return ticks_between(low, high, heights.array.startswith("log_"), heights.options.log_offset)

@@ -32,9 +32,9 @@ class LightSpec:
 class Material:
     """Phong shading of the surface."""
 
-    ambient: float = 0.25
+    ambient: float = 0.18
     diffuse: float = 0.85
-    specular: float = 0.22
+    specular: float = 0.20
     specular_power: float = 25.0
 
 
@@ -59,7 +59,7 @@ class Look:
     line: Color = (0.1, 0.1, 0.12)
     material: Material = field(default_factory=Material)
     lights: tuple[LightSpec, ...] = (
-        LightSpec((1.6, -2.2, 3.0), (1.0, 0.98, 0.94), 0.70),  # key, from the right front
+        LightSpec((1.6, -2.2, 3.0), (1.0, 0.98, 0.94), 0.86),  # key, from the right front
         LightSpec((-2.6, -1.2, 1.4), (0.80, 0.88, 1.0), 0.28),  # fill, weaker and bluish, from the left
         LightSpec((0.4, 2.8, 1.6), (1.0, 1.0, 1.0), 0.16),  # back
         LightSpec((0.6, -3.0, -1.2), (0.90, 0.94, 1.0), 0.24),  # from below, for the underside of a bowl's rim
@@ -93,6 +93,12 @@ LOOKS: Mapping[str, Look] = {
 
 HEIGHT_OF_WIDTH = 0.55
 """The surface's height when it is scaled automatically, in widths: neither flat nor needle-like."""
+
+PATH_RADIUS, BALL_RADIUS = 0.004, 0.011
+"""Of the optimiser's path and of the balls at its ends, in widths."""
+
+START_COLOR, MARK_COLOR = (1.0, 1.0, 1.0), (0.98, 0.78, 0.10)
+"""Of the ball where the path starts; of the one where it ends and of the minimum."""
 
 VIEW_ANGLE = 30.0
 
@@ -170,6 +176,11 @@ def camera_for(
         aim = aim + up * (seen_along.max() + seen_along.min()) / 2 * distance
     aim = aim + right * free * distance * tangent / 0.96
     return aim + back * distance, aim, up
+
+
+def line_radius(height: int) -> float:
+    """Of contour lines in a picture ``height`` pixels high, in widths of the surface: no thinner than a line is."""
+    return 0.0011 * max(1.0, 640 / height)
 
 
 def turned(

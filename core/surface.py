@@ -109,7 +109,7 @@ class Surface:
         """The metric that is drawn when none is named: the training loss, else the first loss, else the first."""
         if not self.metrics:
             raise InputError("the surface holds no metric at all; compute it again")
-        losses = [name for name in self.metrics if name.endswith(("_loss", "_loss_difference"))]
+        losses = [name for name in self.metrics if name.endswith(("_loss", "_loss_difference", "_loss_ratio"))]
         return "train_loss" if "train_loss" in losses else (losses or list(self.metrics))[0]
 
     def metric(self, name: str | None = None) -> np.ndarray:
@@ -135,14 +135,40 @@ class Surface:
         Raises:
             InputError: the steps differ, or there is no metric in common.
         """
+        shared = self._shared_with(other)
+        return self._compared_with(
+            other, {f"{name}_difference": self.metrics[name] - other.metrics[name] for name in shared}
+        )
+
+    def ratio(self, other: Surface, log_offset: float = 0.1) -> Surface:
+        """The losses that both have, each divided by the other's: (a + offset) / (b + offset), named ``<loss>_ratio``.
+
+        Its logarithm is the difference of the two surfaces' heights, ln(a + offset) - ln(b + offset).
+
+        Raises:
+            InputError: the steps differ, or there is no loss in common.
+        """
+        losses = [name for name in self._shared_with(other) if name.endswith("_loss")]
+        if not losses:
+            raise InputError("a ratio needs a loss that both surfaces hold")
+        with np.errstate(divide="ignore", invalid="ignore"):
+            ratios = {
+                f"{name}_ratio": (self.metrics[name] + log_offset) / (other.metrics[name] + log_offset) for name in losses
+            }
+        return self._compared_with(other, ratios)
+
+    def _shared_with(self, other: Surface) -> list[str]:
         names = [name for name in self.metrics if name in other.metrics]
         same = self.shape == other.shape and all(map(np.allclose, self.axes, other.axes))
         if not same or not names:
             raise InputError("a difference needs surfaces of the same steps and metrics; compute both with the same --x, --y")
+        return names
+
+    def _compared_with(self, other: Surface, metrics: Tensors) -> Surface:
         status = np.where((self.status == PENDING) | (other.status == PENDING), PENDING, np.maximum(self.status, other.status))
         return replace(
             self,
-            metrics={f"{name}_difference": self.metrics[name] - other.metrics[name] for name in names},
+            metrics=metrics,
             status=status.astype(np.uint8),
             trajectory=None,
             provenance={"difference": [dict(self.provenance), dict(other.provenance)]},

@@ -424,7 +424,7 @@ class SurfaceContours(_OnSurface):
 
     def __init__(self):
         _OnSurface.__init__(self)
-        self._number, self._levels = 10, []
+        self._number, self._levels, self._radius = 10, [], 0.0011
 
     @smproperty.intvector(name="NumberOfLevels", label="Number Of Levels", default_values=10)
     @smdomain.intrange(min=1, max=100)
@@ -439,6 +439,13 @@ class SurfaceContours(_OnSurface):
         self._levels = [] if text in (None, "None") else text.replace(",", " ").split()
         self.Modified()
 
+    @smproperty.doublevector(name="Radius", default_values=0.0011)
+    @smdomain.doublerange(min=0.0, max=0.02)
+    def SetRadius(self, radius):
+        """Of the tubes that the lines are drawn as, in widths of the surface. 0: plain lines, which the surface may swallow."""
+        self._radius = float(radius)
+        self.Modified()
+
     def _make(self, grid):
         from paraloss.converters.geometry import contour_lines, default_levels
         from paraloss.errors import InputError
@@ -447,7 +454,7 @@ class SurfaceContours(_OnSurface):
             levels = [float(level) for level in self._levels]
         except ValueError as error:
             raise InputError(f"Levels: '{' '.join(self._levels)}' are not numbers separated by spaces") from error
-        return contour_lines(grid, levels or default_levels(grid, self._number))
+        return contour_lines(grid, levels or default_levels(grid, self._number), self._radius)
 
 
 @smproxy.filter(name="OptimizerTrajectory", label="Optimizer Trajectory", support_reload=False)

@@ -8,7 +8,9 @@ from pathlib import Path
 import numpy as np
 
 from paraloss.converters import GridOptions
+from paraloss.converters.colors import color_table
 from paraloss.converters.grid import is_loss
+from paraloss.converters.scale import compares
 from paraloss.errors import InputError
 from paraloss.look import COLOR_MAPS
 from paraloss.surface import Surface
@@ -26,6 +28,7 @@ def draw_contours(
     color_map: str = "cool-to-warm",
     transparent: bool = False,
     size: tuple[int, int] | None = None,
+    shape: tuple[int, int] | None = None,
 ) -> None:
     """Draw surfaces beside each other on one scale, as in Figure 5 and 9 of Li et al. 2018.
 
@@ -37,31 +40,41 @@ def draw_contours(
         style: ``contour`` (lines with labels in the metric's unit), ``filled`` or ``heat``.
         color_map: as in ``render``.
         transparent: no background.
-        size: pixels at 200 dots per inch.
+        size: pixels.
+        shape: (rows, columns); all in one row by default.
 
     Raises:
         InputError: unknown style or colour map, or no finite value.
     """
-    from matplotlib.colors import LinearSegmentedColormap
+    from matplotlib.colors import ListedColormap
     from matplotlib.figure import Figure
+    from matplotlib.layout_engine import ConstrainedLayoutEngine
 
     if style not in STYLES:
         raise InputError(f"unknown style '{style}'; there are lit, {', '.join(STYLES)}")
     if color_map not in COLOR_MAPS:
         raise InputError(f"unknown colour map '{color_map}'; there are {', '.join(COLOR_MAPS)}")
-    stops = [(place, (red, green, blue)) for place, red, green, blue in COLOR_MAPS[color_map][1]]
-    colors = LinearSegmentedColormap.from_list(color_map, stops)
+    # Thin lines need more ink than areas: the middle of the map is nearly white.
+    colors = ListedColormap(color_table(color_map) * (0.72 if style == "contour" else 1.0), color_map)
     fields = [_field(surface, options) for surface in surfaces]
     finite = np.concatenate([values[np.isfinite(values)] for values in fields])
     if not finite.size:
         raise InputError("no point of the surface has a finite value")
     low, high = float(finite.min()), float(finite.max())
+    if compares(options.metric or surfaces[0].default_metric):
+        low, high = -max(abs(low), abs(high)), max(abs(low), abs(high))
     log = _is_log(surfaces[0], options)
     levels = _levels(low, high, log, options.log_offset)
     tallest = max(_proportion(surface) for surface in surfaces)
-    width, height = size or (1300 * len(surfaces) + 200, round(1100 * tallest) + 250)
-    figure = Figure(figsize=(width / _DPI, height / _DPI), dpi=_DPI, layout="constrained")
-    axes = figure.subplots(1, len(surfaces), squeeze=False)[0]
+    rows, columns = shape or (1, len(surfaces))
+    usual = (1220 * columns + 220, (round(1100 * tallest) + 250) * rows)
+    width, height = size or usual
+    dpi = _DPI * min(1.0, width / usual[0], height / usual[1])  # letters shrink with the picture
+    figure = Figure(figsize=(width / dpi, height / dpi), dpi=dpi, layout=ConstrainedLayoutEngine(w_pad=0.1, h_pad=0.1))
+    cells = figure.subplots(rows, columns, squeeze=False).ravel().tolist()
+    axes = cells[: len(surfaces)]
+    for spare in cells[len(surfaces) :]:
+        spare.set_axis_off()
     for axis, surface, values, label in zip(axes, surfaces, fields, labels, strict=True):
         masked = np.ma.masked_invalid(values)
         if style == "heat":
@@ -81,7 +94,7 @@ def draw_contours(
             share = f" ({100 * shares[number]:.0f} % of the path's variance)" if len(shares) > number else ""
             getattr(axis, f"set_{name}label")(f"step along {name}{share}")
     if style != "contour":
-        bar = figure.colorbar(drawn, ax=list(axes), shrink=0.85)
+        bar = figure.colorbar(drawn, ax=cells, shrink=0.85, aspect=20 * rows)
         bar.set_ticks(levels.tolist(), labels=[_number(_raw(value, log, options.log_offset)) for value in levels])
         bar.set_label((options.metric or surfaces[0].default_metric).replace("_", " "))
     figure.savefig(path, transparent=transparent)
@@ -127,7 +140,7 @@ def _raw(value: float, log: bool, offset: float) -> float:
 
 
 def _number(value: float) -> str:
-    return f"{value:.3g}"
+    return f"{float(f'{value:.3g}'):g}"  # 1000, not 1e+03
 
 
 def _ratio(surface: Surface) -> float:

@@ -30,12 +30,14 @@ def draw_curves(
         labels: legend entries, one a curve.
         options: ``metric`` restricts the plot to one metric; ``zmax`` is the top of the loss axis.
         transparent: no background.
-        size: pixels at 200 dots per inch; 1600×1000 by default.
+        size: pixels; 1600×1000 by default.
     """
+    from matplotlib import colormaps
     from matplotlib.figure import Figure
 
     width, height = size or (1600, 1000)
-    figure = Figure(figsize=(width / 200, height / 200), dpi=200, layout="constrained")
+    dpi = 200 * min(1.0, width / 1600, height / 1000)  # letters shrink with the picture
+    figure = Figure(figsize=(width / dpi, height / dpi), dpi=dpi, layout="constrained")
     left = figure.add_subplot()
     right = None
     for number, (surface, label) in enumerate(zip(surfaces, labels, strict=True)):
@@ -44,7 +46,7 @@ def draw_curves(
         for name in names:
             values = np.where(np.isfinite(surface.metric(name)), surface.metric(name), np.nan)
             style = _STYLES.get(name.split("_")[0], ":")
-            color = COLORS[number % len(COLORS)]
+            color = COLORS[number] if len(surfaces) <= len(COLORS) else colormaps["turbo"]((number + 0.5) / len(surfaces))
             told = ", ".join(part for part in (label if told_apart else "", name.replace("_", " ")) if part)
             if name.endswith("_acc"):
                 right = right or left.twinx()
@@ -56,7 +58,7 @@ def draw_curves(
     if options.zmax is not None:
         left.set_ylim(top=options.zmax)
     left.set_xlabel("step along the direction")
-    left.set_ylabel(options.metric or "loss")
+    left.set_ylabel((options.metric or "loss").replace("_", " "))
     left.grid(alpha=0.25)
     left.margins(x=0)
     lines = list(left.lines)

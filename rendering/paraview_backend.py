@@ -60,6 +60,7 @@ def paraview_image(
     size: tuple[int, int],
     style: PictureStyle,
     transparent: bool,
+    color_ends: tuple[float, float],
 ) -> np.ndarray:
     """(height, width, 3 or 4) uint8: the surfaces side by side, drawn by pvbatch.
 
@@ -71,7 +72,8 @@ def paraview_image(
 
     with tempfile.TemporaryDirectory(prefix="paraloss-") as folder:
         picture = Path(folder) / "picture.png"
-        extra = ["--no-scalar-bar", *(["--transparent"] if transparent else [])]
+        extra = ["--no-scalar-bar", f"--color-range={color_ends[0]!r}:{color_ends[1]!r}"]
+        extra += ["--transparent"] if transparent else []
         _pvbatch(surfaces, options, size, style, picture, extra)
         if not picture.exists():
             raise MissingPackage("pvbatch ended without a picture and without a word")

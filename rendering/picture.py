@@ -96,7 +96,8 @@ def render(
         elif all(curves):
             draw_curves(surfaces, temporary, labels, options, transparent=transparent, size=size)
         elif style != "lit":
-            draw_contours(surfaces, temporary, labels, options, style, chosen_style.colors, transparent, size)
+            shape = chosen_style.shape(len(surfaces)) if chosen_style.columns else None
+            draw_contours(surfaces, temporary, labels, options, style, chosen_style.colors, transparent, size, shape)
         else:
             chosen = backend
             if backend == "auto":

@@ -17,10 +17,19 @@ import numpy as np
 
 from paraloss.converters import GridOptions, HeightMap, height_map, to_structured_grid
 from paraloss.converters.colors import color_table
-from paraloss.converters.geometry import contour_lines, default_levels, drape_trajectory, height_at, minimum_marker
-from paraloss.converters.scale import joint_range, scale_ticks, shared_heights
+from paraloss.converters.geometry import contour_lines, default_levels, drape_trajectory, minimum_marker, path_ends
+from paraloss.converters.scale import color_range, joint_range, scale_ticks, shared_heights
 from paraloss.errors import InputError, MissingPackage
-from paraloss.look import VIEW_ANGLE, camera_for, camera_points, turned
+from paraloss.look import (
+    BALL_RADIUS,
+    MARK_COLOR,
+    START_COLOR,
+    VIEW_ANGLE,
+    camera_for,
+    camera_points,
+    line_radius,
+    turned,
+)
 from paraloss.rendering.axes import Axes, projected
 from paraloss.rendering.frame import Frame
 from paraloss.rendering.paraview_backend import paraview_image
@@ -66,7 +75,7 @@ class SurfacePicture:
         self.backend, self.look = backend, self.style.preset
         self.heights = shared_heights(surfaces, options)
         self.colors = self._color_maps(surfaces, options)
-        self.ends, self.color_ends = joint_range(self.heights), joint_range(self.colors)
+        self.ends, self.color_ends = joint_range(self.heights), color_range(self.colors)
         self.surfaces, self.labels = surfaces, labels
         self.size = size or (
             (1600, 900) if self.columns == self.rows == 1 else (1100 * self.columns, 800)
@@ -103,7 +112,7 @@ class SurfacePicture:
         one = copy.copy(self)
         self._points()
         one._kept = self._kept
-        one.ends, one.color_ends = joint_range(self.heights), joint_range(self.colors)
+        one.ends, one.color_ends = self.ends, self.color_ends
         fixed = replace(height_map(surface, self.heights[0].options), base=self.heights[0].base, scale=self.heights[0].scale)
         one.surfaces, one.labels, one.heights, one.colors = [surface], [label], [fixed], [fixed]
         one.rows = one.columns = 1
@@ -139,7 +148,7 @@ class SurfacePicture:
         """(height, width, 3 or 4) uint8 for each cell of the grid; None where there is no surface."""
         if self.backend == "paraview":
             size = (cell[0] * self.columns, cell[1])
-            whole = paraview_image(self.surfaces, self.heights[0].options, size, self.style, transparent)
+            whole = paraview_image(self.surfaces, self.heights[0].options, size, self.style, transparent, self.color_ends)
             return [whole[:, k * cell[0] : (k + 1) * cell[0]] for k in range(self.columns)]
         images: list[np.ndarray | None] = []
         for number in range(self.rows * self.columns):
@@ -200,16 +209,16 @@ class SurfacePicture:
         actor.prop.interpolation = "Phong"
         width = max(1.0, cell[1] / 620)
         if style.lines:
-            lines = pv.wrap(contour_lines(grid, self._levels(grid)))
+            lines = pv.wrap(contour_lines(grid, self._levels(grid), line_radius(cell[1])))
             if lines.n_points:
-                plotter.add_mesh(lines, color=look.line, line_width=width, lighting=False, show_scalar_bar=False)
+                plotter.add_mesh(lines, color=look.line, lighting=False, show_scalar_bar=False)
         if style.floor:
             self._add_floor(plotter, grid, width)
         if style.minimum:
             marker = pv.wrap(minimum_marker(grid))
-            plotter.add_mesh(marker, color=(0.98, 0.78, 0.10), ambient=0.45, diffuse=0.6, specular=0.3, show_scalar_bar=False)
+            plotter.add_mesh(marker, color=MARK_COLOR, ambient=0.45, diffuse=0.6, specular=0.3, show_scalar_bar=False)
         if style.trajectory and surface.trajectory is not None:
-            self._add_trajectory(plotter, grid, surface)
+            self._add_trajectory(plotter, grid)
         if style.axes and index == 0:
             for start, end in self._axes().segments:
                 plotter.add_lines(np.array([start, end]), color=look.text, width=width)
@@ -233,18 +242,14 @@ class SurfacePicture:
             line_width=1.4 * width, lighting=False, show_scalar_bar=False,
         )  # fmt: skip
 
-    def _add_trajectory(self, plotter: Any, grid: Any, surface: Surface) -> None:
+    def _add_trajectory(self, plotter: Any, grid: Any) -> None:
         pv = quiet_pyvista()
-        path = surface.trajectory
-        assert path is not None
         tube = pv.wrap(drape_trajectory(grid))
         if tube.n_points:
             plotter.add_mesh(tube, color=self.look.line, ambient=0.4, diffuse=0.6, show_scalar_bar=False)
-        x, y = np.asarray(path["x"])[[0, -1]], np.asarray(path["y"])[[0, -1]]
-        z = height_at(grid, x, y)
-        radius = 0.011 * self._width()
-        for place, color in zip(np.stack([x, y, z], axis=1), ((1.0, 1.0, 1.0), (0.98, 0.78, 0.10)), strict=True):
+        for place, color in zip(path_ends(grid), (START_COLOR, MARK_COLOR), strict=True):
             if np.isfinite(place).all():
+                radius = BALL_RADIUS * self._width()
                 ball = pv.Sphere(radius=radius, center=tuple(place), theta_resolution=32, phi_resolution=32)
                 plotter.add_mesh(ball, color=color, ambient=0.45, diffuse=0.6, show_scalar_bar=False)
 

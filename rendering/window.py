@@ -15,7 +15,7 @@ from paraloss.converters import GridOptions, open_surface, to_structured_grid
 from paraloss.converters.geometry import contour_lines, default_levels
 from paraloss.converters.scale import joint_range, scale_ticks, shared_heights
 from paraloss.errors import InputError, MissingPackage
-from paraloss.look import LOOKS, VIEW_ANGLE, camera_for, camera_points
+from paraloss.look import LOOKS, VIEW_ANGLE, camera_for, camera_points, line_radius
 from paraloss.rendering.surface_picture import drawn_points, lookup_table
 from paraloss.surface import Surface
 
@@ -137,9 +137,10 @@ class _Window:
             **material, **color,
         )  # fmt: skip
         actor.prop.interpolation = "Phong"
-        lines = self._pyvista.wrap(contour_lines(self._grid, default_levels(self._grid, self._lines) if self._lines else []))
+        levels = default_levels(self._grid, self._lines) if self._lines else []
+        lines = self._pyvista.wrap(contour_lines(self._grid, levels, line_radius(plotter.window_size[1])))
         if lines.n_points:
-            plotter.add_mesh(lines, name="lines", color=look.line, line_width=1.5, lighting=False, reset_camera=False)
+            plotter.add_mesh(lines, name="lines", color=look.line, lighting=False, reset_camera=False)
         else:
             plotter.remove_actor("lines", render=False)
         ticks = scale_ticks(chosen, low, high)

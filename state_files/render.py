@@ -32,6 +32,7 @@ def main(arguments=None):
     parser.add_argument("--look", default="paper", choices=["paper", "dark", "flat", "clay"], help="lights, material, colours")
     parser.add_argument("--color-map", choices=["cool-to-warm", "viridis", "grey"], help="default: as the look has it")
     parser.add_argument("--color-by", default="", help="metric that gives the colour, if not the height's")
+    parser.add_argument("--color-range", metavar="LOW:HIGH", help="ends of the colour scale, as drawn; default: the data's")
     parser.add_argument("--contours", type=int, help="number of contour lines on the surface")
     parser.add_argument("--minimum", action="store_true", help="mark the lowest point")
     parser.add_argument("--trajectory", action="store_true", help="draw the optimiser's path that the file holds")
@@ -50,10 +51,17 @@ def main(arguments=None):
     width, _, height = wanted.size.partition("x")
     if not (width.isdigit() and height.isdigit()):
         parser.error(f"--size {wanted.size}: give WIDTHxHEIGHT, as in 1600x900")
+    try:
+        color_range = tuple(map(float, wanted.color_range.split(":"))) if wanted.color_range else None
+        assert color_range is None or (len(color_range) == 2 and color_range[0] <= color_range[1])
+    except (ValueError, AssertionError):
+        parser.error(f"--color-range {wanted.color_range}: give LOW:HIGH, as in -2:5")
+    # Drawn twice as fine and averaged, so that edges are smooth; a still of many pixels, or each frame of a turn, is not.
+    finer = 2 if int(width) * int(height) <= 3_000_000 and not wanted.orbit else 1
     size = (int(width), int(height))
     if wanted.state.endswith(".pvsm"):
         load_state(wanted.state, wanted.surfaces)
-        save_atomically(wanted.output, lambda path: scene.Scene.adopt(size).save(path, wanted.transparent))
+        save_atomically(wanted.output, lambda path: scene.Scene.adopt(size, finer).save(path, wanted.transparent))
         return
     if wanted.state not in scene.STATES:
         parser.error(f"--state {wanted.state}: there are {', '.join(scene.STATES)}, and your own as file.pvsm")
@@ -61,7 +69,8 @@ def main(arguments=None):
     drawn = scene.STATES[wanted.state](
         wanted.surfaces, view=wanted.view, look=wanted.look, color_map=wanted.color_map, size=size,
         scalar_bar=not wanted.no_scalar_bar, color_by=wanted.color_by, contours=wanted.contours, minimum=wanted.minimum,
-        trajectory=wanted.trajectory,
+        trajectory=wanted.trajectory, color_range=color_range,
+        finer=finer,
     )  # fmt: skip
     if wanted.orbit:
         stem = Path(wanted.output).with_suffix("")

@@ -59,18 +59,20 @@ class Scene:
     """Surfaces in views with the look of ``paraloss.look``.
 
     sources: readers, one a view. view, look, color_map: names in ``paraloss.look``. color_by: array that gives the colour,
-    if not the height's. contours, minimum, trajectory: what else to show on each surface.
+    if not the height's. color_range: the ends of the colour scale, if not the data's. contours, minimum, trajectory: what
+    else to show on each surface. finer: draw that many times finer than ``size``, and average in ``save``.
     """
 
     def __init__(
         self, sources, view="paper", color_map=None, size=(1600, 900), scalar_bar=True, look="paper", color_by="",
-        contours=None, minimum=False, trajectory=False,
+        contours=None, minimum=False, trajectory=False, color_range=None, finer=1,
     ):  # fmt: skip
-        from paraloss.look import LOOKS
+        from paraloss.look import LOOKS, MARK_COLOR, line_radius
 
         self.sources, self.view_name, self.look = sources, view, LOOKS[look]
         self.color_map = color_map or self.look.color_map
-        self.size, self.scalar_bar = size, scalar_bar and self.look.surface_color is None
+        self.size, self.finer = (finer * size[0], finer * size[1]), finer
+        self.scalar_bar = scalar_bar and self.look.surface_color is None
         self.grids = [self._fetch(source) for source in sources]
         self.arrays = [_text(grid, "height_metric") or grid.GetPointData().GetScalars().GetName() for grid in self.grids]
         self._share_scale()
@@ -79,7 +81,7 @@ class Scene:
         self.levels = self._levels_between(low, high, lines)  # the same on every surface
         if color_by:
             self.arrays = [f"log_{color_by}" if _has(grid, f"log_{color_by}") else color_by for grid in self.grids]
-        self.low, self.high = self._range()
+        self.low, self.high = color_range or self._range()
         self.views = []
         # In ParaView's window there is a layout with an empty view already; making another there hangs in 5.11.
         waiting = simple.GetActiveView() if simple.GetRenderViews() else None
@@ -93,15 +95,18 @@ class Scene:
         for number, source in enumerate(sources):
             self._fill(number, source)
             if self.levels:
-                self.add(simple.SurfaceContours(Input=source, Levels=self.levels), number).LineWidth = self.size[1] / 620
+                radius = line_radius(self.size[1] // self.finer)
+                lines = self.add(simple.SurfaceContours(Input=source, Levels=self.levels, Radius=radius), number)
+                lines.Ambient, lines.Diffuse, lines.Specular = 1.0, 0.0, 0.0  # the colour itself, whatever the light
             if minimum:
-                self.add(simple.MinimumMarker(Input=source), number, color=(0.98, 0.78, 0.10))
+                self.add(simple.MinimumMarker(Input=source), number, color=MARK_COLOR)
             if trajectory:
                 self.add(simple.OptimizerTrajectory(Input=source), number)
+                self.mark_path_ends(number)
         self.aim()
 
     @classmethod
-    def adopt(cls, size):
+    def adopt(cls, size, finer=1):
         """The scene of a state that was just loaded: colours and cameras are fitted to its data."""
         self = cls.__new__(cls)
         self.sources = [
@@ -111,7 +116,8 @@ class Scene:
             raise SystemExit("paraloss: this state reads no loss surface")
         from paraloss.look import Look
 
-        self.look, self.view_name, self.size, self.scalar_bar = Look(), "paper", size, True
+        self.look, self.view_name, self.scalar_bar = Look(), "paper", True
+        self.size, self.finer = (finer * size[0], finer * size[1]), finer
         self.grids = [self._fetch(source) for source in self.sources]
         self.arrays = [_text(grid, "height_metric") or grid.GetPointData().GetScalars().GetName() for grid in self.grids]
         self._share_scale()
@@ -140,6 +146,20 @@ class Scene:
             display.AmbientColor = display.DiffuseColor = list(color or self.look.line)
         return display
 
+    def mark_path_ends(self, number=0):
+        """Balls where the optimiser's path starts and ends on the surface of view ``number``."""
+        from paraloss.converters.geometry import path_ends
+        from paraloss.look import BALL_RADIUS, MARK_COLOR, START_COLOR
+
+        grid = self.grids[number]
+        if grid.GetFieldData().GetArray("trajectory_x") is None:
+            return
+        for place, color in zip(path_ends(grid), (START_COLOR, MARK_COLOR), strict=True):
+            if np.isfinite(place).all():
+                ball = simple.Sphere(Center=place.tolist(), Radius=BALL_RADIUS * max(_width(grid)))
+                ball.ThetaResolution = ball.PhiResolution = 32
+                self.add(ball, number, color=color)
+
     def aim(self, turn=0.0):
         """Fit the camera of every view to all surfaces; ``turn`` degrees around the vertical axis."""
         from paraloss.look import VIEW_ANGLE, camera_for, camera_points, turned
@@ -158,15 +178,10 @@ class Scene:
 
     def save(self, path, transparent=False):
         """Write a picture."""
-        target = self.layout if len(self.views) > 1 else self.views[0]
-        if len(self.views) > 1:
-            self.layout.SeparatorWidth, self.layout.SeparatorColor = 0, list(self.look.background)
-            options = {"SeparatorWidth": 0, "SeparatorColor": list(self.look.background)}
-            simple.SaveScreenshot(
-                str(path), target, ImageResolution=list(self.size), TransparentBackground=int(transparent), **options
-            )
-        else:
-            simple.SaveScreenshot(str(path), target, ImageResolution=list(self.size), TransparentBackground=int(transparent))
+        self.layout.SeparatorWidth, self.layout.SeparatorColor = 0, list(self.look.background)
+        several = len(self.views) > 1
+        seam = {"SeparatorWidth": 0, "SeparatorColor": list(self.look.background)} if several else {}
+        _screenshot(path, self.layout if several else self.views[0], self.size, transparent, self.finer, **seam)
 
     def _fetch(self, source):
         source.UpdatePipeline()
@@ -265,7 +280,7 @@ class Scene:
         if not look.occlusion_radius:
             return
         _set_where_known(view, UseAmbientOcclusion=1, UseSSAODefaultPresets=0, Radius=look.occlusion_radius * width)
-        _set_where_known(view, Bias=0.005 * width, KernelSize=64, Blur=1, UseFXAA=1)
+        _set_where_known(view, Bias=0.005 * width, KernelSize=32, Blur=1, UseFXAA=1)
 
     def _scalar_bar(self, table, view, number):
         """A scale whose ticks are round numbers in the metric's own unit."""
@@ -327,14 +342,15 @@ class VolumeScene:
     """A volume (``.vti``): shells of equal loss, the half towards the viewer cut away. Options as of ``Scene``."""
 
     def __init__(
-        self, files, view="paper", color_map=None, size=(1600, 900), scalar_bar=True, look="paper", contours=None, **_
+        self, files, view="paper", color_map=None, size=(1600, 900), scalar_bar=True, look="paper", contours=None, finer=1, **_
     ):  # fmt: skip
         load_plugin()
         from paraloss.look import CAMERAS, COLOR_MAPS, LOOKS
 
         if Path(files[0]).suffix.lower() != ".vti":
             raise SystemExit(f"paraloss: {files[0]}: this state draws .vti; make one: paraloss convert volume.h5 volume.vti")
-        self.look, self.size, self.view_name = LOOKS[look], size, view
+        self.look, self.view_name = LOOKS[look], view
+        self.size, self.finer = (finer * size[0], finer * size[1]), finer
         reader = simple.XMLImageDataReader(FileName=[str(file) for file in files])
         reader.UpdatePipeline()
         arrays = [reader.PointData.GetArray(k) for k in range(reader.PointData.GetNumberOfArrays())]
@@ -342,10 +358,10 @@ class VolumeScene:
         low, high = array.GetRange()
         self.bounds = reader.GetDataInformation().GetBounds()
         self.layout = simple.CreateLayout("Loss volume")
-        self.layout.SetSize(*size)
+        self.layout.SetSize(*self.size)
         self.view = simple.CreateView("RenderView")
         simple.AssignViewToLayout(view=self.view, layout=self.layout, hint=0)
-        self.view.ViewSize = list(size)
+        self.view.ViewSize = list(self.size)
         self.view.UseColorPaletteForBackground, self.view.BackgroundColorMode = 0, "Single Color"
         self.view.Background = list(self.look.background)
         self.view.OrientationAxesVisibility = self.view.CenterAxesVisibility = 0
@@ -388,9 +404,7 @@ class VolumeScene:
 
     def save(self, path, transparent=False):
         """Write a picture."""
-        simple.SaveScreenshot(
-            str(path), self.view, ImageResolution=list(self.size), TransparentBackground=int(transparent)
-        )
+        _screenshot(path, self.view, self.size, transparent, self.finer)
 
 
 def volume(files, **options):
@@ -408,6 +422,37 @@ def _set_where_known(proxy, **properties):
             setattr(proxy, name, value)
         except AttributeError:
             print(f"paraloss: this ParaView has no {name}; going on without it", file=sys.stderr)
+
+
+def _screenshot(path, target, size, transparent, finer, **options):
+    """Draw in ``size`` and write the means of ``finer`` × ``finer`` pixels: ambient occlusion leaves edges jagged otherwise."""
+    if finer > 1:
+        options["CompressionLevel"] = "1"  # it is read back at once
+    simple.SaveScreenshot(str(path), target, ImageResolution=list(size), TransparentBackground=int(transparent), **options)
+    if finer == 1 or not Path(path).exists():  # ranks other than 0 write nothing
+        return
+    from vtkmodules.util.numpy_support import numpy_to_vtk
+    from vtkmodules.vtkCommonDataModel import vtkImageData
+    from vtkmodules.vtkIOImage import vtkPNGReader, vtkPNGWriter
+
+    reader = vtkPNGReader()
+    reader.SetFileName(str(path))
+    reader.Update()
+    drawn = reader.GetOutput()
+    width, height, _ = drawn.GetDimensions()
+    pixels = vtk_to_numpy(drawn.GetPointData().GetScalars()).reshape(height, width, -1).astype(np.float32)
+    alpha = pixels[..., 3:] / 255 if pixels.shape[-1] == 4 else np.ones((height, width, 1), np.float32)
+    blocks = (height // finer, finer, width // finer, finer, -1)
+    covered = alpha.reshape(blocks).mean(axis=(1, 3))
+    colors = (pixels[..., :3] * alpha).reshape(blocks).mean(axis=(1, 3)) / np.maximum(covered, 1e-6)
+    means = np.concatenate([colors, covered * 255], axis=-1)[..., : pixels.shape[-1]]
+    small = vtkImageData()
+    small.SetDimensions(width // finer, height // finer, 1)
+    small.GetPointData().SetScalars(numpy_to_vtk(means.round().astype(np.uint8).reshape(-1, pixels.shape[-1]), deep=True))
+    writer = vtkPNGWriter()
+    writer.SetFileName(str(path))
+    writer.SetInputData(small)
+    writer.Write()
 
 
 def _whole_grid(reader):

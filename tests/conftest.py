@@ -24,6 +24,10 @@ BIN = Path(sys.executable).parent
 torch.set_num_threads(1)  # the tests run in two processes on two cores
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--write-baselines", action="store_true", help="keep this run's pictures as those to compare with")
+
+
 def surface_of(f: Callable[[np.ndarray, np.ndarray], np.ndarray], nx: int = 3, ny: int = 5, half: float = 1.0) -> Surface:
     """The surface of a formula: train_loss = f(x, y) on [-half, half]^2."""
     x, y = np.linspace(-half, half, nx), np.linspace(-half, half, ny)

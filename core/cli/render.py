@@ -75,7 +75,8 @@ def render(
         trajectory: Draw the optimiser's path where the file has one.
         axes: Draw axes with ticks, the vertical one in the metric's own unit.
         overlay: Draw several surfaces in one place, translucent.
-        difference: Draw the first surface minus the second.
+        difference: Draw the difference of the two heights, which is the ratio of the losses; with --no-log the first loss
+            minus the second, with --metric NAME_difference of another metric.
         columns: Of a grid of several surfaces. Default: a row up to three, else about square.
         smooth: Interpolate this many times finer with bicubic splines, and say so in the picture.
         movie: orbit (once around), morph (the files are steps in time) or walk (the path grows). Default: orbit, or morph for
@@ -86,6 +87,7 @@ def render(
         watch: Draw again whenever a file has grown, until all are complete.
     """
     import time
+    from dataclasses import replace
 
     from paraloss.cli.options import parse_size, split_output
     from paraloss.converters import GridOptions, open_surface
@@ -119,7 +121,12 @@ def render(
         finished_part = difference or is_movie or smooth != 1 or target.suffix.lower() == ".html"
         surfaces = [smoothed(surface.drawable(), smooth) for surface in opened] if finished_part else opened
         if difference:
-            surfaces, label = [surfaces[0] - surfaces[1]], label or [" − ".join(path.stem for path in inputs)]
+            if log is False or metric is not None:
+                surfaces, sign = [surfaces[0] - surfaces[1]], " − "
+            else:  # on a logarithmic scale the difference of heights is the ratio of losses
+                surfaces, sign = [surfaces[0].ratio(surfaces[1], log_offset)], " / "
+                options = replace(options, log_offset=0.0)
+            label = label or [sign.join(path.stem for path in inputs)]
         if label and len(label) != len(surfaces):
             raise InputError(f"{len(label)} labels for {len(surfaces)} surfaces; give one each")
         if target.suffix.lower() == ".html":

@@ -46,7 +46,8 @@ def compute(name: str, weights: Path, *arguments: object, ranks: int = 2) -> Pat
     return path
 
 
-def network(name: str, epochs: int = 20, lr: float = 0.05) -> Path:
+def network(name: str, epochs: int = 20) -> Path:
+    lr = 0.01 if name == "resnet56_noshort" else 0.05  # deep nets without shortcuts need a lower rate (Li et al. 2018)
     return train(name, "--model", name, "--lr", lr, "--batch-size", 64, "--epochs", epochs)
 
 
@@ -107,7 +108,7 @@ def batch_size() -> None:
             )
         tag = "decay" if decay != "0" else "plain"
         line = compute(
-            f"vgg9_line_{tag}", runs["small"], "--x-to", runs["large"], "--x=-0.5:1.5:31", "--splits", "train,test",
+            f"vgg9_line_{tag}", runs["small"], "--x-to", runs["large"], "--x=-0.5:1.5:41", "--splits", "train,test",
             "--samples", 300,
         )  # fmt: skip
         paraloss("render", line, HERE / f"batch_line_{tag}.png", "--label", f"small batch (0) to large batch (1), {told}")
@@ -155,7 +156,7 @@ def depth_and_width() -> None:
             numbers[f"convex_{depth}{end}"] = convex_share(surface.metric())
             numbers[f"basin_{depth}{end}"] = basin_area(surface)
     paraloss("render", *files, HERE / "depth.png", "--backend", "pyvista", "--columns", 3, *labels)
-    paraloss("render", *files[:3], HERE / "depth_contours.png", "--style", "filled", *labels[:6])
+    paraloss("render", *files, HERE / "depth_contours.png", "--style", "filled", "--columns", 3, *labels)
     wide, labels = [], []
     for end, told in (("", "with"), ("_noshort", "without")):
         for width in (1, 2, 4):

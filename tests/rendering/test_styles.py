@@ -7,10 +7,15 @@ from dataclasses import replace
 import imageio_ffmpeg
 import numpy as np
 import pytest
+import pyvista
 from conftest import run, surface_of
 from matplotlib import image
+from scipy.ndimage import binary_dilation
+from skimage.measure import label
 
 from paraloss import Surface, render
+from paraloss.converters import to_structured_grid
+from paraloss.converters.geometry import contour_lines, default_levels
 from paraloss.errors import InputError
 from paraloss.look import LOOKS
 from paraloss.rendering import PictureStyle, make_movie
@@ -108,6 +113,33 @@ def test_difference_is_the_first_minus_the_second_and_needs_equal_steps():
     np.testing.assert_allclose((one - other).metric(), 0.5 * one.metric())
     with pytest.raises(InputError, match="same steps"):
         one - surface_of(bowl, 7, 9)
+
+
+def test_a_ratio_is_the_difference_of_the_heights_and_its_colours_are_even_on_both_sides(tmp_path):
+    one, other = surface_of(lambda x, y: 0.9 + x * 0, 9, 7), surface_of(bowl, 9, 7)
+    ratio = one.ratio(other)
+    np.testing.assert_allclose(np.log(ratio.metric()), np.log(1.0) - np.log(other.metric() + 0.1))
+    for name, surface in (("a", one), ("b", other)):
+        surface.save(tmp_path / f"{name}.h5")
+    done = run("render", tmp_path / "a.h5", tmp_path / "b.h5", tmp_path / "r.png", "--difference", "--style", "heat")
+    assert done.returncode == 0, done.stderr
+    seen = image.imread(tmp_path / "r.png")[..., :3]
+    pale = np.abs(seen - 0.865).max(axis=-1) < 0.03  # where both are equal: loss 0.9 on the bowl
+    assert pale.sum() > 50
+    with pytest.raises(InputError, match="a loss that both"):
+        replace(one, metrics={"a_acc": one.metric()}).ratio(replace(one, metrics={"a_acc": one.metric()}))
+
+
+def test_contour_lines_are_whole_on_a_coarse_surface(tmp_path):
+    """Steep valleys along both diagonals of the cells; a line that dives below the drawn triangles would come out in pieces."""
+    surface = surface_of(lambda x, y: 1 + 8 * np.minimum(np.abs(x - y), np.abs(x + y)) + 2 * (x**2 + y**2), 13, 13)
+    drawn = picture(tmp_path, surface, size=(1000, 1000), look="flat", contours=3, view="top", scalar_bar=False)
+    dark = drawn.max(axis=-1) < 0.6
+    pieces = np.bincount(label(binary_dilation(dark, iterations=2)).ravel())[1:]  # a line two pixels wide may flicker
+    grid = to_structured_grid(surface)
+    levels = default_levels(grid, 3)
+    lines = pyvista.wrap(contour_lines(grid, levels)).clean().connectivity()
+    assert (pieces > 100).sum() == len(np.unique(lines["RegionId"]))
 
 
 def test_smoothing_is_told_in_the_picture(tmp_path):
