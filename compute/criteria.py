@@ -27,7 +27,7 @@ def load_criterion(loss: str | Callable[..., Any]) -> tuple[str, SampleLosses]:
         The name for provenance, and the function.
 
     Raises:
-        InputError: unknown name, or what a reference stands for cannot be called.
+        InputError: unknown name, what a reference stands for cannot be called, or a loss that sums over the batch.
     """
     if callable(loss):
         return getattr(loss, "__qualname__", type(loss).__name__), _from_callable(loss)
@@ -77,6 +77,9 @@ def _softmax_mse(outputs: Tensor, targets: Tensor) -> Tensor:
 
 
 def _from_callable(criterion: Callable[..., Any]) -> SampleLosses:
+    if getattr(criterion, "reduction", None) == "sum":
+        raise InputError("the loss sums over a batch (reduction='sum'), so that it depends on the batch size; use mean or none")
+
     def losses(outputs: Tensor, targets: Tensor) -> Tensor:
         try:
             loss = torch.as_tensor(criterion(outputs, targets))

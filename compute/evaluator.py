@@ -211,8 +211,7 @@ class Evaluator:
                 expected = self._forward(inputs)
                 self._compiled = torch.compile(self._forward, mode=mode, dynamic=False)
                 result = self._compiled(inputs)
-                atol = tolerance * float(expected.abs().max())
-                self.compiled = torch.allclose(expected, result, rtol=tolerance, atol=atol)
+                self.compiled = _alike(expected, result, tolerance)
         except Exception:  # no compiler, or a model that it cannot take
             self.compiled = False
         return self.compiled
@@ -298,7 +297,14 @@ class Evaluator:
                     self._forward(inputs)
         except RuntimeError:  # an operator that this build of torch lacks, in this precision
             return False
-        return torch.allclose(plain, folded, rtol=_FOLD_TOLERANCE, atol=_FOLD_TOLERANCE * float(plain.abs().max()))
+        return _alike(plain, folded, _FOLD_TOLERANCE)
+
+
+def _alike(expected: Tensor, found: Tensor, tolerance: float) -> bool:
+    """Whether two outputs differ by at most ``tolerance`` of the largest finite one; NaN equals NaN."""
+    finite = expected[expected.isfinite()].abs()
+    largest = float(finite.max()) if len(finite) else 0.0
+    return torch.allclose(expected, found, rtol=tolerance, atol=tolerance * largest, equal_nan=True)
 
 
 class MovingWeights:

@@ -152,6 +152,8 @@ def drape_trajectory(grid: Any, own_loss: bool = False, radius: float = PATH_RAD
     arrays = {key: _field(grid, f"trajectory_{key}") for key in ("x", "y", "loss", "step", "residual")}
     if arrays["x"] is None or arrays["y"] is None:
         raise InputError("this surface carries no trajectory; project a run's checkpoints onto it first")
+    known = np.isfinite(arrays["x"]) & np.isfinite(arrays["y"])
+    arrays = {key: None if array is None else array[known] for key, array in arrays.items()}
     if not own_loss:  # a straight line from checkpoint to checkpoint would run below the surface
         arrays = _finer_path(arrays, grid)
     x, y = arrays["x"], arrays["y"]
@@ -206,6 +208,8 @@ def _finer_path(arrays: dict[str, Any], grid: Any) -> dict[str, Any]:
     """The path with points between the checkpoints, no farther apart than half a cell of the grid."""
     bounds, (ni, nj, _) = grid.GetBounds(), _dimensions(grid)
     cell = min((bounds[1] - bounds[0]) / max(1, ni - 1), (bounds[3] - bounds[2]) / max(1, nj - 1))
+    if not len(arrays["x"]):
+        return arrays
     lengths = np.hypot(np.diff(arrays["x"]), np.diff(arrays["y"]))
     parts = np.clip(np.ceil(2 * lengths / cell), 1, 10_000).astype(int)
     places = np.concatenate([k + np.arange(n) / n for k, n in enumerate(parts)] + [[float(len(lengths))]])

@@ -199,7 +199,7 @@ def to_polydata(surface: Surface, options: GridOptions | None = None, heights: H
     i, j = np.meshgrid(np.arange(nx - 1), np.arange(ny - 1))
     first = (i + nx * j).ravel()
     quads = np.stack([first, first + 1, first + nx + 1, first + nx], axis=1)
-    quads = quads[~_blank_cells(heights.blank).ravel()]
+    quads = quads[~blank_cells(heights.blank).ravel()]
     cells = vtkCellArray()
     connectivity = numpy_to_vtk(np.ascontiguousarray(quads.ravel(), np.int64), deep=True, array_type=16)
     cells.SetData(4, connectivity)
@@ -243,12 +243,12 @@ def _hide(grid: vtkStructuredGrid, blank: np.ndarray) -> None:
         return
     name = vtkDataSetAttributes.GhostArrayName()
     points = np.where(blank, vtkDataSetAttributes.HIDDENPOINT, 0).astype(np.uint8)
-    cells = np.where(_blank_cells(blank), vtkDataSetAttributes.HIDDENCELL, 0).astype(np.uint8)
+    cells = np.where(blank_cells(blank), vtkDataSetAttributes.HIDDENCELL, 0).astype(np.uint8)
     grid.GetPointData().AddArray(_array(name, points.ravel()))
     grid.GetCellData().AddArray(_array(name, cells.ravel()))
 
 
-def _blank_cells(blank: np.ndarray) -> np.ndarray:
+def blank_cells(blank: np.ndarray) -> np.ndarray:
     """(ny-1, nx-1): whether any corner of the cell is blank."""
     return blank[:-1, :-1] | blank[1:, :-1] | blank[:-1, 1:] | blank[1:, 1:]
 

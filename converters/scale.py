@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from paraloss.converters.grid import GridOptions, HeightMap, height_map, to_log
+from paraloss.converters.grid import GridOptions, HeightMap, blank_cells, height_map, to_log
 from paraloss.errors import InputError
 from paraloss.look import HEIGHT_OF_WIDTH
 from paraloss.surface import Surface
@@ -28,6 +28,8 @@ def shared_heights(surfaces: Sequence[Surface], options: GridOptions) -> list[He
         if heights.blank.all():
             done = int((surface.status != 0).sum())
             raise InputError(f"nothing to draw: {done} of {surface.status.size} points are evaluated, none is finite")
+        if surface.z is None and blank_cells(heights.blank).all():
+            raise InputError("nothing to draw: no four neighbouring points have a finite value")
     low, high = joint_range(maps)
     if options.height_scale is not None:
         return maps

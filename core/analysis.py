@@ -23,7 +23,7 @@ def roughness(values: np.ndarray, offset: float = 0.1) -> float:
 
     0 for a plane; grows with ripples of the size of a grid step. Depends on that step.
     """
-    logs = np.log(values + offset)
+    logs = log_field(values, offset)
     differences = np.concatenate([np.abs(np.diff(logs, 2, axis=0)).ravel(), np.abs(np.diff(logs, 2, axis=1)).ravel()])
     differences = differences[np.isfinite(differences)]
     return float(differences.mean()) if differences.size else float("nan")
@@ -37,7 +37,7 @@ def convex_share(values: np.ndarray) -> float:
 
     1 for a convex surface. Source: Li et al. 2018, section 6, asks the same of the full Hessian.
     """
-    f = values
+    f = np.where(np.isfinite(values), values, np.nan)
     xx = f[1:-1, 2:] - 2 * f[1:-1, 1:-1] + f[1:-1, :-2]
     yy = f[2:, 1:-1] - 2 * f[1:-1, 1:-1] + f[:-2, 1:-1]
     xy = (f[2:, 2:] - f[2:, :-2] - f[:-2, 2:] + f[:-2, :-2]) / 4
@@ -88,7 +88,7 @@ def rise_within(surface: Surface, radius: float, metric: str | None = None) -> t
     values = surface.metric(metric)
     centre = int(np.abs(surface.y).argmin()), int(np.abs(surface.x).argmin())
     inside = np.add.outer(surface.y**2, surface.x**2) <= radius**2 * (1 + 1e-9)
-    rises = values[inside & np.isfinite(values)] - values[centre]
+    rises = values[inside & np.isfinite(values)] - (values[centre] if np.isfinite(values[centre]) else np.nan)
     return (float(rises.max()), float(rises.mean())) if rises.size else (float("nan"), float("nan"))
 
 
@@ -115,7 +115,7 @@ def measures(surface: Surface, metric: str | None = None, radius: float = 0.25, 
 def _number_of_minima(values: np.ndarray) -> float:
     try:
         return float(len(persistent_minima(values)))
-    except MissingPackage:  # all other numbers need no more than numpy
+    except (MissingPackage, InputError):  # all other numbers need neither gudhi nor a logarithm
         return float("nan")
 
 
@@ -139,16 +139,29 @@ def persistent_minima(values: np.ndarray, share: float = 0.01) -> list[CriticalP
 
     Raises:
         MissingPackage: gudhi is not installed.
+        InputError: nothing is finite.
     """
     field = log_field(values)
-    return [p for p in critical_points(field, share * float(np.nanmax(field) - np.nanmin(field))) if p.kind == MINIMUM]
+    return [p for p in critical_points(field, height_share(field, share)) if p.kind == MINIMUM]
 
 
-def log_field(values: np.ndarray) -> np.ndarray:
-    """ln(values + 0.1), NaN where that is not a number: the field whose shape the pictures show."""
+def log_field(values: np.ndarray, offset: float = 0.1) -> np.ndarray:
+    """ln(values + offset), NaN where that is not a number: the field whose shape the pictures show."""
     with np.errstate(invalid="ignore", divide="ignore"):
-        field = np.log(values + 0.1)
+        field = np.log(values + offset)
     return np.where(np.isfinite(field), field, np.nan)
+
+
+def height_share(field: np.ndarray, share: float) -> float:
+    """``share`` of the height between the lowest and the highest finite value of ``field``.
+
+    Raises:
+        InputError: no value is finite.
+    """
+    finite = field[np.isfinite(field)]
+    if not finite.size:
+        raise InputError("no value of the metric is above -0.1, so that it has no logarithm whose shape could be told")
+    return share * float(np.ptp(finite))
 
 
 MEANINGS = {

@@ -63,6 +63,8 @@ def draw_contours(
     low, high = float(finite.min()), float(finite.max())
     if compares(options.metric or surfaces[0].default_metric):
         low, high = -max(abs(low), abs(high)), max(abs(low), abs(high))
+    if not low < high:  # a flat surface has a colour, too
+        low, high = low - 0.5, high + 0.5
     log = _is_log(surfaces[0], options)
     levels = _levels(low, high, log, options.log_offset)
     tallest = max(_proportion(surface) for surface in surfaces)
@@ -89,7 +91,7 @@ def draw_contours(
         _draw_ends(axis, surface)
         axis.set_title(label, fontsize=11)
         axis.set_aspect("equal" if _proportion(surface) == _ratio(surface) else "auto")
-        shares = surface.provenance.get("explained_variance_ratio") or []
+        shares = _numbers(surface.provenance.get("explained_variance_ratio"))
         for number, name in enumerate("xy"):
             share = f" ({100 * shares[number]:.0f} % of the path's variance)" if len(shares) > number else ""
             getattr(axis, f"set_{name}label")(f"step along {name}{share}")
@@ -98,6 +100,11 @@ def draw_contours(
         bar.set_ticks(levels.tolist(), labels=[_number(_raw(value, log, options.log_offset)) for value in levels])
         bar.set_label((options.metric or surfaces[0].default_metric).replace("_", " "))
     figure.savefig(path, transparent=transparent)
+
+
+def _numbers(told: object) -> list[float]:
+    """What a file from elsewhere says, where it is a list of numbers."""
+    return [float(share) for share in told if isinstance(share, int | float)] if isinstance(told, list) else []
 
 
 def _field(surface: Surface, options: GridOptions) -> np.ndarray:

@@ -6,7 +6,7 @@ import base64
 import html
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -66,7 +66,8 @@ def page(
     """The page's text; with ``live`` it asks that address for fresh data. Raises as ``write_page``."""
     if look not in LOOKS:
         raise InputError(f"unknown look '{look}'; there are {', '.join(LOOKS)}")
-    metric = (options.metric if options else None) or surfaces[0].default_metric
+    options = options or GridOptions()
+    metric = options.metric or surfaces[0].default_metric
     surfaces[0].metric(metric)
     settings: dict[str, Any] = {
         "metric": metric,
@@ -75,6 +76,9 @@ def page(
         "maps": {name: (color_table(name, 256) * 255).round().astype(int).ravel().tolist() for name in COLOR_MAPS},
         "camera": CAMERAS["paper"].position,
         "height": HEIGHT_OF_WIDTH,
+        "log": options.log,
+        "offset": options.log_offset,
+        "zmax": options.zmax,
         "live": live,
         **data_of(surfaces, labels, stamp),
     }
@@ -88,7 +92,7 @@ def data_of(surfaces: Sequence[Surface], labels: Sequence[str], stamp: str = "")
     for surface in surfaces:
         if surface.y is None or surface.z is not None:
             raise InputError("the page shows surfaces (two axes); render a curve or a volume as .png")
-        if not np.isfinite(surface.metric()).any():
+        if not any(np.isfinite(values).any() for values in surface.metrics.values()):
             raise InputError("nothing to show: no point has a finite value yet")
     numbers = sum(surface.status.size * len(surface.metrics) for surface in surfaces)
     if numbers > _MOST:
@@ -101,11 +105,7 @@ def data_of(surfaces: Sequence[Surface], labels: Sequence[str], stamp: str = "")
                 "x": _floats(surface.x),
                 "y": _floats(np.asarray(surface.y)),
                 "metrics": {name: _floats(values) for name, values in surface.metrics.items()},
-                **(
-                    {"trajectory": {axis: np.asarray(surface.trajectory[axis], float).tolist() for axis in "xy"}}
-                    if surface.trajectory is not None
-                    else {}
-                ),
+                **({} if surface.trajectory is None else {"trajectory": _path(surface.trajectory)}),
             }
             for surface, label in zip(surfaces, labels, strict=True)
         ],
@@ -141,8 +141,15 @@ def _looks() -> dict[str, Any]:
     }
 
 
+def _path(trajectory: Mapping[str, np.ndarray]) -> dict[str, list[float]]:
+    places = np.stack([np.asarray(trajectory[axis], float) for axis in "xy"])
+    return dict(zip("xy", places[:, np.isfinite(places).all(axis=0)].tolist(), strict=True))
+
+
 def _floats(values: np.ndarray) -> str:
-    return base64.b64encode(np.ascontiguousarray(values, "<f4").tobytes()).decode()
+    largest = float(np.finfo(np.float32).max)
+    within = np.where(np.isfinite(values), np.clip(values, -largest, largest), values)
+    return base64.b64encode(np.ascontiguousarray(within, "<f4").tobytes()).decode()
 
 
 @lru_cache(maxsize=1)

@@ -44,16 +44,28 @@ def main(arguments: Sequence[str] | None = None) -> None:
         os._exit(141)  # the reader of our output has gone, as in `paraloss info … | head`
     except OSError as error:
         _fail(f"{error.filename or 'input/output'}: {error.strerror or error}")
+    except Exception as error:
+        if os.environ.get("PARALOSS_TRACEBACK"):
+            raise
+        told = f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
+        print(
+            f"paraloss: a fault of ours, not yours: {told}. Please report it, with what PARALOSS_TRACEBACK=1 in front tells",
+            file=sys.stderr, flush=True,
+        )  # fmt: skip
+        if _rank() is not None:  # other ranks may wait for this one in a collective call: the process must end, and the job
+            os._exit(1)
+        sys.exit(1)
 
 
 def _fail(message: str, code: int = 2) -> None:
-    if _rank() == 0:
+    if not _rank():
         print(f"paraloss: {' '.join(message.split())}", file=sys.stderr, flush=True)
     sys.exit(code)
 
 
-def _rank() -> int:
+def _rank() -> int | None:
+    """This process's rank; None outside of an MPI job."""
     for name in ("PMI_RANK", "PMIX_RANK", "OMPI_COMM_WORLD_RANK", "SLURM_PROCID"):
         if os.environ.get(name, "").isdigit():
             return int(os.environ[name])
-    return 0
+    return None

@@ -39,6 +39,8 @@ def analyze(
     """
     import json as text
 
+    import numpy as np
+
     from paraloss.analysis import MEANINGS, area_below, measures, why_not_comparable
     from paraloss.converters import open_surface
     from paraloss.errors import InputError
@@ -56,8 +58,12 @@ def analyze(
     for path, surface in zip(files, surfaces, strict=True):
         if surface.y is None:
             raise InputError(f"{path}: holds a curve (1D); analyze takes surfaces")
+        if surface.z is not None:
+            raise InputError(f"{path}: holds a volume (3D); analyze takes surfaces")
         if not surface.is_complete:
             raise InputError(f"{path}: is still being computed; finish it with the command that started it")
+        if not np.isfinite(surface.metric(metric)).any():
+            raise InputError(f"{path}: no point has a finite value, so there is nothing to analyze")
     found = [measures(surface, metric, radius, rise) for surface in surfaces]
     for values, surface in zip(found, surfaces, strict=True):
         values.update({f"area_below_{at:g}": area_below(surface.metric(metric), at) for at in level or []})
@@ -83,9 +89,7 @@ def _write_topology(
 ) -> None:
     import sys
 
-    import numpy as np
-
-    from paraloss.analysis import log_field
+    from paraloss.analysis import height_share, log_field
     from paraloss.converters import GridOptions
     from paraloss.converters.critical import write_basins, write_critical_points
     from paraloss.topology import MINIMUM
@@ -93,7 +97,7 @@ def _write_topology(
     from paraloss.topology import critical_points as find_points
 
     field = log_field(surface.metric(metric))
-    found = find_points(field, share * float(np.nanmax(field) - np.nanmin(field)))
+    found = find_points(field, height_share(field, share))
     options = GridOptions(metric)
     written = []
     if points_path:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -19,7 +20,7 @@ def parse_axis(text: str, name: str) -> tuple[float, float, int]:
         first, last, number = float(parts[0]), float(parts[1]), int(parts[2])
     except (ValueError, IndexError):
         first, last, number = 0.0, 0.0, 0
-    if len(parts) != 3 or number < 2 or not first < last:
+    if len(parts) != 3 or number < 2 or not -math.inf < first < last < math.inf:
         raise InputError(
             f"--{name}={text}: give FIRST:LAST:NUMBER with FIRST < LAST and two points at least, as in --{name}=-1:1:51"
         )
