@@ -2,7 +2,7 @@
 
 from paraloss.converters.formats import ENDINGS, FORMATS, convert, write
 from paraloss.converters.grid import GridOptions, HeightMap, height_map, to_polydata, to_structured_grid
-from paraloss.converters.li2018 import open_surface
+from paraloss.converters.li2018 import is_li2018, open_surface
 from paraloss.converters.volume import to_image
 
 __all__ = [
@@ -12,6 +12,7 @@ __all__ = [
     "HeightMap",
     "convert",
     "height_map",
+    "is_li2018",
     "open_surface",
     "to_image",
     "to_polydata",

@@ -74,6 +74,8 @@ def default_levels(grid: Any, number: int = 10) -> list[float]:
     name, log, offset, _, _ = _height_facts(grid)
     values = _array(grid, name)
     values = values[np.isfinite(values)]
+    if not values.size:
+        raise InputError("no point has a finite value, so there are no contour lines")
     steps = np.linspace(values.min(), values.max(), number + 2)[1:-1]
     return [float(level) for level in (np.exp(steps) - offset if log else steps)]
 

@@ -30,10 +30,19 @@ def open_surface(path: str | Path) -> Surface:
         SurfaceFileError: it is neither, or it is damaged.
     """
     with open_hdf5(path) as file:
-        foreign = "format" not in file.attrs and "xcoordinates" in file and "train_loss" in file
-        if foreign:
+        if _is_theirs(file):
             return _read(file, path)
     return read_surface(path)
+
+
+def is_li2018(path: str | Path) -> bool:
+    """Whether a file is a surface file of Li et al.'s code; raises ``SurfaceFileError`` where it is no HDF5."""
+    with open_hdf5(path) as file:
+        return _is_theirs(file)
+
+
+def _is_theirs(file: h5py.File) -> bool:
+    return "format" not in file.attrs and "xcoordinates" in file and "train_loss" in file
 
 
 def _read(file: h5py.File, path: str | Path) -> Surface:

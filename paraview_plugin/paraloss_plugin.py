@@ -239,8 +239,9 @@ class LossSurfaceReader(_HeightOptions, VTKPythonAlgorithmBase):
 
     def _outline(self, step):
         """What file number ``step`` holds; read again when the file has changed."""
+        from paraloss.converters import is_li2018
         from paraloss.errors import InputError
-        from paraloss.surface_file import SurfaceFileError, read_outline
+        from paraloss.surface_file import read_outline
 
         if not self._files:
             raise InputError("no file is chosen")
@@ -248,10 +249,7 @@ class LossSurfaceReader(_HeightOptions, VTKPythonAlgorithmBase):
         stamp = Path(path).stat().st_mtime_ns if Path(path).exists() else 0
         kept = self._outlines.get(path)
         if kept is None or kept[0] != stamp:
-            try:
-                outline = read_outline(path)
-            except SurfaceFileError:
-                outline = _foreign_outline(path)
+            outline = _foreign_outline(path) if is_li2018(path) else read_outline(path)
             if outline.y is None:
                 raise InputError(f"{path}: holds a curve (1D); draw it with: paraloss render {path} curve.png")
             self._outlines[path] = kept = (stamp, outline)
@@ -323,7 +321,7 @@ def _default(metrics):
 
 
 def _foreign_outline(path):
-    """The outline of one of Li et al.'s files, or the error that says why it is none."""
+    """The outline of one of Li et al.'s files."""
     from paraloss.converters import open_surface
     from paraloss.surface_file import Outline, finite_range
 
@@ -333,17 +331,16 @@ def _foreign_outline(path):
 
 
 def _window(path, extent, metrics, stride):
-    from paraloss.converters import open_surface
+    from paraloss.converters import is_li2018, open_surface
     from paraloss.surface import Surface
-    from paraloss.surface_file import SurfaceFileError, read_window
+    from paraloss.surface_file import read_window
 
-    try:
+    if not is_li2018(path):
         return read_window(path, extent, metrics, stride)
-    except SurfaceFileError:  # Li et al.'s layout cannot be read in parts: its rows are folded
-        i0, i1, j0, j1 = extent
-        whole = open_surface(path).drawable()
-        cut = {name: whole.metrics[name][j0 : j1 + 1, i0 : i1 + 1] for name in metrics}
-        return Surface(whole.x[i0 : i1 + 1], whole.y[j0 : j1 + 1], cut, whole.status[j0 : j1 + 1, i0 : i1 + 1])
+    i0, i1, j0, j1 = extent
+    whole = open_surface(path).drawable()  # this layout cannot be read in parts: its rows are folded
+    cut = {name: whole.metrics[name][j0 : j1 + 1, i0 : i1 + 1] for name in metrics}
+    return Surface(whole.x[i0 : i1 + 1], whole.y[j0 : j1 + 1], cut, whole.status[j0 : j1 + 1, i0 : i1 + 1])
 
 
 @smproxy.filter(name="LossSurface", label="Loss Surface", support_reload=False)
