@@ -88,6 +88,12 @@ def to_log(values: np.ndarray, offset: float = 0.1) -> np.ndarray:
     return np.where(np.isneginf(logs), np.nan, logs)
 
 
+def as_float32(values: np.ndarray) -> np.ndarray:
+    """float32, where what is larger than it can hold becomes the largest that it can; NaN and infinity stay."""
+    largest = float(np.finfo(np.float32).max)
+    return np.where(np.isfinite(values), np.clip(values, -largest, largest), values).astype(np.float32)
+
+
 def height_map(
     surface: Surface,
     options: GridOptions | None = None,

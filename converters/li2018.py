@@ -14,7 +14,7 @@ from vtkmodules.util.numpy_support import numpy_to_vtk
 from vtkmodules.vtkCommonCore import vtkPoints
 from vtkmodules.vtkCommonDataModel import vtkCellArray, vtkPolyData
 
-from paraloss.converters.grid import GridOptions, to_log
+from paraloss.converters.grid import GridOptions, as_float32, to_log
 from paraloss.errors import InputError, SurfaceFileError
 from paraloss.surface import DONE, NOT_FINITE, PENDING, Surface
 from paraloss.surface_file import metric_names, open_hdf5, read_dataset, read_surface
@@ -107,7 +107,7 @@ def to_li2018_polydata(surface: Surface, options: GridOptions) -> vtkPolyData:
     first = (np.arange(nx - 1)[None, :] + nx * np.arange(ny - 1)[:, None]).ravel()
     quads = np.stack([first, first + 1, first + nx + 1, first + nx], axis=1)
     mesh, points, cells = vtkPolyData(), vtkPoints(), vtkCellArray()
-    points.SetData(numpy_to_vtk(np.stack([x, y, z], axis=-1).reshape(-1, 3).astype(np.float32), deep=True))
+    points.SetData(numpy_to_vtk(as_float32(np.stack([x, y, z], axis=-1).reshape(-1, 3)), deep=True))
     cells.SetData(4, numpy_to_vtk(quads.ravel().astype(np.int64), deep=True, array_type=16))
     mesh.SetPoints(points)
     mesh.SetPolys(cells)
@@ -115,7 +115,7 @@ def to_li2018_polydata(surface: Surface, options: GridOptions) -> vtkPolyData:
         (mesh.GetPointData(), "zvalue", z.ravel()),
         (mesh.GetCellData(), "averaged zvalue", z.ravel()[quads].mean(axis=1)),
     ):
-        array = numpy_to_vtk(values.astype(np.float32), deep=True)
+        array = numpy_to_vtk(as_float32(values), deep=True)
         array.SetName(name)
         data.SetScalars(array)
     return mesh

@@ -15,6 +15,7 @@ import numpy as np
 
 from paraloss.converters import GridOptions
 from paraloss.converters.colors import color_table
+from paraloss.converters.grid import as_float32
 from paraloss.errors import InputError
 from paraloss.look import CAMERAS, COLOR_MAPS, HEIGHT_OF_WIDTH, LOOKS
 from paraloss.surface import Surface
@@ -147,9 +148,7 @@ def _path(trajectory: Mapping[str, np.ndarray]) -> dict[str, list[float]]:
 
 
 def _floats(values: np.ndarray) -> str:
-    largest = float(np.finfo(np.float32).max)
-    within = np.where(np.isfinite(values), np.clip(values, -largest, largest), values)
-    return base64.b64encode(np.ascontiguousarray(within, "<f4").tobytes()).decode()
+    return base64.b64encode(np.ascontiguousarray(as_float32(values), "<f4").tobytes()).decode()
 
 
 @lru_cache(maxsize=1)
