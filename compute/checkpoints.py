@@ -130,7 +130,8 @@ def _from_torchvision(name: str, sample_shape: tuple[int, ...], classes: int, ar
     if sample_shape[0] != 3:
         raise InputError(f"torchvision's models take images of 3 channels, the data have {sample_shape[0]}; use timm:{name}")
     try:
-        return models.get_model(name, **{"weights": None, "num_classes": classes, **arguments})
+        result: nn.Module = models.get_model(name, **{"weights": None, "num_classes": classes, **arguments})
+        return result
     except (TypeError, ValueError, RuntimeError) as error:
         raise InputError(f"model 'torchvision:{name}' cannot be built with {dict(arguments)}: {one_line(error)}") from error
 

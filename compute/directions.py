@@ -86,12 +86,17 @@ def normalise(direction: Tensor, weight: Tensor, norm: Norm = "filter", ignore: 
     if norm == "filter":
         return direction * (_filter_norms(weight) / (_filter_norms(direction) + _TINY))
     if norm == "layer":
-        return direction * (weight.norm() / direction.norm().clamp_min(_TINY))
+        return direction * (_length(weight) / _length(direction).clamp_min(_TINY))
     if norm == "weight":
         return direction * weight
     if norm == "dfilter":
         return direction / (_filter_norms(direction) + _TINY)
-    return direction / direction.norm().clamp_min(_TINY)
+    return direction / _length(direction).clamp_min(_TINY)
+
+
+def _length(tensor: Tensor) -> Tensor:
+    length: Tensor = tensor.norm()
+    return length
 
 
 def direction_between(start: nn.Module, end: Mapping[str, Tensor], dir_type: DirectionType, told: str) -> Direction:
@@ -138,4 +143,5 @@ def statistics_differ(model: nn.Module, other: Mapping[str, Tensor]) -> bool:
 def _filter_norms(tensor: Tensor) -> Tensor:
     """(out, 1, …): the Euclidean norm of each slice tensor[k]."""
     norms = tensor.flatten(1).norm(dim=1)
-    return norms.reshape(-1, *[1] * (tensor.ndim - 1))
+    result: Tensor = norms.reshape(-1, *[1] * (tensor.ndim - 1))
+    return result

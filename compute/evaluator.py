@@ -223,9 +223,9 @@ class Evaluator:
 
     def _run(self, inputs: Tensor) -> Tensor:
         # A last, smaller batch would be compiled anew for its own shape.
-        if self.compiled and len(inputs) == self.batch_size:
-            return self._compiled(inputs)
-        return self._forward(inputs)
+        whole = self.compiled and len(inputs) == self.batch_size
+        outputs: Tensor = self._compiled(inputs) if whole else self._forward(inputs)
+        return outputs
 
     def seconds_a_batch(self, size: int, seconds: float) -> float:
         """Shortest time of a forward pass over ``size`` samples, of as many as ``seconds`` allow (one at least)."""

@@ -113,7 +113,8 @@ class _Float32Linear(nn.Module):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         with torch.autocast(x.device.type, enabled=False):
-            return self.layer(x.float())
+            result: torch.Tensor = self.layer(x.float())
+            return result
 
 
 def _stand_in(traced: fx.GraphModule, target: str, layer: Any) -> Any:

@@ -72,7 +72,7 @@ def points_that_matter(loss: np.ndarray, known: np.ndarray, level: int, toleranc
         centre = [axes[axis][k] for axis, k in enumerate(place)]
         near[tuple(slice(max(0, c - reach), c + reach + 1) for c in centre)] = True
     chosen = level_points(shape, level - 1)
-    return chosen[near.ravel()[chosen] & ~known.ravel()[chosen]]
+    return np.asarray(chosen[near.ravel()[chosen] & ~known.ravel()[chosen]])
 
 
 def interpolated(values: np.ndarray, known: np.ndarray, coarsest: int, finest: int = 0) -> np.ndarray:
@@ -111,4 +111,4 @@ def to_height(loss: np.ndarray) -> np.ndarray:
 
 def from_height(heights: np.ndarray) -> np.ndarray:
     """The loss at a height."""
-    return np.exp(heights) - _OFFSET
+    return np.asarray(np.exp(heights) - _OFFSET)

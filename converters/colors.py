@@ -26,4 +26,4 @@ def colors_of(values: np.ndarray, color_map: str = "cool-to-warm", ends: tuple[f
     share = (np.nan_to_num(values, nan=low) - low) / (high - low if high > low else 1.0)
     colors = table[np.clip(share * (len(table) - 1), 0, len(table) - 1).round().astype(int)]
     colors[~np.isfinite(values)] = 160
-    return colors
+    return np.asarray(colors)

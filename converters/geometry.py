@@ -192,7 +192,8 @@ def _tube(line: vtkPolyData, radius: float, grid: Any, sides: int) -> vtkPolyDat
     tube.SetNumberOfSides(sides)
     tube.CappingOn()
     tube.Update()
-    return tube.GetOutput()
+    result: vtkPolyData = tube.GetOutput()
+    return result
 
 
 def _width(grid: Any) -> float:
@@ -235,7 +236,7 @@ def minimum_marker(grid: Any, radius: float = 0.012) -> vtkPolyData:
     joined = vtkAppendPolyData()
     joined.AddInputConnection(sphere.GetOutputPort())
     joined.Update()
-    mesh = joined.GetOutput()
+    mesh: vtkPolyData = joined.GetOutput()
     value = float(np.exp(values[lowest]) - offset) if log else float(values[lowest])
     for key, number in (("x", place[0]), ("y", place[1]), ("value", value)):
         array = numpy_to_vtk(np.full(mesh.GetNumberOfPoints(), number), deep=True)

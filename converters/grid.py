@@ -256,7 +256,7 @@ def _hide(grid: vtkStructuredGrid, blank: np.ndarray) -> None:
 
 def blank_cells(blank: np.ndarray) -> np.ndarray:
     """(ny-1, nx-1): whether any corner of the cell is blank."""
-    return blank[:-1, :-1] | blank[1:, :-1] | blank[:-1, 1:] | blank[1:, 1:]
+    return np.asarray(blank[:-1, :-1] | blank[1:, :-1] | blank[:-1, 1:] | blank[1:, 1:])
 
 
 def _add_field_data(grid: vtkStructuredGrid, surface: Surface, heights: HeightMap) -> None:

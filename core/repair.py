@@ -150,7 +150,7 @@ def _missing_bytes(path: Path) -> int:
     there = path.stat().st_size
     if end > 2 * there + 2**30:
         raise SurfaceFileError(f"{path}: claims {end:,} bytes, but there are {there:,}; compute it again with --overwrite")
-    return max(0, end - there)
+    return max(0, int(end) - there)
 
 
 def _main() -> None:

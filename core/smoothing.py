@@ -61,7 +61,7 @@ def smoothed(surface: Surface, factor: int) -> Surface:
 
 def _finer(axis: np.ndarray, factor: int) -> np.ndarray:
     places = np.arange((len(axis) - 1) * factor + 1) / factor
-    return np.interp(places, np.arange(len(axis)), axis)
+    return np.asarray(np.interp(places, np.arange(len(axis)), axis))
 
 
 def _around(field: np.ndarray, factor: int) -> tuple[np.ndarray, np.ndarray]:

@@ -367,7 +367,7 @@ def read_dataset(file: h5py.File, name: str, path: str | Path, ndim: int | None 
     Raises:
         SurfaceFileError: missing, linked from another file, not numeric, larger than the file can hold, or unreadable.
     """
-    return _checked(file, name, path, ndim)[...]
+    return np.asarray(_checked(file, name, path, ndim)[...])
 
 
 def _checked(file: h5py.File, name: str, path: str | Path, ndim: int | None = None) -> h5py.Dataset:

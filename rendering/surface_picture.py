@@ -344,7 +344,7 @@ def _without_hidden_cells(grid: Any) -> Any:
 def drawn_points(surface: Surface, heights: HeightMap) -> np.ndarray:
     """(n, 3) coordinates of the points that are not blank."""
     x, y = np.meshgrid(surface.x, np.asarray(surface.y))
-    return np.stack([x, y, heights.heights], axis=-1)[~heights.blank]
+    return np.asarray(np.stack([x, y, heights.heights], axis=-1)[~heights.blank])
 
 
 def quiet_pyvista() -> Any:

@@ -45,7 +45,8 @@ class ResNetCifar(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         x = F.relu(self.bn1(self.conv1(x)))
         x = self.layer3(self.layer2(self.layer1(x)))
-        return self.linear(x.mean(dim=(2, 3)))
+        result: Tensor = self.linear(x.mean(dim=(2, 3)))
+        return result
 
 
 class BasicBlock(nn.Module):
