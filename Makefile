@@ -64,6 +64,14 @@ gallery: install
 docs: install
 	$(VENV)/bin/mkdocs build --strict -q
 
+# Known vulnerabilities of the pinned dependencies, where the advisory service can be reached.
+.PHONY: audit
+audit: .audit/bin/pip-audit
+	.audit/bin/pip-audit -r constraints.txt --no-deps --disable-pip
+
+.audit/bin/pip-audit:
+	python3 -m venv .audit && .audit/bin/pip install -q pip-audit
+
 # Wheel and sdist, and a smoke test of both in empty environments.
 dist: install
 	rm -rf dist && $(PY) -m build -q
@@ -80,7 +88,7 @@ system:
 	else echo "no root here: ask for  apt-get install --no-install-recommends$$missing"; fi
 
 clean:
-	rm -rf $(VENV) .peers build dist site *.egg-info runs .pytest_cache .mypy_cache .ruff_cache
+	rm -rf $(VENV) .peers .audit build dist site *.egg-info runs .pytest_cache .mypy_cache .ruff_cache
 
 .PHONY: states
 # The ParaView states anew, from state_files/scene.py.

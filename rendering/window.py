@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ import numpy as np
 from paraloss.converters import GridOptions, open_surface, to_structured_grid
 from paraloss.converters.geometry import contour_lines, default_levels
 from paraloss.converters.scale import joint_range, scale_ticks, shared_heights
-from paraloss.errors import InputError, MissingPackage
+from paraloss.errors import InputError, MissingPackage, ParalossError
 from paraloss.look import LOOKS, VIEW_ANGLE, camera_for, camera_points, line_radius
 from paraloss.rendering.surface_picture import drawn_points, lookup_table
 from paraloss.surface import Surface
@@ -51,6 +52,7 @@ class _Window:
         self._files, self._labels, self._options, self._look = list(files), list(labels), options, LOOKS[look]
         self._step, self._height, self._lines, self._clip, self._offset = 0, 1.0, self._look.contours, 1.0, options.log_offset
         self._grid: Any = None
+        self._chart: Any = None
         self._read()
         self._plotter: Any = pyvista.Plotter(off_screen=False, title="Paraloss", window_size=[1400, 900], lighting="none")
         self._pyvista = pyvista
@@ -74,10 +76,10 @@ class _Window:
             plotter.add_light(light)
         position, aim, up = camera_for(camera_points(points), "paper", 1400 / 900)
         plotter.camera.position, plotter.camera.focal_point, plotter.camera.up = tuple(position), tuple(aim), tuple(up)
-        plotter.camera.view_angle = VIEW_ANGLE
+        plotter.camera.view_angle = VIEW_ANGLE / 0.85  # room for the sliders
         sliders: list[tuple[str, str, float, float, float]] = [
             ("_clip", "clip above (share)", 0.02, 1.0, 1.0),
-            ("_offset", "log10 of the offset", -4.0, 2.0, float(np.log10(self._offset))),
+            ("_offset", "log10 of the offset", -4.0, 2.0, float(np.log10(max(self._offset, 1e-4)))),
             ("_height", "height", 0.1, 3.0, 1.0),
             ("_lines", "contours", 0, 40, float(self._lines)),
         ]
@@ -104,7 +106,9 @@ class _Window:
             self._draw()
 
     def _refresh(self) -> None:
-        if [file.stat().st_mtime_ns for file in self._files if file.exists()] != self._times:
+        if [file.stat().st_mtime_ns for file in self._files if file.exists()] == self._times:
+            return
+        with suppress(ParalossError, OSError):  # in the middle of being written, or gone: what is here stays
             self._read()
             self._draw()
 
@@ -120,6 +124,7 @@ class _Window:
         heights = [replace(one, scale=one.scale * self._height) for one in heights]
         low, high = joint_range(heights)
         surface, chosen = self._surfaces[self._step], heights[self._step]
+        self._shown = chosen
         self._grid = self._pyvista.wrap(to_structured_grid(surface, heights=chosen))
         material = {"ambient": look.material.ambient, "diffuse": look.material.diffuse, "specular": look.material.specular}
         color: dict[str, Any] = (
@@ -157,3 +162,26 @@ class _Window:
         lines = [f"x = {surface.x[i]:.4g}", f"y = {np.asarray(surface.y)[j]:.4g}"]
         lines += [f"{name.replace('_', ' ')} = {values[j, i]:.5g}" for name, values in surface.metrics.items()]
         self._plotter.add_text("\n".join(lines), name="values", position="lower_right", font_size=10, color=self._look.text)
+        self._show_cuts(surface, i, j)
+
+    def _show_cuts(self, surface: Surface, i: int, j: int) -> None:
+        """The metric along x and along y through the point that was picked."""
+        if self._chart is not None:
+            self._plotter.remove_chart(self._chart)
+        values = surface.metric(self._options.metric)
+        chart = self._pyvista.Chart2D(size=(0.27, 0.30), loc=(0.71, 0.22), x_label="step", y_label="")
+        chart.title = self._shown.metric.replace("_", " ")
+        chart.background_color = (1.0, 1.0, 1.0, 0.85)  # its letters are black in every look
+        for axis, cut, color, label in (
+            (surface.x, values[j], "#3b6fd4", "along x"),
+            (np.asarray(surface.y), values[:, i], "#d1482f", "along y"),
+        ):
+            known = np.isfinite(cut)
+            if known.sum() > 1:
+                chart.line(axis[known], cut[known], color=color, width=2.0, label=label)
+        finite = values[np.isfinite(values)]
+        chart.y_axis.log_scale = bool(self._shown.array.startswith("log_") and finite.min() > 0)
+        for part in (chart.x_axis, chart.y_axis):
+            part.label_size = 11
+        self._plotter.add_chart(chart)
+        self._chart = chart

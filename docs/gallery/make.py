@@ -63,7 +63,7 @@ def shortcuts() -> None:
     files = []
     for name in ("resnet56", "resnet56_noshort"):
         files.append(compute(name, network(name), "--x=-0.5:0.5:31", "--y=-0.5:0.5:31", "--samples", 192))
-    paraloss("render", *files, HERE / "shortcuts.png", "--backend", "pyvista")
+    paraloss("render", *files, HERE / "shortcuts.png", "--backend", "pyvista", "--contours", 14)
     with_, without = (read_surface(file) for file in files)
     note(
         "shortcuts", roughness_with=roughness(with_.metric()), roughness_without=roughness(without.metric()),
@@ -146,6 +146,7 @@ def repeats() -> None:
 def depth_and_width() -> None:
     """Figures 5 and 6: contours over depth, surfaces over width, with and without shortcuts."""
     numbers, files, labels = {}, [], []
+    grid = ["--backend", "pyvista", "--columns", 3, "--contours", 10]
     for end, told in (("", "with shortcuts"), ("_noshort", "without")):
         for depth in (20, 32, 56):
             name = f"resnet{depth}{end}"
@@ -155,7 +156,7 @@ def depth_and_width() -> None:
             surface = read_surface(files[-1])
             numbers[f"convex_{depth}{end}"] = convex_share(surface.metric())
             numbers[f"basin_{depth}{end}"] = basin_area(surface)
-    paraloss("render", *files, HERE / "depth.png", "--backend", "pyvista", "--columns", 3, *labels)
+    paraloss("render", *files, HERE / "depth.png", *grid, "--zmax", 10, *labels)
     paraloss("render", *files, HERE / "depth_contours.png", "--style", "filled", "--columns", 3, *labels)
     wide, labels = [], []
     for end, told in (("", "with"), ("_noshort", "without")):
@@ -166,7 +167,7 @@ def depth_and_width() -> None:
             wide.append(compute(f"wide_{name}_{width}", final, "--x=-1:1:17", "--y=-1:1:17", "--samples", 64))
             labels += ["--label", f"ResNet-20, width ×{width}, {told} shortcuts"]
             numbers[f"basin_width_{width}{end}"] = basin_area(read_surface(wide[-1]))
-    paraloss("render", *wide, HERE / "width.png", "--backend", "pyvista", "--columns", 3, "--smooth", 2, *labels)
+    paraloss("render", *wide, HERE / "width.png", *grid, "--smooth", 2, *labels)
     note("depth_and_width", **numbers)
 
 
