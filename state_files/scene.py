@@ -166,7 +166,7 @@ class Scene:
 
         points = camera_points(np.concatenate([_visible_points(grid) for grid in self.grids]))
         aspect = self.size[0] / len(self.views) / self.size[1]
-        margin = 0.13 / aspect if self.scalar_bar else 0.0  # in every view, so that all show one scale
+        margin = 0.15 / aspect if self.scalar_bar else 0.0  # in every view, so that all show one scale
         if turn:
             position, aim, up = turned(points, self.view_name, aspect, turn, margin)
         else:
@@ -300,7 +300,7 @@ class Scene:
         bar.DrawTickLabels = bar.DrawTickMarks = bar.AddRangeLabels = 0
         bar.DrawAnnotations = 1
         bar.WindowLocation = "Any Location"
-        bar.Position, bar.ScalarBarLength = [1 - 0.075 * self.size[1] * len(self.sources) / self.size[0], 0.2], 0.55
+        bar.Position, bar.ScalarBarLength = [1 - 0.09 * self.size[1] * len(self.sources) / self.size[0], 0.2], 0.55
         bar.ScalarBarThickness = max(8, font // 2)
         bar.Orientation = "Vertical"
         bar.Visibility = 1
