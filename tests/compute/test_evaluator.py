@@ -200,3 +200,24 @@ def test_a_nan_loss_is_a_result_and_is_not_computed_again(small_net, digits, tmp
         )
         assert (surface.status == 2).all()
     assert len(calls) == 2 + 3  # a probe each time, and three points once
+
+
+def test_a_loss_that_sums_over_the_batch_is_refused(small_net):
+    data = (torch.randn(5, 1, 8, 8), torch.arange(5))
+    with pytest.raises(InputError, match="depends on the batch size"):
+        compute_surface(small_net, nn.CrossEntropyLoss(reduction="sum"), data, x=(-1, 1, 3), progress=False)
+
+
+def test_inputs_that_are_no_numbers_give_losses_that_are_none(small_net):
+    data = (torch.full((5, 1, 8, 8), float("nan")), torch.arange(5))
+    surface = compute_surface(small_net, "cross_entropy", data, x=(-1, 1, 3), progress=False)
+    assert np.isnan(surface.metrics["train_loss"]).all()
+    assert (surface.status == 2).all()
+
+
+def test_steps_that_pass_by_a_checkpoint_are_told(small_net, capfd):
+    data = (torch.randn(5, 1, 8, 8), torch.arange(5))
+    end = {name: tensor + 0.1 if tensor.is_floating_point() else tensor for name, tensor in small_net.state_dict().items()}
+    for steps, told in (((-0.5, 1.5, 4), True), ((-0.5, 1.5, 5), False)):
+        compute_surface(small_net, "cross_entropy", data, x=steps, x_to=end)
+        assert ("no step along x is 0 nor 1" in capfd.readouterr().err) is told

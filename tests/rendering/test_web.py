@@ -5,6 +5,7 @@ import os
 import shutil
 import signal
 import subprocess
+import sys
 import threading
 import time
 import urllib.error
@@ -205,6 +206,42 @@ def test_window_opens_with_sliders_and_the_surface(tmp_path):
         process.wait()
     assert blue > 0.004, (tmp_path / "log").read_text()
     assert red > 0.004
+
+
+PICK = """
+import sys
+from pathlib import Path
+from paraloss.converters import GridOptions
+from paraloss.rendering import window
+shown = window._Window([Path(sys.argv[1])], ["a"], GridOptions(), "paper")
+def once(step):
+    if step == 1:
+        shown._picked((0.5, 0.2, 0.1))
+    if step == 2:
+        shown._plotter.screenshot(sys.argv[2])
+        shown._plotter.close()
+shown._plotter.add_timer_event(max_steps=4, duration=700, callback=once)
+shown.show()
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.paraview  # needs the virtual display
+def test_a_point_picked_in_the_window_shows_its_cuts(tmp_path):
+    from conftest import needs_paraview, under_display
+
+    needs_paraview()
+    surface_of(tilted, 21, 21).save(tmp_path / "s.h5")
+    (tmp_path / "pick.py").write_text(PICK)
+    done = under_display(
+        [sys.executable, str(tmp_path / "pick.py"), str(tmp_path / "s.h5"), str(tmp_path / "w.png")],
+        timeout=120, screen="1500x1000x24",
+    )  # fmt: skip
+    assert (tmp_path / "w.png").exists(), done.stderr
+    shown = image.imread(tmp_path / "w.png")[..., :3]
+    chart = shown[int(0.48 * len(shown)) : int(0.78 * len(shown)), int(0.71 * shown.shape[1]) : int(0.98 * shown.shape[1])]
+    for color in ((0x3B, 0x6F, 0xD4), (0xD1, 0x48, 0x2F)):
+        assert (np.abs(chart - np.array(color) / 255).max(axis=-1) < 0.12).sum() > 60
 
 
 def shares_of_blue_and_red(path):
