@@ -46,16 +46,15 @@ def joint_range(maps: Sequence[HeightMap]) -> tuple[float, float]:
 
 def color_range(maps: Sequence[HeightMap]) -> tuple[float, float]:
     """The ends of the colour scale: those of ``joint_range``, or for differences and ratios as far on both sides of "equal"."""
-    low, high = joint_range(maps)
-    if not compares(maps[0].metric):
+    return color_ends(*joint_range(maps), maps[0].metric)
+
+
+def color_ends(low: float, high: float, metric: str) -> tuple[float, float]:
+    """The same for a range on the drawn scale, where a difference and the logarithm of a ratio are zero for equal surfaces."""
+    if not metric.endswith(("_loss_ratio", "_difference")):
         return low, high
     farthest = max(abs(low), abs(high)) or 1.0
     return -farthest, farthest
-
-
-def compares(metric: str) -> bool:
-    """Whether a metric tells two surfaces apart: a difference, or a ratio on its logarithmic scale; equal is zero."""
-    return metric.endswith(("_loss_ratio", "_difference"))
 
 
 def scale_ticks(heights: HeightMap, low: float, high: float) -> list[tuple[float, str]]:

@@ -10,7 +10,7 @@ import numpy as np
 from paraloss.converters import GridOptions
 from paraloss.converters.colors import color_table
 from paraloss.converters.grid import is_loss
-from paraloss.converters.scale import compares
+from paraloss.converters.scale import color_ends
 from paraloss.errors import InputError
 from paraloss.look import COLOR_MAPS
 from paraloss.surface import Surface
@@ -60,9 +60,7 @@ def draw_contours(
     finite = np.concatenate([values[np.isfinite(values)] for values in fields])
     if not finite.size:
         raise InputError("no point of the surface has a finite value")
-    low, high = float(finite.min()), float(finite.max())
-    if compares(options.metric or surfaces[0].default_metric):
-        low, high = -max(abs(low), abs(high)), max(abs(low), abs(high))
+    low, high = color_ends(float(finite.min()), float(finite.max()), options.metric or surfaces[0].default_metric)
     if not low < high:  # a flat surface has a colour, too
         low, high = low - 0.5, high + 0.5
     log = _is_log(surfaces[0], options)
