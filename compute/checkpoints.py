@@ -89,8 +89,8 @@ def load_model(name: str, sample_shape: tuple[int, ...], classes: int, arguments
         except (TypeError, ValueError, RuntimeError) as error:
             raise InputError(f"model '{name}' cannot be built with {arguments}: {one_line(error)}") from error
     source, _, rest = name.partition(":")
-    if source in _SOURCES and rest:
-        return _SOURCES[source](rest, sample_shape, classes, arguments)
+    if source in SOURCES and rest:
+        return SOURCES[source](rest, sample_shape, classes, arguments)
     if is_reference(name):
         model = call_reference(name, arguments)
         if not isinstance(model, nn.Module):
@@ -136,7 +136,7 @@ def _from_torchvision(name: str, sample_shape: tuple[int, ...], classes: int, ar
         raise InputError(f"model 'torchvision:{name}' cannot be built with {dict(arguments)}: {one_line(error)}") from error
 
 
-_SOURCES = {"timm": _from_timm, "torchvision": _from_torchvision}
+SOURCES = {"timm": _from_timm, "torchvision": _from_torchvision}
 
 
 def apply_checkpoint(model: nn.Module, state: Mapping[str, Tensor], told: str) -> None:

@@ -31,8 +31,8 @@ def load_criterion(loss: str | Callable[..., Any]) -> tuple[str, SampleLosses]:
     """
     if callable(loss):
         return getattr(loss, "__qualname__", type(loss).__name__), _from_callable(loss)
-    if loss in _CRITERIA:
-        return loss, _CRITERIA[loss]
+    if loss in CRITERIA:
+        return loss, CRITERIA[loss]
     if is_reference(loss):
         target = load_reference(loss)
         if isinstance(target, type) and issubclass(target, torch.nn.Module):
@@ -40,7 +40,7 @@ def load_criterion(loss: str | Callable[..., Any]) -> tuple[str, SampleLosses]:
         if not callable(target):
             raise InputError(f"{loss}: is {type(target).__name__}, not a callable (outputs, targets) -> loss")
         return loss, _from_callable(target)
-    raise InputError(f"unknown loss '{loss}'; there are {', '.join(_CRITERIA)}, and your own as file.py:callable")
+    raise InputError(f"unknown loss '{loss}'; there are {', '.join(CRITERIA)}, and your own as file.py:callable")
 
 
 def counts_accuracy(outputs: Tensor, targets: Tensor) -> bool:
@@ -94,4 +94,4 @@ def _from_callable(criterion: Callable[..., Any]) -> SampleLosses:
     return losses
 
 
-_CRITERIA: dict[str, SampleLosses] = {"cross_entropy": _cross_entropy, "mse": _mse, "softmax_mse": _softmax_mse}
+CRITERIA: dict[str, SampleLosses] = {"cross_entropy": _cross_entropy, "mse": _mse, "softmax_mse": _softmax_mse}

@@ -246,3 +246,5 @@ _LOADERS: dict[str, Callable[[str], DataSet]] = {
     "cifar100": lambda place: _cifar(place, ["train"], "test", b"fine_labels"),
     "npz": _npz,
 }
+PLACELESS = frozenset(_LOADERS) - _NEED_PLACE
+"""Names of data that need no path."""

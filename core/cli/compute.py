@@ -3,14 +3,9 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import Annotated, Any, Literal
 
 from cyclopts import Parameter
-
-if TYPE_CHECKING:
-    from torch import nn
-
-    from paraloss.compute.data import DataSet
 
 Norm = Literal["filter", "layer", "weight", "dfilter", "dlayer", "none"]
 
@@ -59,14 +54,15 @@ def compute(
     Args:
         weights: Checkpoint at the centre: a state_dict, or a dict with the key state_dict.
         output: Surface file to write, or to finish.
-        model: Built-in name, file.py:callable or package.module:callable. Default: what the checkpoint says it is.
+        model: Built-in name, file.py:callable or package.module:callable. Default: the built-in name that the checkpoint records.
         data: digits, mnist5k, cifar10:DIR, cifar100:DIR, npz:FILE or file.py:callable. Default: as --model.
         x: Steps along x as FIRST:LAST:NUMBER; write --x=-1:1:51, with the equals sign.
         y: The same along y; without it a curve is computed.
         z: The same along a third direction: a volume.
         model_arg: Option of the model as name=value; may be repeated.
         data_arg: Option of your own data callable as name=value; may be repeated.
-        loss: cross_entropy, mse, softmax_mse or file.py:callable. Default: what it was trained with, else cross_entropy.
+        loss: cross_entropy, mse, softmax_mse or file.py:callable. Default: the built-in one that the checkpoint records, else
+            cross_entropy.
         x_to: Checkpoint that lies at x = 1; without it x is a random direction.
         y_to: Checkpoint that lies at y = 1.
         z_to: Checkpoint that lies at z = 1.
@@ -99,6 +95,7 @@ def compute(
     from paraloss.compute import compute_surface
     from paraloss.compute.direction_files import load_directions
     from paraloss.compute.ensemble import compute_ensemble
+    from paraloss.compute.load import load_all
     from paraloss.compute.work_queue import on_all_ranks, world
     from paraloss.errors import InputError
 
@@ -112,12 +109,14 @@ def compute(
     if repeats > 1 and (directions is not None or (x_to is not None and (y is None or y_to is not None))):
         raise InputError("--repeats draws other random directions each time; here none is random")
     comm = world()
-    network, data_set, facts = on_all_ranks(comm, lambda: load_all(weights, model, model_arg or [], data, data_arg or []))
+    network, data_set, loss, facts = on_all_ranks(
+        comm, lambda: load_all(weights, model, model_arg or [], data, data_arg or [], loss)
+    )
     given = None if directions is None else on_all_ranks(comm, lambda: load_directions(directions, network))
     work: Any = compute_surface if repeats == 1 else partial(compute_ensemble, repeats=repeats)
     work(
         network,
-        loss or facts["trained"].get("loss", "cross_entropy"),
+        loss,
         data_set,
         **axes,
         x_to=x_to,
@@ -148,33 +147,3 @@ def compute(
     if comm is None or comm.rank == 0:
         print(output)
 
-
-def load_all(
-    weights: Path, model: str | None, model_arg: list[str], data: str | None, data_arg: list[str]
-) -> tuple[nn.Module, DataSet, dict[str, Any]]:
-    """The model with its weights, the data, and what to say of them in the file."""
-    from paraloss.compute import apply_checkpoint, classes_of, file_sha256, load_checkpoint, load_data, load_model
-    from paraloss.compute.user_code import parse_arguments
-    from paraloss.errors import InputError
-
-    state, trained = load_checkpoint(weights)
-    if model is None and "model" not in trained:
-        raise InputError(f"{weights}: does not say which model it is of; name it with --model, as in --model resnet56")
-    model_arguments = {**(trained.get("model_args", {}) if model is None else {}), **parse_arguments(model_arg)}
-    model = model or str(trained["model"])
-    data_arguments = {**(trained.get("data_args", {}) if data is None else {}), **parse_arguments(data_arg)}
-    data = data or str(trained.get("data", "digits"))
-    data_set = load_data(data, data_arguments)
-    shape = tuple(next(iter(data_set.values())).inputs.shape[1:])
-    classes = int(trained.get("classes", classes_of(data_set)))
-    network = load_model(model, shape, classes, model_arguments)
-    apply_checkpoint(network, state, str(weights))
-    facts = {
-        "model": model,
-        "model_args": model_arguments,
-        "data": data,
-        "checkpoint": weights.name,
-        "checkpoint_sha256": file_sha256(weights),
-        "trained": trained,
-    }
-    return network, data_set, facts

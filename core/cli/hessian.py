@@ -44,10 +44,10 @@ def hessian(
         batch_size: Samples at once.
         device: auto, cpu, cuda or cuda:N.
     """
-    from paraloss.cli.compute import load_all
     from paraloss.compute import Evaluator, load_criterion
     from paraloss.compute.curvature import spectrum
     from paraloss.compute.direction_files import save_spectrum
+    from paraloss.compute.load import load_all
     from paraloss.compute.ranks import rank_device
     from paraloss.errors import InputError
     from paraloss.progress import say
@@ -58,10 +58,10 @@ def hessian(
         raise InputError(f"{output}: the folder {output.parent} does not exist; create it first")
     if repeats < 1:
         raise InputError(f"--repeats must be at least 1, not {repeats}")
-    network, data_set, facts = load_all(weights, model, model_arg or [], data, data_arg or [])
+    network, data_set, loss, facts = load_all(weights, model, model_arg or [], data, data_arg or [], loss)
     split = "train" if "train" in data_set else next(iter(data_set))
     chosen = {split: data_set[split].subset(samples)}
-    criterion = load_criterion(loss or facts["trained"].get("loss", "cross_entropy"))[1]
+    criterion = load_criterion(loss)[1]
     evaluator = Evaluator(network, criterion, chosen, [], rank_device(device, None), batch_size)
     say(f"Hessian over {len(chosen[split])} samples of {split}; Lanczos takes some tens to hundreds of products")
     found = spectrum(evaluator.model, criterion, evaluator.batches[split], len(chosen[split]), top, repeats=repeats)

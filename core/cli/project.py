@@ -56,9 +56,9 @@ def project(
     """
     import numpy as np
 
-    from paraloss.cli.compute import load_all
     from paraloss.compute import compute_surface, load_criterion
     from paraloss.compute.direction_files import load_directions
+    from paraloss.compute.load import load_all
     from paraloss.compute.ranks import rank_device
     from paraloss.compute.trajectory import axes_around, own_losses, principal_plane, project_onto
     from paraloss.compute.work_queue import on_all_ranks, on_first_rank, world
@@ -69,9 +69,10 @@ def project(
         raise InputError("--points must be at least 3, --margin between 0 and 10")
     comm = world()
     paths = on_all_ranks(comm, lambda: _in_order(checkpoints))
-    network, data_set, facts = on_all_ranks(comm, lambda: load_all(paths[-1], model, model_arg or [], data, data_arg or []))
+    network, data_set, loss, facts = on_all_ranks(
+        comm, lambda: load_all(paths[-1], model, model_arg or [], data, data_arg or [], loss)
+    )
     split = "train" if "train" in data_set else next(iter(data_set))
-    loss = loss or facts["trained"].get("loss", "cross_entropy")
 
     def find():  # type: ignore[no-untyped-def]
         if onto is None:
