@@ -23,7 +23,7 @@ from limits import convolution_work, copy_bandwidth, gemm_rate
 from torch import nn
 
 from paraloss.compute import Evaluator, Split, load_criterion, load_model, random_direction
-from paraloss.compute.precision import faster_precisions
+from paraloss.compute.forward.precision import faster_precisions
 
 CRITERION = load_criterion("cross_entropy")[1]
 SIZES = {"fp32": 4, "tf32": 4, "bf16": 2, "fp16": 2}
@@ -41,8 +41,8 @@ def main() -> None:
     model, split = _case(options.images)
     generator = torch.Generator().manual_seed(0)
     directions = [random_direction(model, generator) for _ in "xy"]
-    work = convolution_work(model, split.normalise(split.inputs[:1]))
-    numbers = _activations(model, split.normalise(split.inputs[:1]))
+    work = convolution_work(model, split.normalize(split.inputs[:1]))
+    numbers = _activations(model, split.normalize(split.inputs[:1]))
     bandwidth = copy_bandwidth(device.type)
     print(f"### {date.today().isoformat()}: {name}, torch {torch.__version__}, {options.images} images of 3×32×32\n")
     print(
@@ -95,7 +95,7 @@ def _case(images: int) -> tuple[nn.Module, Split]:
         for module in model.modules():
             if isinstance(module, nn.BatchNorm2d):
                 module.momentum = None
-        model.train()(split.normalise(pixels[:256]))
+        model.train()(split.normalize(pixels[:256]))
     return model.eval(), split
 
 
@@ -121,7 +121,7 @@ def _float64(model: nn.Module, directions: list[dict[str, torch.Tensor]], point:
         for name, parameter in model.named_parameters():
             for step, direction in zip(point, directions, strict=True):
                 parameter += step * direction[name].double()
-        inputs = split.normalise(split.inputs).double()
+        inputs = split.normalize(split.inputs).double()
         outputs = torch.cat([model(part) for part in inputs.split(250)])
         return F.cross_entropy(outputs, split.targets).item()
 

@@ -9,9 +9,9 @@ from pathlib import Path
 import numpy as np
 
 from paraloss import Surface
-from paraloss.compute.work_queue import run_parallel, run_serial, world
+from paraloss.compute.ranks.queue import run_parallel, run_serial, world
 from paraloss.progress import Progress
-from paraloss.surface_file import SurfaceWriter
+from paraloss.surface.file import SurfaceWriter
 
 POINT_S, SIDE = 0.02, 24
 

@@ -21,9 +21,9 @@ from pathlib import Path
 import numpy as np
 
 from paraloss import Surface
-from paraloss.surface_file import SurfaceWriter
+from paraloss.surface.file import SurfaceWriter
 
-CHUNK_S = 0.2  # as in paraloss.compute.work_queue
+CHUNK_S = 0.2  # as in paraloss.compute.ranks.queue
 
 
 def main() -> None:
@@ -93,7 +93,7 @@ def _measured_record() -> float:
 def _measured_messages() -> tuple[float, float]:
     """A claim, and the receipt of a result, between two real ranks."""
     code = (
-        "from paraloss.compute.work_queue import world, _Counter, _Collector, _RESULT, _FINISHED\nimport time\n"
+        "from paraloss.compute.ranks.queue import world, _Counter, _Collector, _RESULT, _FINISHED\nimport time\n"
         "comm = world(); counter = _Counter(comm)\n"
         "began = time.perf_counter()\n"
         "for _ in range(20000): counter.take(1)\n"

@@ -14,7 +14,7 @@ from torch.utils.data import DataLoader, Dataset
 
 
 class Images(Dataset[tuple[Tensor, int]]):
-    """Images as bytes, one at a time turned into normalised float tensors, as torchvision's transforms do."""
+    """Images as bytes, one at a time turned into normalized float tensors, as torchvision's transforms do."""
 
     def __init__(self, pixels: Tensor, targets: Tensor, mean: Tensor, deviation: Tensor) -> None:
         self.pixels, self.targets, self.mean, self.deviation = pixels, targets, mean[0], deviation[0]
@@ -36,12 +36,12 @@ def losses(
 ) -> list[float]:
     """Mean cross entropy at each point."""
     model = copy.deepcopy(model).to(device).eval()
-    centre = [parameter.detach().clone() for parameter in model.parameters()]
+    center = [parameter.detach().clone() for parameter in model.parameters()]
     names = [name for name, _ in model.named_parameters()]
     loader = DataLoader(data, batch_size=128, num_workers=workers)
     criterion, results = nn.CrossEntropyLoss(), []
     for point in points:
-        for name, parameter, start in zip(names, model.parameters(), centre, strict=True):
+        for name, parameter, start in zip(names, model.parameters(), center, strict=True):
             change = sum(step * direction[name] for step, direction in zip(point, directions, strict=True))
             parameter.data = start + torch.as_tensor(change).to(start)
         total, count = 0.0, 0

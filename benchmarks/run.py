@@ -26,8 +26,8 @@ from limits import convolution_work, gemm_rate
 from reference_loop import Images, losses
 
 from paraloss.compute import Evaluator, Split, load_criterion, load_data, load_model, random_direction, train
-from paraloss.compute.precision import faster_precisions
-from paraloss.compute.sampling import SampledEvaluator
+from paraloss.compute.evaluate.regression import SampledEvaluator
+from paraloss.compute.forward.precision import faster_precisions
 
 CRITERION = load_criterion("cross_entropy")[1]
 POINTS = [(0.0, 0.0), (0.1, -0.05)]
@@ -69,7 +69,7 @@ def speed(options: argparse.Namespace) -> None:
                 began = time.perf_counter()
                 run()
                 times[way].append((time.perf_counter() - began) / len(POINTS))
-        work = convolution_work(model, split.normalise(split.inputs[:1]))
+        work = convolution_work(model, split.normalize(split.inputs[:1]))
         base = statistics.median(times["reference loop"])
         for way, spent in times.items():
             seconds = statistics.median(spent)
@@ -172,14 +172,14 @@ def _case(name: str, count: int):  # type: ignore[no-untyped-def]
         for module in model.modules():
             if isinstance(module, torch.nn.modules.batchnorm._BatchNorm):
                 module.momentum = None
-        model.train()(split.normalise(pixels[:256]))
+        model.train()(split.normalize(pixels[:256]))
     return model.eval(), split, Images(pixels, targets, mean, deviation)
 
 
 def _peers(python: str, name: str, model: torch.nn.Module, split: Split, count: int, base: float) -> None:
     with tempfile.TemporaryDirectory() as folder:
         torch.save(model, Path(folder) / "model.pt")
-        inputs = split.normalise(split.inputs)
+        inputs = split.normalize(split.inputs)
         torch.save({"inputs": inputs, "targets": split.targets, "threads": torch.get_num_threads()}, Path(folder) / "data.pt")
         command = [python, str(Path(__file__).with_name("peers.py")), f"{folder}/model.pt", f"{folder}/data.pt", "3"]
         done = subprocess.run(command, capture_output=True, text=True, check=False)

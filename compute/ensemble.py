@@ -9,13 +9,13 @@ from typing import Any
 import numpy as np
 from torch import nn
 
-from paraloss.analysis import draw_dependence
-from paraloss.compute.run import compute_surface
-from paraloss.compute.work_queue import on_first_rank, world
+from paraloss.analysis.numbers import draw_dependence
+from paraloss.compute.api import compute_surface
+from paraloss.compute.ranks.queue import on_first_rank, world
 from paraloss.errors import InputError
 from paraloss.progress import say
 from paraloss.surface import DONE, NOT_FINITE, Surface
-from paraloss.surface_file import write_surface
+from paraloss.surface.file import write_surface
 
 STATISTICS = ("std", "min", "max")
 
@@ -43,7 +43,7 @@ def compute_ensemble(
 
     Returns:
         The mean surface; beside each metric ``<metric>_std``, ``_min`` and ``_max`` over the planes. The provenance's
-        ``draw_dependence`` is explained in ``paraloss.analysis.draw_dependence``.
+        ``draw_dependence`` is explained in ``paraloss.analysis.numbers.draw_dependence``.
 
     Raises:
         InputError: fewer than two repeats, or as ``compute_surface``.
@@ -60,7 +60,7 @@ def compute_ensemble(
         file = path.with_name(f"{path.stem}_seed{seed + number}.h5")
         members.append(compute_surface(model, loss, data, path=file, seed=seed + number, **options))
         files.append(file.name)
-    summary = summarise(members, files)
+    summary = summarize(members, files)
     share = summary.provenance["draw_dependence"]
     if first:
         say(f"spread over the planes is {100 * share:.0f} % of the surface's own height: {_verdict(share)}")
@@ -68,7 +68,7 @@ def compute_ensemble(
     return summary
 
 
-def summarise(members: Sequence[Surface], files: Sequence[str] = ()) -> Surface:
+def summarize(members: Sequence[Surface], files: Sequence[str] = ()) -> Surface:
     """The mean of surfaces over the same steps, and beside each metric its standard deviation, minimum and maximum."""
     metrics: dict[str, np.ndarray] = {}
     for name in members[0].metrics:

@@ -16,15 +16,20 @@ import torch
 from filelock import FileLock, Timeout
 from torch import nn
 
-from paraloss.compute.batch_norm import normalising_layers
-from paraloss.compute.checkpoints import state_sha256
-from paraloss.compute.criteria import SampleLosses
-from paraloss.compute.data import DataSet, Split
-from paraloss.compute.directions import Direction
-from paraloss.compute.evaluator import Evaluator
-from paraloss.compute.plane import Plane
-from paraloss.compute.ranks import Group, rank_device, same_number, share_direction, share_tensors, who_is_where
-from paraloss.compute.refinement import (
+from paraloss.compute.directions.plane import Plane
+from paraloss.compute.directions.random import Direction
+from paraloss.compute.evaluate.full import Evaluator
+from paraloss.compute.evaluate.regression import CappedEvaluator, SampledEvaluator
+from paraloss.compute.evaluate.tuning import check_points, choose_batch_size, choose_precision
+from paraloss.compute.forward.batch_norm import normalizing_layers
+from paraloss.compute.inputs.checkpoints import state_sha256
+from paraloss.compute.inputs.criteria import SampleLosses
+from paraloss.compute.inputs.data import DataSet, Split
+from paraloss.compute.inputs.user_code import one_line
+from paraloss.compute.ranks.groups import Group, rank_device, same_number, share_direction, share_tensors, who_is_where
+from paraloss.compute.ranks.queue import on_all_ranks, on_first_rank, run_parallel, run_serial
+from paraloss.compute.ranks.watchdog import Watchdog
+from paraloss.compute.schedule.refinement import (
     coarsest_level,
     from_height,
     interpolated,
@@ -32,16 +37,11 @@ from paraloss.compute.refinement import (
     points_that_matter,
     to_height,
 )
-from paraloss.compute.sampling import CappedEvaluator, SampledEvaluator
-from paraloss.compute.tuning import check_points, choose_batch_size, choose_precision
-from paraloss.compute.user_code import one_line
-from paraloss.compute.visit_order import coarse_to_fine
-from paraloss.compute.watchdog import Watchdog
-from paraloss.compute.work_queue import on_all_ranks, on_first_rank, run_parallel, run_serial
+from paraloss.compute.schedule.visit_order import coarse_to_fine
 from paraloss.errors import InputError, ParalossError, SurfaceFileError
 from paraloss.progress import Progress, say
 from paraloss.surface import INTERPOLATED, PENDING, Surface
-from paraloss.surface_file import SurfaceWriter, check_fingerprint, read_directions, read_provenance
+from paraloss.surface.file import SurfaceWriter, check_fingerprint, read_directions, read_provenance
 
 Sampler = SampledEvaluator | CappedEvaluator
 
@@ -137,7 +137,7 @@ class Job:
         self.device = rank_device(settings.device, comm)
         if comm is not None:
             self.tell(who_is_where(comm, self.device))
-        if settings.bn_data is not None and not normalising_layers(settings.model):
+        if settings.bn_data is not None and not normalizing_layers(settings.model):
             self.tell("warning: the model has no batch norm with running statistics; there is nothing to recompute")
         on_first_rank(comm, lambda: _check_path(path, overwrite))
         share_tensors(comm, settings.model.state_dict())
@@ -383,7 +383,7 @@ class Job:
 
 
 def _interpolate(writer: SurfaceWriter, coarsest: int) -> None:
-    """Fill what was not evaluated from its neighbours, losses along the logarithm that is drawn."""
+    """Fill what was not evaluated from its neighbors, losses along the logarithm that is drawn."""
     known = ~np.isin(writer.grid("status"), (PENDING, INTERPOLATED))
     filled = {}
     for name in writer.names:

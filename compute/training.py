@@ -10,10 +10,10 @@ from typing import Any
 import torch
 from torch import nn
 
-from paraloss.compute.checkpoints import save_checkpoint
-from paraloss.compute.criteria import load_criterion
-from paraloss.compute.data import DataSet
-from paraloss.compute.evaluator import Evaluator
+from paraloss.compute.evaluate.full import Evaluator
+from paraloss.compute.inputs.checkpoints import save_checkpoint
+from paraloss.compute.inputs.criteria import load_criterion
+from paraloss.compute.inputs.data import DataSet
 from paraloss.errors import InputError
 from paraloss.progress import Progress
 
@@ -108,7 +108,7 @@ def train(
             order = torch.randperm(len(split), generator=torch.Generator().manual_seed(seed * 100_003 + epoch)).to(device)
             for rows in order.split(batch_size):
                 optimizer.zero_grad(set_to_none=True)
-                losses = criterion(model(split.normalise(inputs[rows])), targets[rows])
+                losses = criterion(model(split.normalize(inputs[rows])), targets[rows])
                 losses.mean().backward()
                 optimizer.step()
                 bar.advance()

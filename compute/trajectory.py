@@ -1,6 +1,6 @@
 """A run's checkpoints seen in a plane: principal directions, projection, each checkpoint's distance from the plane.
 
-Principal components of the rows theta_t - theta_final, centred, as in Li et al. 2018, section 7. The rows are never held at
+Principal components of the rows theta_t - theta_final, centered, as in Li et al. 2018, section 7. The rows are never held at
 once: all that is needed are their products, summed tensor by tensor from memory-mapped checkpoints.
 """
 
@@ -15,11 +15,11 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from paraloss.compute.checkpoints import apply_checkpoint, load_checkpoint
-from paraloss.compute.criteria import SampleLosses
-from paraloss.compute.data import DataSet
-from paraloss.compute.directions import Direction, DirectionType, Ignore, movable
-from paraloss.compute.evaluator import Evaluator
+from paraloss.compute.directions.random import Direction, DirectionType, Ignore, movable
+from paraloss.compute.evaluate.full import Evaluator
+from paraloss.compute.inputs.checkpoints import apply_checkpoint, load_checkpoint
+from paraloss.compute.inputs.criteria import SampleLosses
+from paraloss.compute.inputs.data import DataSet
 from paraloss.errors import InputError
 from paraloss.progress import Progress
 
@@ -35,7 +35,7 @@ class Projection:
         x: (n,) coordinates of the checkpoints in units of the directions; (0, 0) is the last checkpoint.
         y: the same along y.
         residual: (n,) Euclidean distance of each checkpoint from the plane.
-        explained: share of the centred rows' variance along x and y; empty for directions that were given.
+        explained: share of the centered rows' variance along x and y; empty for directions that were given.
     """
 
     directions: tuple[Direction, Direction]
@@ -52,25 +52,25 @@ def principal_plane(
 
     Args:
         model: tells which tensors count: parameters under ``weights``, running statistics too under ``states``.
-        checkpoints: in the order of training; the last is the centre. Three at least.
+        checkpoints: in the order of training; the last is the center. Three at least.
         dir_type: see above.
         ignore: ``biasbn`` leaves tensors of dimension <= 1 out.
 
     Raises:
         InputError: too few checkpoints, one of another model, or all on one line.
 
-    Source: Li et al. 2018, section 7.2; scikit-learn's PCA centres the rows in the same way.
+    Source: Li et al. 2018, section 7.2; scikit-learn's PCA centers the rows in the same way.
     """
     if len(checkpoints) < 3:
         raise InputError(f"a plane needs three checkpoints at least, there are {len(checkpoints)}")
     rows = _Rows(model, checkpoints, dir_type, ignore)
     products = sum((block @ block.T for _, block in rows.blocks()), torch.zeros(rows.count, rows.count, dtype=torch.float64))
-    centred = products - products.mean(dim=0) - products.mean(dim=1, keepdim=True) + products.mean()
-    values, vectors = torch.linalg.eigh(centred)
+    centered = products - products.mean(dim=0) - products.mean(dim=1, keepdim=True) + products.mean()
+    values, vectors = torch.linalg.eigh(centered)
     values, vectors = values.flip(0).clamp_min(0), vectors.flip(1)
     if values[1] <= 1e-12 * values[0] or values[0] <= 0:
         raise InputError("the checkpoints lie on one line or in one point; a plane needs more: use --x-to for a line")
-    weights = vectors[:, :2] / values[:2].sqrt()  # R^T u / sqrt(lambda); centring changes nothing, as sum(u) = 0
+    weights = vectors[:, :2] / values[:2].sqrt()  # R^T u / sqrt(lambda); centering changes nothing, as sum(u) = 0
     signs = torch.sign((products @ weights)[0])  # the path starts at positive coordinates
     weights = weights * torch.where(signs == 0, torch.ones_like(signs), signs)
     directions = rows.combine(weights)
@@ -89,7 +89,7 @@ def project_onto(
 
     Args:
         model: as in ``principal_plane``.
-        checkpoints: the last one must be the centre of the plane.
+        checkpoints: the last one must be the center of the plane.
         directions: x and y; tensors that they do not name count as zero.
         method: ``lstsq``, argmin ||x dx + y dy - d||; or ``cos``, <d, dx> / ||dx||, a length and no coordinate unless
             dx has norm 1: only to match the numbers of Li et al.'s code.
@@ -167,7 +167,7 @@ def _flat(direction: Mapping[str, Tensor], name: str, size: int) -> Tensor:
 
 
 def axes_around(projection: Projection, points: int, margin: float) -> tuple[np.ndarray, np.ndarray]:
-    """Steps along x and y that hold the whole path with ``margin`` of its extent to each side, the centre included.
+    """Steps along x and y that hold the whole path with ``margin`` of its extent to each side, the center included.
 
     One range for both axes' scale would waste points: each axis has its own. A step lies exactly at 0, the last
     checkpoint, so that its own loss is on the surface.

@@ -1,4 +1,4 @@
-"""Colours of values, made by vtk's own interpolation of the maps in ``paraloss.look``."""
+"""Colors of values, made by vtk's own interpolation of the maps in ``paraloss.look``."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def color_table(color_map: str, colors: int = 1024) -> np.ndarray:
 
 
 def colors_of(values: np.ndarray, color_map: str = "cool-to-warm", ends: tuple[float, float] | None = None) -> np.ndarray:
-    """(n, 3) uint8 colours of (n,) values between ``ends``, by default their own; grey where a value is not finite."""
+    """(n, 3) uint8 colors of (n,) values between ``ends``, by default their own; gray where a value is not finite."""
     finite = values[np.isfinite(values)]
     low, high = ends or ((float(finite.min()), float(finite.max())) if finite.size else (0.0, 1.0))
     table = (color_table(color_map) * 255).round().astype(np.uint8)

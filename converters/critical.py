@@ -11,12 +11,12 @@ from vtkmodules.vtkCommonCore import vtkPoints, vtkStringArray
 from vtkmodules.vtkCommonDataModel import vtkCellArray, vtkPolyData
 from vtkmodules.vtkIOXML import vtkXMLPolyDataWriter, vtkXMLStructuredGridWriter
 
+from paraloss.analysis.topology import KINDS, CriticalPoint
 from paraloss.converters.formats import atomically, check_folder
 from paraloss.converters.grid import GridOptions, height_map, to_structured_grid
 from paraloss.converters.xml_files import write_xml
 from paraloss.errors import InputError
 from paraloss.surface import Surface
-from paraloss.topology import KINDS, CriticalPoint
 
 
 def critical_polydata(surface: Surface, points: Sequence[CriticalPoint], options: GridOptions | None = None) -> vtkPolyData:

@@ -137,7 +137,7 @@ def _as_drawn(grid: Any) -> vtkPolyData:
 
 
 def drape_trajectory(grid: Any, own_loss: bool = False, radius: float = PATH_RADIUS) -> vtkPolyData:
-    """The optimiser's path that the grid carries in its field data, as a tube.
+    """The optimizer's path that the grid carries in its field data, as a tube.
 
     Args:
         grid: a whole grid of ours, from a file with a trajectory.

@@ -225,7 +225,7 @@ def point_arrays(surface: Surface, heights: HeightMap) -> dict[str, np.ndarray]:
         arrays[name] = np.asarray(values, np.float64)
         if is_loss(name):
             arrays[f"log_{name}"] = to_log(arrays[name], heights.options.log_offset)
-    # The drawn array is the clipped one: colour and height agree. The metric itself stays as it was computed.
+    # The drawn array is the clipped one: color and height agree. The metric itself stays as it was computed.
     drawn = heights.array if heights.array.startswith("log_") or not heights.clipped.any() else f"{heights.array}_clipped"
     arrays[drawn] = heights.values
     arrays["clipped"] = heights.clipped.astype(np.uint8)

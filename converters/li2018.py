@@ -17,7 +17,7 @@ from vtkmodules.vtkCommonDataModel import vtkCellArray, vtkPolyData
 from paraloss.converters.grid import GridOptions, as_float32, to_log
 from paraloss.errors import InputError, SurfaceFileError
 from paraloss.surface import DONE, NOT_FINITE, PENDING, Surface
-from paraloss.surface_file import metric_names, open_hdf5, read_dataset, read_surface
+from paraloss.surface.file import metric_names, open_hdf5, read_dataset, read_surface
 
 _NOT_METRICS = {"proj_xcoord", "proj_ycoord"}
 _PENDING, _PENDING_MAX_EIG = -1.0, 1.0

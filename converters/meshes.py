@@ -24,7 +24,7 @@ PRINT_WIDTH_MM = 100.0
 _BASE = 0.08  # thickness of a solid's base, in widths
 
 
-@register(".glb", "glTF with vertex colours (web, AR, Blender)")
+@register(".glb", "glTF with vertex colors (web, AR, Blender)")
 def write_glb(surface: Surface, path: Path, options: GridOptions) -> None:
     """Binary glTF 2.0: y up as glTF has it, so that (x, y, z) lies at (x, z, -y); metres are steps of the directions.
 
@@ -72,7 +72,7 @@ def write_usda(surface: Surface, path: Path, options: GridOptions) -> None:
     path.write_text("\n".join([*lines, "}\n"]))
 
 
-@register(".ply", "polygons with vertex colours (MeshLab, CloudCompare)")
+@register(".ply", "polygons with vertex colors (MeshLab, CloudCompare)")
 def write_ply(surface: Surface, path: Path, options: GridOptions) -> None:
     """Binary PLY of the quads."""
     mesh, heights = _mesh(surface, options)

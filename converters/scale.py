@@ -29,7 +29,7 @@ def shared_heights(surfaces: Sequence[Surface], options: GridOptions) -> list[He
             done = int((surface.status != 0).sum())
             raise InputError(f"nothing to draw: {done} of {surface.status.size} points are evaluated, none is finite")
         if surface.z is None and blank_cells(heights.blank).all():
-            raise InputError("nothing to draw: no four neighbouring points have a finite value")
+            raise InputError("nothing to draw: no four neighboring points have a finite value")
     low, high = joint_range(maps)
     if options.height_scale is not None:
         return maps
@@ -45,7 +45,7 @@ def joint_range(maps: Sequence[HeightMap]) -> tuple[float, float]:
 
 
 def color_range(maps: Sequence[HeightMap]) -> tuple[float, float]:
-    """The ends of the colour scale: those of ``joint_range``, or for differences and ratios as far on both sides of "equal"."""
+    """The ends of the color scale: those of ``joint_range``, or for differences and ratios as far on both sides of "equal"."""
     return color_ends(*joint_range(maps), maps[0].metric)
 
 

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from paraloss.errors import ParalossError
     from paraloss.rendering import render
     from paraloss.surface import Surface
-    from paraloss.surface_file import read_directions, read_surface, write_surface
+    from paraloss.surface.file import read_directions, read_surface, write_surface
 
 _HOMES = {
     "compute_surface": "paraloss.compute",
@@ -33,9 +33,9 @@ _HOMES = {
     "render": "paraloss.rendering",
     "ParalossError": "paraloss.errors",
     "Surface": "paraloss.surface",
-    "read_directions": "paraloss.surface_file",
-    "read_surface": "paraloss.surface_file",
-    "write_surface": "paraloss.surface_file",
+    "read_directions": "paraloss.surface.file",
+    "read_surface": "paraloss.surface.file",
+    "write_surface": "paraloss.surface.file",
 }
 
 __all__ = [

@@ -1,6 +1,6 @@
-"""How a loss surface looks: lights, material, colours, camera. The one source for ParaView, its states and pyvista.
+"""How a loss surface looks: lights, material, colors, camera. The one source for ParaView, its states and pyvista.
 
-Plain numbers only. Lengths are in units of the surface's width (its longer side), angles in degrees, colours 0..1.
+Plain numbers only. Lengths are in units of the surface's width (its longer side), angles in degrees, colors 0..1.
 """
 
 from __future__ import annotations
@@ -45,12 +45,12 @@ class Look:
     Attributes:
         background: of the picture.
         text: titles, ticks, axes.
-        line: contour lines and the optimiser's path.
+        line: contour lines and the optimizer's path.
         material: of the surface.
-        lights: none: the surface shines by itself, in the colours of the map.
+        lights: none: the surface shines by itself, in the colors of the map.
         occlusion_radius: of ambient occlusion, in widths; 0 does without.
         color_map: a name in ``COLOR_MAPS``.
-        surface_color: one colour instead of the map.
+        surface_color: one color instead of the map.
         contours: number of contour lines on the surface, where the user does not say.
     """
 
@@ -79,9 +79,7 @@ LOOKS: Mapping[str, Look] = {
         material=Material(ambient=0.30, diffuse=0.92, specular=0.30),
         color_map="viridis",
     ),
-    "flat": Look(
-        material=Material(ambient=1.0, diffuse=0.0, specular=0.0), lights=(), occlusion_radius=0.0, contours=16
-    ),
+    "flat": Look(material=Material(ambient=1.0, diffuse=0.0, specular=0.0), lights=(), occlusion_radius=0.0, contours=16),
     "clay": Look(
         background=(0.965, 0.960, 0.950),
         material=Material(ambient=0.20, diffuse=0.92, specular=0.04, specular_power=8.0),
@@ -95,7 +93,7 @@ HEIGHT_OF_WIDTH = 0.55
 """The surface's height when it is scaled automatically, in widths: neither flat nor needle-like."""
 
 PATH_RADIUS, BALL_RADIUS = 0.004, 0.011
-"""Of the optimiser's path and of the balls at its ends, in widths."""
+"""Of the optimizer's path and of the balls at its ends, in widths."""
 
 START_COLOR, MARK_COLOR = (1.0, 1.0, 1.0), (0.98, 0.78, 0.10)
 """Of the ball where the path starts; of the one where it ends and of the minimum."""
@@ -125,7 +123,7 @@ COLOR_MAPS: Mapping[str, tuple[str, tuple[tuple[float, float, float, float], ...
         "Diverging",
         ((0.0, 0.231373, 0.298039, 0.752941), (0.5, 0.865003, 0.865003, 0.865003), (1.0, 0.705882, 0.0156863, 0.14902)),
     ),
-    # Readable with any colour-vision deficiency and in grey: nine samples of viridis (van der Walt and Smith 2015).
+    # Readable with any color-vision deficiency and in gray: nine samples of viridis (van der Walt and Smith 2015).
     "viridis": (
         "Lab",
         (
@@ -140,7 +138,7 @@ COLOR_MAPS: Mapping[str, tuple[str, tuple[tuple[float, float, float, float], ...
             (1.000, 0.993248, 0.906157, 0.143936),
         ),
     ),
-    "grey": ("RGB", ((0.0, 0.25, 0.25, 0.25), (1.0, 0.95, 0.95, 0.95))),
+    "gray": ("RGB", ((0.0, 0.25, 0.25, 0.25), (1.0, 0.95, 0.95, 0.95))),
 }
 
 
@@ -153,9 +151,9 @@ def camera_for(
         points: (n, 3) of all that is shown; a subset that holds the extremes is enough.
         view: a name in ``CAMERAS``.
         aspect: width over height of the picture.
-        right_margin: share of the picture's width to leave free on the right, for a colour scale.
+        right_margin: share of the picture's width to leave free on the right, for a color scale.
 
-    The direction is the view's; the aim centres the points in the frame, and the distance is the smallest at which all
+    The direction is the view's; the aim centers the points in the frame, and the distance is the smallest at which all
     lie inside it with a margin of 4 %, at a vertical view angle of ``VIEW_ANGLE``.
     """
     camera = CAMERAS[view]
@@ -167,7 +165,7 @@ def camera_for(
     free, aspect = right_margin * aspect, (1 - right_margin) * aspect
     aim = (points.min(axis=0) + points.max(axis=0)) / 2
     distance = 1.0
-    for _ in range(12):  # centring and stepping back depend on each other; this settles to a part in a thousand
+    for _ in range(12):  # centering and stepping back depend on each other; this settles to a part in a thousand
         offsets = points - aim
         depth, across, along = offsets @ back, offsets @ right, offsets @ up
         distance = float(max((depth + np.abs(along) / tangent).max(), (depth + np.abs(across) / (tangent * aspect)).max()))

@@ -28,7 +28,7 @@ def _find_paraloss():
     if "paraloss" in sys.modules:
         return
     house = Path(__file__).resolve().parent.parent
-    core = house / "core" if (house / "core" / "surface_file.py").is_file() else house
+    core = house / "core" if (house / "core" / "surface").is_dir() else house
     places = [str(core), str(house)]
     spec = importlib.util.spec_from_file_location("paraloss", core / "__init__.py", submodule_search_locations=places)
     module = importlib.util.module_from_spec(spec)
@@ -152,7 +152,7 @@ _METRIC_XML = """
     <StringListDomain name="list">
       <RequiredProperties><Property name="MetricInfo" function="StringInfo"/></RequiredProperties>
     </StringListDomain>
-    <Documentation>The metric that gives height and colour; empty takes the training loss.</Documentation>
+    <Documentation>The metric that gives height and color; empty takes the training loss.</Documentation>
   </StringVectorProperty>
 """
 
@@ -241,7 +241,7 @@ class LossSurfaceReader(_HeightOptions, VTKPythonAlgorithmBase):
         """What file number ``step`` holds; read again when the file has changed."""
         from paraloss.converters import is_li2018
         from paraloss.errors import InputError
-        from paraloss.surface_file import read_outline
+        from paraloss.surface.file import read_outline
 
         if not self._files:
             raise InputError("no file is chosen")
@@ -295,7 +295,7 @@ class LossSurfaceReader(_HeightOptions, VTKPythonAlgorithmBase):
             if i1 >= nx or j1 >= ny:
                 raise InputError(f"{self._files[step]}: its grid is {nx} × {ny}, other than the first file's")
             return 1
-        # One layer more on each side: normals at a seam need the neighbour's points.
+        # One layer more on each side: normals at a seam need the neighbor's points.
         a0, a1, b0, b1 = max(i0 - 1, 0), min(i1 + 1, nx - 1), max(j0 - 1, 0), min(j1 + 1, ny - 1)
         empty = {name: [] for name in outline.ranges}
         metric = self._metric or _default(empty)
@@ -323,7 +323,7 @@ def _default(metrics):
 def _foreign_outline(path):
     """The outline of one of Li et al.'s files."""
     from paraloss.converters import open_surface
-    from paraloss.surface_file import Outline, finite_range
+    from paraloss.surface.file import Outline, finite_range
 
     surface = open_surface(path).drawable()
     ranges = {name: finite_range(values) for name, values in surface.metrics.items()}
@@ -333,7 +333,7 @@ def _foreign_outline(path):
 def _window(path, extent, metrics, stride):
     from paraloss.converters import is_li2018, open_surface
     from paraloss.surface import Surface
-    from paraloss.surface_file import read_window
+    from paraloss.surface.file import read_window
 
     if not is_li2018(path):
         return read_window(path, extent, metrics, stride)
@@ -458,7 +458,7 @@ class SurfaceContours(_OnSurface):
 @smproperty.input(name="Input", port_index=0)
 @smdomain.datatype(dataTypes=["vtkStructuredGrid"])
 class OptimizerTrajectory(_OnSurface):
-    """The optimiser's path that the surface's file holds, as a tube on the surface or at each checkpoint's own loss."""
+    """The optimizer's path that the surface's file holds, as a tube on the surface or at each checkpoint's own loss."""
 
     def __init__(self):
         _OnSurface.__init__(self)

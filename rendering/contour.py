@@ -44,7 +44,7 @@ def draw_contours(
         shape: (rows, columns); all in one row by default.
 
     Raises:
-        InputError: unknown style or colour map, or no finite value.
+        InputError: unknown style or color map, or no finite value.
     """
     from matplotlib.colors import ListedColormap
     from matplotlib.figure import Figure
@@ -53,7 +53,7 @@ def draw_contours(
     if style not in STYLES:
         raise InputError(f"unknown style '{style}'; there are lit, {', '.join(STYLES)}")
     if color_map not in COLOR_MAPS:
-        raise InputError(f"unknown colour map '{color_map}'; there are {', '.join(COLOR_MAPS)}")
+        raise InputError(f"unknown color map '{color_map}'; there are {', '.join(COLOR_MAPS)}")
     # Thin lines need more ink than areas: the middle of the map is nearly white.
     colors = ListedColormap(color_table(color_map) * (0.72 if style == "contour" else 1.0), color_map)
     fields = [_field(surface, options) for surface in surfaces]
@@ -61,7 +61,7 @@ def draw_contours(
     if not finite.size:
         raise InputError("no point of the surface has a finite value")
     low, high = color_ends(float(finite.min()), float(finite.max()), options.metric or surfaces[0].default_metric)
-    if not low < high:  # a flat surface has a colour, too
+    if not low < high:  # a flat surface has a color, too
         low, high = low - 0.5, high + 0.5
     log = _is_log(surfaces[0], options)
     levels = _levels(low, high, log, options.log_offset)
@@ -175,7 +175,7 @@ def _draw_ends(axis, surface: Surface) -> None:  # type: ignore[no-untyped-def]
     spans = [bool(direction.get("to")) for direction in surface.provenance.get("directions", []) if isinstance(direction, dict)]
     if not any(spans):
         return
-    places = [(0.0, 0.0, "centre"), *((k == 0, k == 1, f"{'xy'[k]} end") for k, leads in enumerate(spans[:2]) if leads)]
+    places = [(0.0, 0.0, "center"), *((k == 0, k == 1, f"{'xy'[k]} end") for k, leads in enumerate(spans[:2]) if leads)]
     for x, y, name in places:
         axis.plot(float(x), float(y), "o", markersize=6, markerfacecolor="white", markeredgecolor="black", zorder=5)
         axis.annotate(name, (float(x), float(y)), textcoords="offset points", xytext=(7, 5), fontsize=8, zorder=5)

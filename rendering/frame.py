@@ -1,4 +1,4 @@
-"""The paper that a picture of surfaces is put on: cells with titles, the colour scale, axis texts, a legend."""
+"""The paper that a picture of surfaces is put on: cells with titles, the color scale, axis texts, a legend."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _DPI = 100
 
 
 class Frame:
-    """The picture's paper: a grid of cells with titles above, the colour scale on the right, all by matplotlib."""
+    """The picture's paper: a grid of cells with titles above, the color scale on the right, all by matplotlib."""
 
     def __init__(
         self,
@@ -44,7 +44,7 @@ class Frame:
             row, column = divmod(number, columns)
             x = (column + 0.5) * self.cell[0] / width
             y = 1 - (row * (self.cell[1] + self.top) + 0.6 * self.top) / height
-            # A long title shrinks rather than runs into its neighbour; a letter is about half as wide as high.
+            # A long title shrinks rather than runs into its neighbor; a letter is about half as wide as high.
             points = min(1.15 * text, self.cell[0] / max(1, 0.55 * len(label))) * 72 / _DPI
             self.figure.text(x, y, label, fontsize=points, color=look.text, ha="center", va="center", zorder=5)
 
@@ -83,7 +83,7 @@ class Frame:
         self.figure.text(0.008, 0.012, note, fontsize=points, color=self.look.text, alpha=0.75, zorder=6)
 
     def add_legend(self, labels: Sequence[str], colors: Sequence[tuple[float, float, float]]) -> None:
-        """Which colour is which surface, in the upper left corner."""
+        """Which color is which surface, in the upper left corner."""
         points = 1.0 * self.text * 72 / _DPI
         for number, label in enumerate(labels):
             y = 1 - (1.2 + 1.7 * number) * self.text / self.size[1]
@@ -93,11 +93,11 @@ class Frame:
             self.figure.text(0.012 + offset, y, label, fontsize=points, color=self.look.text, va="center", zorder=6)
 
     def add_scalar_bar(self, color_map: str, heights: HeightMap, low: float, high: float) -> None:
-        """The colour scale of ``heights`` on the right, with round ticks in the metric's own unit."""
+        """The color scale of ``heights`` on the right, with round ticks in the metric's own unit."""
         self.add_bar(color_map, scale_ticks(heights, low, high), low, high, heights.metric)
 
     def add_bar(self, color_map: str, ticks: Sequence[tuple[float, str]], low: float, high: float, metric: str) -> None:
-        """A colour scale from ``low`` to ``high`` with (place, text) ``ticks``."""
+        """A color scale from ``low`` to ``high`` with (place, text) ``ticks``."""
         width = self.size[0]
         points = 0.85 * self.text * 72 / _DPI
         axes = self.figure.add_axes(((width - self.right + 0.6 * self.text) / width, 0.16, 0.9 * self.text / width, 0.62))

@@ -1,4 +1,4 @@
-"""Movies of surfaces: a turn around them, their change over training, the optimiser's walk. MP4 or GIF."""
+"""Movies of surfaces: a turn around them, their change over training, the optimizer's walk. MP4 or GIF."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def make_movie(
             time; for ``walk`` one that carries a trajectory.
         path: ``.mp4`` (H.264) or ``.gif``.
         kind: ``orbit``: the camera turns once; ``morph``: each surface flows into the next, losses along their logarithm;
-            ``walk``: the optimiser's path grows.
+            ``walk``: the optimizer's path grows.
         labels: a title each.
         options: how heights are made; the scale is that of all surfaces together and stands still.
         style: as for a picture.

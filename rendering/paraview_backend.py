@@ -16,7 +16,7 @@ from paraloss.converters import GridOptions
 from paraloss.errors import InputError, MissingPackage
 from paraloss.rendering.style import PictureStyle
 from paraloss.surface import Surface
-from paraloss.surface_file import write_surface
+from paraloss.surface.file import write_surface
 
 RENDER_SCRIPT = next(
     (

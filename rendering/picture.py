@@ -51,7 +51,7 @@ def render(
             for ``.png`` and ``.jpg``, ``contour`` for ``.pdf`` and ``.svg``. Of volumes: ``iso`` or ``fog``.
         backend: ``pyvista``, ``paraview``, or ``auto``: ParaView where it is installed and can draw, else pyvista.
         tell: is told which one drew.
-        picture: view, look, colours and what else is drawn.
+        picture: view, look, colors and what else is drawn.
         fields: the same one by one: ``view``, ``look``, ``color_map``, ``contours`` … of ``paraloss.rendering.PictureStyle``.
 
     Returns:
@@ -133,7 +133,7 @@ def default_label(surface: Surface) -> str:
 
 
 def known_accuracy(surface: Surface) -> str:
-    """``test accuracy 98.6 %`` from the training's record, else from the surface's centre; empty when unknown."""
+    """``test accuracy 98.6 %`` from the training's record, else from the surface's center; empty when unknown."""
     trained: dict[str, Any] = surface.provenance.get("trained") or {}
     for split in ("test", "train"):
         name = f"{split}_acc"
@@ -141,7 +141,7 @@ def known_accuracy(surface: Surface) -> str:
             return f"{split} accuracy {trained[name]:.1f} %"
         inside = surface.x[0] <= 0 <= surface.x[-1]
         if name in surface.metrics and inside:
-            centre = surface.at(0.0, 0.0)[name]
-            if centre == centre:
-                return f"{split} accuracy {centre:.1f} %"
+            center = surface.at(0.0, 0.0)[name]
+            if center == center:
+                return f"{split} accuracy {center:.1f} %"
     return ""

@@ -17,12 +17,12 @@ class PictureStyle:
         view: a name in ``paraloss.look.CAMERAS``.
         look: a name in ``paraloss.look.LOOKS``.
         color_map: a name in ``paraloss.look.COLOR_MAPS``; None takes the look's.
-        color_by: metric that gives the colour; None: the one that gives the height.
-        scalar_bar: draw the colour scale.
+        color_by: metric that gives the color; None: the one that gives the height.
+        scalar_bar: draw the color scale.
         contours: number of contour lines on the surface; None: as the look has it.
         floor: draw contour lines on a floor below the surface.
         minimum: mark the lowest point.
-        trajectory: draw the optimiser's path where the file has one.
+        trajectory: draw the optimizer's path where the file has one.
         axes: draw axes with ticks, the vertical one in the metric's own unit.
         overlay: draw several surfaces in one place, translucent.
         columns: of a grid of several surfaces; None: all in a row up to three, else about square.
@@ -48,7 +48,7 @@ class PictureStyle:
         _one_of(self.view, CAMERAS, "view")
         _one_of(self.look, LOOKS, "look")
         if self.color_map is not None:
-            _one_of(self.color_map, COLOR_MAPS, "colour map")
+            _one_of(self.color_map, COLOR_MAPS, "color map")
         if self.contours is not None and not 0 <= self.contours <= 200:
             raise InputError(f"{self.contours} contour lines: give 0 to 200")
         if self.columns is not None and self.columns < 1:
@@ -61,7 +61,7 @@ class PictureStyle:
 
     @property
     def colors(self) -> str:
-        """The colour map that is used."""
+        """The color map that is used."""
         return self.color_map or self.preset.color_map
 
     @property

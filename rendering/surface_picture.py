@@ -1,6 +1,6 @@
 """Lit pictures of surfaces with pyvista, off screen: one, several on one scale, or several in one place.
 
-Lights, material, colours and camera come from ``paraloss.look``, which ParaView's states use as well.
+Lights, material, colors and camera come from ``paraloss.look``, which ParaView's states use as well.
 """
 
 from __future__ import annotations
@@ -41,14 +41,14 @@ _FLOOR_BELOW = 0.12  # of the floor with contour lines, in widths
 
 
 class SurfacePicture:
-    """A picture of surfaces that share colour scale, height scale and camera.
+    """A picture of surfaces that share color scale, height scale and camera.
 
     Args:
         surfaces: one or more two-dimensional surfaces, finished or not; what is missing is left blank.
         labels: a title each, may be empty.
         options: how heights are made.
         size: pixels; 1600×900 for one, 1100×800 for each of a row, less for each of a grid.
-        style: view, look, colours and what else is drawn.
+        style: view, look, colors and what else is drawn.
         backend: ``pyvista`` or ``paraview``: who draws the surfaces; titles and scale are the same.
 
     Raises:
@@ -121,7 +121,7 @@ class SurfacePicture:
         return frame.pixels()
 
     def _color_maps(self, surfaces: Sequence[Surface], options: GridOptions) -> list[HeightMap]:
-        """What the colour tells: the heights themselves, or another metric on a scale that all share."""
+        """What the color tells: the heights themselves, or another metric on a scale that all share."""
         if self.style.color_by is None:
             return self.heights
         other = replace(options, metric=self.style.color_by, zmax=None, zmin=None, log=None, height_scale=None)
@@ -131,7 +131,7 @@ class SurfacePicture:
         width, height = self.size
         labels = self.labels if not self.style.overlay else [""]
         note = ", ".join(sorted({f"smoothed {s.provenance['smoothed']}×" for s in self.surfaces if "smoothed" in s.provenance}))
-        text = 0.026 * min(height / self.rows ** 0.5, 1.6 * width / self.columns)  # pixels
+        text = 0.026 * min(height / self.rows**0.5, 1.6 * width / self.columns)  # pixels
         frame = Frame((width, height), self.rows, self.columns, labels, text, self.look, transparent, self.scalar_bar)
         if self.scalar_bar:
             low, high = self.color_ends
@@ -325,7 +325,7 @@ class SurfacePicture:
 
 
 def lookup_table(color_map: str, low: float, high: float, colors: int = 1024) -> Any:
-    """A pyvista lookup table of a map in ``paraloss.look``, made by vtk's own colour interpolation."""
+    """A pyvista lookup table of a map in ``paraloss.look``, made by vtk's own color interpolation."""
     rgb = color_table(color_map, colors)
     table = quiet_pyvista().LookupTable(values=np.c_[rgb * 255, np.full(colors, 255)].round().astype(np.uint8))
     table.scalar_range = (low, high if high > low else low + 1)

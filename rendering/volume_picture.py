@@ -39,7 +39,7 @@ def draw_volume(
         options: metric, logarithm and offset.
         kind: ``iso``: shells of equal loss, evenly spaced in its logarithm, cut open towards the viewer; ``fog``: volume
             rendering.
-        style: view, look and colour map; ``contours`` is the number of shells.
+        style: view, look and color map; ``contours`` is the number of shells.
         transparent: no background.
         size: pixels; 1400×1000 by default.
 
@@ -94,13 +94,13 @@ def _add_shells(plotter: Any, image: Any, name: str, levels: np.ndarray, style: 
     from paraloss.look import CAMERAS
 
     towards = np.array(CAMERAS[style.view].position)
-    centre = np.array(image.center)
+    center = np.array(image.center)
     shells = image.contour(levels.tolist(), scalars=name, compute_normals=True)
     if not shells.n_points:
         return
-    away_x = shells.clip(normal=(-np.sign(towards[0] or 1), 0, 0), origin=centre, invert=False)
-    rest = shells.clip(normal=(-np.sign(towards[0] or 1), 0, 0), origin=centre, invert=True)
-    behind = rest.clip(normal=(0, -np.sign(towards[1] or -1), 0), origin=centre, invert=False)
+    away_x = shells.clip(normal=(-np.sign(towards[0] or 1), 0, 0), origin=center, invert=False)
+    rest = shells.clip(normal=(-np.sign(towards[0] or 1), 0, 0), origin=center, invert=True)
+    behind = rest.clip(normal=(0, -np.sign(towards[1] or -1), 0), origin=center, invert=False)
     for part in (away_x, behind):
         if part.n_points:
             actor = plotter.add_mesh(

@@ -46,7 +46,7 @@ def main():
 
 
 def follow_the_users_data(drawn):
-    """Leave nothing of the sample's range in the state: colours follow the data, the scale has plain tick labels."""
+    """Leave nothing of the sample's range in the state: colors follow the data, the scale has plain tick labels."""
     table = simple.GetColorTransferFunction(drawn.arrays[-1])
     table.AutomaticRescaleRangeMode = "Clamp and update every timestep"
     table.Annotations = []

@@ -1,6 +1,6 @@
 """Scenes of loss surfaces for ParaView's Python: what the states are made of and ``render.py`` draws.
 
-Runs inside pvpython, pvbatch and ParaView's Python shell. Lights, material, colours and camera come from ``paraloss.look``,
+Runs inside pvpython, pvbatch and ParaView's Python shell. Lights, material, colors and camera come from ``paraloss.look``,
 the same numbers that pyvista uses.
 """
 
@@ -58,8 +58,8 @@ def open_surface(files, **options):
 class Scene:
     """Surfaces in views with the look of ``paraloss.look``.
 
-    sources: readers, one a view. view, look, color_map: names in ``paraloss.look``. color_by: array that gives the colour,
-    if not the height's. color_range: the ends of the colour scale, if not the data's. contours, minimum, trajectory: what
+    sources: readers, one a view. view, look, color_map: names in ``paraloss.look``. color_by: array that gives the color,
+    if not the height's. color_range: the ends of the color scale, if not the data's. contours, minimum, trajectory: what
     else to show on each surface. finer: draw that many times finer than ``size``, and average in ``save``.
     """
 
@@ -97,7 +97,7 @@ class Scene:
             if self.levels:
                 radius = line_radius(self.size[1] // self.finer)
                 lines = self.add(simple.SurfaceContours(Input=source, Levels=self.levels, Radius=radius), number)
-                lines.Ambient, lines.Diffuse, lines.Specular = 1.0, 0.0, 0.0  # the colour itself, whatever the light
+                lines.Ambient, lines.Diffuse, lines.Specular = 1.0, 0.0, 0.0  # the color itself, whatever the light
             if minimum:
                 self.add(simple.MinimumMarker(Input=source), number, color=MARK_COLOR)
             if trajectory:
@@ -107,7 +107,7 @@ class Scene:
 
     @classmethod
     def adopt(cls, size, finer=1):
-        """The scene of a state that was just loaded: colours and cameras are fitted to its data."""
+        """The scene of a state that was just loaded: colors and cameras are fitted to its data."""
         self = cls.__new__(cls)
         self.sources = [
             s for s in simple.GetSources().values() if s.GetXMLName() in ("LossSurfaceReader", "XMLStructuredGridReader")
@@ -134,7 +134,7 @@ class Scene:
         return self
 
     def add(self, proxy, number=0, color=None, array=None):
-        """Show another source in view ``number``: in one colour, or coloured by ``array``."""
+        """Show another source in view ``number``: in one color, or colored by ``array``."""
         display = simple.Show(proxy, self.views[number])
         display.Representation = "Surface"
         if array:
@@ -147,7 +147,7 @@ class Scene:
         return display
 
     def mark_path_ends(self, number=0):
-        """Balls where the optimiser's path starts and ends on the surface of view ``number``."""
+        """Balls where the optimizer's path starts and ends on the surface of view ``number``."""
         from paraloss.converters.geometry import path_ends
         from paraloss.look import BALL_RADIUS, MARK_COLOR, START_COLOR
 
@@ -312,7 +312,7 @@ def lit_surface(files, **options):
 
 
 def side_by_side(files, **options):
-    """Two or more surfaces with linked cameras, one colour scale and one height scale."""
+    """Two or more surfaces with linked cameras, one color scale and one height scale."""
     files = list(files) if len(files) > 1 else [files[0], files[0]]
     scene = Scene([open_surface(file) for file in files], **options)
     for number, view in enumerate(scene.views[1:]):
@@ -326,7 +326,7 @@ def contours(files, **options):
 
 
 def trajectory(files, **options):
-    """One surface with the optimiser's path on it, coloured by step."""
+    """One surface with the optimizer's path on it, colored by step."""
     source = open_surface(files[:1])
     scene = Scene([source], **{**options, "trajectory": False})
     scene.add(simple.OptimizerTrajectory(Input=source), array="step")

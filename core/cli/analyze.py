@@ -30,7 +30,7 @@ def analyze(
         files: Surface files, ours or Li et al.'s.
         metric: A loss. Default: train_loss, where it is there.
         radius: Of the rises, in steps of the directions.
-        rise: Above the centre's loss that still counts as its basin.
+        rise: Above the center's loss that still counts as its basin.
         level: Tell the share of the plot where the loss is at most this; may be repeated.
         critical_points: Write minima, saddles and maxima of the one surface as points (.vtp) for ParaView.
         basins: Write the one surface with the basin of each point (.vts).
@@ -41,7 +41,7 @@ def analyze(
 
     import numpy as np
 
-    from paraloss.analysis import MEANINGS, area_below, measures, why_not_comparable
+    from paraloss.analysis.numbers import MEANINGS, area_below, measures, why_not_comparable
     from paraloss.converters import open_surface
     from paraloss.errors import InputError
 
@@ -89,12 +89,12 @@ def _write_topology(
 ) -> None:
     import sys
 
-    from paraloss.analysis import height_share, log_field
+    from paraloss.analysis.numbers import height_share, log_field
+    from paraloss.analysis.topology import MINIMUM
+    from paraloss.analysis.topology import basins as find_basins
+    from paraloss.analysis.topology import critical_points as find_points
     from paraloss.converters import GridOptions
     from paraloss.converters.critical import write_basins, write_critical_points
-    from paraloss.topology import MINIMUM
-    from paraloss.topology import basins as find_basins
-    from paraloss.topology import critical_points as find_points
 
     field = log_field(surface.metric(metric))
     found = find_points(field, height_share(field, share))

@@ -52,9 +52,9 @@ def compute(
     Example: mpiexec -n 4 paraloss compute --weights runs/r56/final.pt --x=-1:1:51 --y=-1:1:51 -o surface.h5
 
     Args:
-        weights: Checkpoint at the centre: a state_dict, or a dict with the key state_dict.
+        weights: Checkpoint at the center: a state_dict, or a dict with the key state_dict.
         output: Surface file to write, or to finish.
-        model: Built-in name, file.py:callable or package.module:callable. Default: the built-in name that the checkpoint records.
+        model: Built-in name, file.py:callable or package.module:callable. Default: the built-in name in the checkpoint.
         data: digits, mnist5k, cifar10:DIR, cifar100:DIR, npz:FILE or file.py:callable. Default: as --model.
         x: Steps along x as FIRST:LAST:NUMBER; write --x=-1:1:51, with the equals sign.
         y: The same along y; without it a curve is computed.
@@ -67,7 +67,7 @@ def compute(
         y_to: Checkpoint that lies at y = 1.
         z_to: Checkpoint that lies at z = 1.
         directions: Take the directions of another surface file, or of a direction file of Li et al.'s code.
-        norm: Normalisation of random directions.
+        norm: Normalization of random directions.
         y_norm: The same for y only; default: as --norm.
         ignore: biasbn leaves biases and batch norm still in random directions; none moves them.
         dir_type: weights moves parameters, states batch-norm statistics too. Default: states with --x-to or --y-to.
@@ -93,10 +93,10 @@ def compute(
 
     from paraloss.cli.options import parse_axis
     from paraloss.compute import compute_surface
-    from paraloss.compute.direction_files import load_directions
+    from paraloss.compute.directions.files import load_directions
     from paraloss.compute.ensemble import compute_ensemble
-    from paraloss.compute.load import load_all
-    from paraloss.compute.work_queue import on_all_ranks, world
+    from paraloss.compute.inputs.load import load_all
+    from paraloss.compute.ranks.queue import on_all_ranks, world
     from paraloss.errors import InputError
 
     for name, value in (("samples", samples), ("batch-size", batch_size), ("repeats", repeats)):
@@ -146,4 +146,3 @@ def compute(
     )
     if comm is None or comm.rank == 0:
         print(output)
-

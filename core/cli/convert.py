@@ -39,11 +39,11 @@ def convert(
         smooth: Interpolate this many times finer with bicubic splines; the array status marks what was not computed.
         li2018: Write a .vtp with the arrays and plain heights of Li et al.'s converter.
     """
+    from paraloss.analysis.smoothing import smoothed
     from paraloss.cli.options import split_output
     from paraloss.converters import ENDINGS, GridOptions, open_surface, write
     from paraloss.converters import convert as convert_file
     from paraloss.errors import InputError
-    from paraloss.smoothing import smoothed
 
     inputs, target = split_output(files, output, ENDINGS)
     options, layout = GridOptions(metric, log, log_offset, zmax, zmin, height_scale), "li2018" if li2018 else "paraloss"

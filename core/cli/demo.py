@@ -36,9 +36,9 @@ def demo(
         epochs: Of training.
         samples: Training images on which each point's loss is taken, a fixed random draw.
     """
-    from paraloss.analysis import basin_area, convex_share, roughness
+    from paraloss.analysis.numbers import basin_area, convex_share, roughness
     from paraloss.progress import duration, say
-    from paraloss.surface_file import read_surface
+    from paraloss.surface.file import read_surface
 
     began = time.monotonic()
     output.mkdir(parents=True, exist_ok=True)
@@ -68,7 +68,7 @@ def demo(
             f"{path.stem:18} {accuracy:12.1f} % {100 * basin_area(surface):9.1f} % {100 * convex_share(values):6.1f} % "
             f"{roughness(values):10.4f}"
         )
-    print("basin area: share of the plot, joined to the centre, where the loss is at most 1 above the checkpoint's")
+    print("basin area: share of the plot, joined to the center, where the loss is at most 1 above the checkpoint's")
     print("convex: share of points with no direction of negative curvature in the plane")
     print("roughness: mean |second difference| of ln(loss + 0.1) along the grid lines\n")
     for file in sorted(output.glob("*.*")):

@@ -21,7 +21,7 @@ def info(file: Path | None = None, *, repair: Annotated[bool, Parameter(negative
     """
     if repair:
         from paraloss.errors import InputError
-        from paraloss.repair import repair as mend
+        from paraloss.surface.repair import repair as mend
 
         if file is None:
             raise InputError("--repair needs a file, as in: paraloss info --repair surface.h5")

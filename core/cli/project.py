@@ -34,7 +34,7 @@ def project(
     Example: paraloss project runs/r56 -o path.h5 && paraloss render path.h5 path.pdf
 
     Args:
-        checkpoints: A folder of paraloss train, or checkpoints in the order of training; the last is the centre.
+        checkpoints: A folder of paraloss train, or checkpoints in the order of training; the last is the center.
         output: Surface file with the trajectory; partial files are finished.
         onto: Project onto the directions of this file (ours, or Li et al.'s direction file) instead of PCA's.
         method: lstsq, or cos to match the numbers of Li et al.'s code.
@@ -57,11 +57,11 @@ def project(
     import numpy as np
 
     from paraloss.compute import compute_surface, load_criterion
-    from paraloss.compute.direction_files import load_directions
-    from paraloss.compute.load import load_all
-    from paraloss.compute.ranks import rank_device
+    from paraloss.compute.directions.files import load_directions
+    from paraloss.compute.inputs.load import load_all
+    from paraloss.compute.ranks.groups import rank_device
+    from paraloss.compute.ranks.queue import on_all_ranks, on_first_rank, world
     from paraloss.compute.trajectory import axes_around, own_losses, principal_plane, project_onto
-    from paraloss.compute.work_queue import on_all_ranks, on_first_rank, world
     from paraloss.errors import InputError
     from paraloss.progress import say
 

@@ -63,16 +63,16 @@ def render(
         size: WIDTHxHEIGHT in pixels, as in 3840x2160.
         style: lit in 3D, or from above: contour (lines with labels), filled, heat. Default: lit; contour for .pdf and .svg.
             Volumes: iso (shells of equal loss) or fog.
-        look: paper, dark, flat (unlit, with contour lines) or clay (one colour).
+        look: paper, dark, flat (unlit, with contour lines) or clay (one color).
         view: paper, front, corner or top.
-        color_map: cool-to-warm, viridis or grey. Default: as the look has it.
-        color_by: Metric that gives the colour, if not the height's.
+        color_map: cool-to-warm, viridis or gray. Default: as the look has it.
+        color_by: Metric that gives the color, if not the height's.
         transparent: Leave the background out.
-        scalar_bar: Draw the colour scale.
+        scalar_bar: Draw the color scale.
         contours: Number of contour lines on the surface.
         floor: Draw contour lines on a floor below, too.
         minimum: Mark the lowest point.
-        trajectory: Draw the optimiser's path where the file has one.
+        trajectory: Draw the optimizer's path where the file has one.
         axes: Draw axes with ticks, the vertical one in the metric's own unit.
         overlay: Draw several surfaces in one place, translucent.
         difference: Draw the difference of the two heights, which is the ratio of the losses; with --no-log the first loss
@@ -89,13 +89,13 @@ def render(
     import time
     from dataclasses import replace
 
+    from paraloss.analysis.smoothing import smoothed
     from paraloss.cli.options import parse_size, split_output
     from paraloss.converters import GridOptions, open_surface
     from paraloss.errors import InputError
     from paraloss.progress import say
     from paraloss.rendering import MOVIES, PICTURES, PictureStyle, default_label, make_movie, write_page
     from paraloss.rendering import render as render_picture
-    from paraloss.smoothing import smoothed
 
     inputs, target = split_output(files, output, (*PICTURES, *MOVIES, ".html"))
     is_movie = target.suffix.lower() in MOVIES

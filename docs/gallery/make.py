@@ -15,9 +15,9 @@ from pathlib import Path
 
 import numpy as np
 
-from paraloss.analysis import basin_area, convex_share, draw_dependence, persistent_minima, roughness
+from paraloss.analysis.numbers import basin_area, convex_share, draw_dependence, persistent_minima, roughness
 from paraloss.compute import load_checkpoint
-from paraloss.surface_file import read_surface
+from paraloss.surface.file import read_surface
 
 HERE = Path(__file__).resolve().parent
 WORK = Path("runs/gallery")
@@ -132,11 +132,9 @@ def batch_size() -> None:
 
 
 def repeats() -> None:
-    """Ten filter-normalised planes of one network: does the picture depend on the draw?"""
+    """Ten filter-normalized planes of one network: does the picture depend on the draw?"""
     final = network("resnet20")
-    paraloss(
-        "compute", "--weights", final, "--x=-1:1:31", "--samples", 256, "--repeats", 10, "-o", WORK / "ten.h5", ranks=2
-    )
+    paraloss("compute", "--weights", final, "--x=-1:1:31", "--samples", 256, "--repeats", 10, "-o", WORK / "ten.h5", ranks=2)
     files = sorted(WORK.glob("ten_seed*.h5"))
     labels = [part for file in files for part in ("--label", file.stem.removeprefix("ten_"))]
     paraloss("render", *files, HERE / "ten_curves.png", "--metric", "train_loss", *labels)
@@ -172,7 +170,7 @@ def depth_and_width() -> None:
 
 
 def curvature() -> None:
-    """Figure 7: the ratio of the Hessian's smallest and largest eigenvalue over the plane; the spectrum at the centre."""
+    """Figure 7: the ratio of the Hessian's smallest and largest eigenvalue over the plane; the spectrum at the center."""
     numbers, files = {}, []
     for name in ("resnet20", "resnet20_noshort"):
         final = network(name)
@@ -185,7 +183,7 @@ def curvature() -> None:
 
 
 def trajectory() -> None:
-    """Figure 9: the optimiser's path in the plane of its first two principal components."""
+    """Figure 9: the optimizer's path in the plane of its first two principal components."""
     train("mlp", "--model", "mlp", "--lr", 0.05, "--batch-size", 32, "--epochs", 20)
     path = WORK / "path.h5"
     paraloss("project", WORK / "mlp", "--points", 41, "-o", path, ranks=2)
@@ -268,9 +266,7 @@ def write_readme() -> None:
     text = (HERE / "README.in.md").read_text()
     for figure, numbers in json.loads(NUMBERS.read_text()).items():
         for name, value in numbers.items():
-            text = text.replace(f"{{{figure}.{name}}}", f"{value:.3g}").replace(
-                f"{{{figure}.{name}%}}", f"{100 * value:.0f} %"
-            )
+            text = text.replace(f"{{{figure}.{name}}}", f"{value:.3g}").replace(f"{{{figure}.{name}%}}", f"{100 * value:.0f} %")
     (HERE / "README.md").write_text(text)
 
 

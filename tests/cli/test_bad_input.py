@@ -4,7 +4,7 @@ import re
 
 import numpy as np
 import pytest
-from conftest import run, surface_of
+from helpers import run, surface_of
 
 CASES = [
     (["compute", "--weights", "none.pt"], "none.pt: no such checkpoint"),
@@ -74,9 +74,7 @@ DEEPER = [
 ]
 
 
-@pytest.mark.parametrize(
-    ("arguments", "told"), [*CASES, *(pytest.param(*case, marks=pytest.mark.slow) for case in DEEPER)]
-)
+@pytest.mark.parametrize(("arguments", "told"), [*CASES, *(pytest.param(*case, marks=pytest.mark.slow) for case in DEEPER)])
 def test_one_line_exit_2_nothing_left(arguments, told, trained, tmp_path):
     (tmp_path / "text.h5").write_text("hello")
     np.savez(tmp_path / "flat.npz", inputs=np.zeros((4, 64)), targets=np.zeros(4, int))

@@ -1,9 +1,9 @@
 """The road of the README, step by step, as a user types it."""
 
 import pytest
-from conftest import run
+from helpers import run
 
-from paraloss.surface_file import read_surface
+from paraloss.surface.file import read_surface
 
 
 def test_train_compute_convert_render_info(tmp_path):
@@ -71,7 +71,7 @@ def test_a_growing_file_is_drawn_again_until_it_is_complete(tmp_path):
     import time
 
     import numpy as np
-    from conftest import BIN, surface_of
+    from helpers import BIN, surface_of
 
     from paraloss import Surface, write_surface
 
@@ -96,7 +96,7 @@ def test_a_growing_file_is_drawn_again_until_it_is_complete(tmp_path):
 def test_analyze_prints_a_table_and_json_that_agree(tmp_path):
     import json
 
-    from conftest import surface_of
+    from helpers import surface_of
 
     surface_of(lambda x, y: 1 + x**2 + 2 * y**2, 9, 9).save(tmp_path / "a.h5")
     surface_of(lambda x, y: 1 + x**2 + 2 * y**2, 9, 7).save(tmp_path / "b.h5")

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from paraloss.analysis import convex_share, draw_dependence, roughness
+from paraloss.analysis.numbers import convex_share, draw_dependence, roughness
 from paraloss.compute import compute_surface, load_checkpoint, load_model, random_direction, train
 from paraloss.compute.trajectory import principal_plane, project_onto
 
@@ -21,7 +21,7 @@ def mlp_run(digits, tmp_path_factory):
     return model.eval(), folder
 
 
-def test_random_filter_normalised_curves_are_close_in_shape(mlp_run, digits):
+def test_random_filter_normalized_curves_are_close_in_shape(mlp_run, digits):
     """Li et al. 2018, appendix: ten random directions give nearly the same curve."""
     model, _ = mlp_run
     data = {"train": digits["train"].subset(300)}

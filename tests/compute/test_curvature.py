@@ -10,8 +10,8 @@ from torch import nn
 from torch.func import functional_call, hessian
 
 from paraloss.compute import Evaluator, compute_surface, load_criterion, random_direction
-from paraloss.compute.curvature import eigenvalue_ends, spectrum
-from paraloss.compute.direction_files import load_directions, save_spectrum
+from paraloss.compute.directions.files import load_directions, save_spectrum
+from paraloss.compute.evaluate.curvature import eigenvalue_ends, spectrum
 from paraloss.errors import InputError
 
 CRITERION = load_criterion("cross_entropy")[1]
@@ -33,9 +33,13 @@ def dense_hessian(model, split):
         return F.cross_entropy(functional_call(model, weights, split.inputs.double()), split.targets)
 
     blocks = hessian(loss)(weights)
-    return torch.cat(
-        [torch.cat([blocks[a][b].reshape(weights[a].numel(), weights[b].numel()) for b in weights], dim=1) for a in weights]
-    ).detach().numpy()
+    return (
+        torch.cat(
+            [torch.cat([blocks[a][b].reshape(weights[a].numel(), weights[b].numel()) for b in weights], dim=1) for a in weights]
+        )
+        .detach()
+        .numpy()
+    )
 
 
 def test_eigenvalues_equal_those_of_the_dense_hessian_of_the_mean_loss(net, digits):
@@ -61,7 +65,7 @@ def test_small_models_are_diagonalised_as_a_whole(digits):
 def test_hessian_products_equal_those_of_curvlinops(net, digits):
     from curvlinops import HessianLinearOperator
 
-    from paraloss.compute.curvature import _Hessian, _MeanLoss
+    from paraloss.compute.evaluate.curvature import _Hessian, _MeanLoss
 
     split = digits["train"].subset(60)
     batches = Evaluator(net, CRITERION, {"train": split}, [], batch_size=25).batches["train"]

@@ -1,4 +1,4 @@
-"""Data sets: shapes, normalisation, what users bring, what is refused."""
+"""Data sets: shapes, normalization, what users bring, what is refused."""
 
 import pickle
 
@@ -22,7 +22,7 @@ def test_mnist5k_has_5000_images():
     assert data["test"].inputs.shape[1:] == (1, 28, 28)
 
 
-def test_cifar_batches_are_read_with_li_et_als_normalisation(tmp_path):
+def test_cifar_batches_are_read_with_li_et_als_normalization(tmp_path):
     rng = np.random.default_rng(0)
     pixels = rng.integers(0, 256, (6, 20, 3072), dtype=np.uint8)
     for i, name in enumerate([*(f"data_batch_{k}" for k in range(1, 6)), "test_batch"]):
@@ -31,8 +31,8 @@ def test_cifar_batches_are_read_with_li_et_als_normalisation(tmp_path):
     assert data["train"].inputs.shape == (100, 3, 32, 32)
     expected = (pixels[5, 3].reshape(3, 32, 32)[1, 4, 5] / 255 - 123.0 / 255) / (62.1 / 255)
     test = data["test"]
-    assert test.inputs.dtype == torch.uint8  # a quarter of the memory; normalised a batch at a time
-    assert test.normalise(test.inputs[3:4])[0, 1, 4, 5].item() == pytest.approx(expected, rel=1e-5)
+    assert test.inputs.dtype == torch.uint8  # a quarter of the memory; normalized a batch at a time
+    assert test.normalize(test.inputs[3:4])[0, 1, 4, 5].item() == pytest.approx(expected, rel=1e-5)
 
 
 def test_a_batch_file_that_would_run_code_is_refused(tmp_path):

@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch import nn
 
-from paraloss.compute import compute_surface, direction_between, normalise, random_direction
+from paraloss.compute import compute_surface, direction_between, normalize, random_direction
 from paraloss.errors import InputError, ShapeMismatch
 
 
@@ -32,11 +32,11 @@ def by_numpy(d, w, norm):
 def test_norms_equal_a_second_implementation(norm, shape):
     rng = np.random.default_rng(0)
     d, w = (rng.normal(size=shape).astype(np.float32) for _ in range(2))
-    ours = normalise(torch.tensor(d), torch.tensor(w), norm).numpy()
+    ours = normalize(torch.tensor(d), torch.tensor(w), norm).numpy()
     np.testing.assert_allclose(ours, by_numpy(d, w, norm), rtol=2e-6)
 
 
-def test_each_filter_of_a_filter_normalised_direction_has_its_weights_norm(small_net):
+def test_each_filter_of_a_filter_normalized_direction_has_its_weights_norm(small_net):
     direction = random_direction(small_net, torch.Generator().manual_seed(3))
     for name, weight in small_net.named_parameters():
         if weight.ndim > 1:
@@ -48,14 +48,14 @@ def test_each_filter_of_a_filter_normalised_direction_has_its_weights_norm(small
 
 def test_biases_become_the_weights_themselves_when_they_are_not_ignored():
     weight = torch.tensor([1.0, -2.0])
-    assert normalise(torch.randn(2), weight, "filter", "none").tolist() == [1.0, -2.0]
+    assert normalize(torch.randn(2), weight, "filter", "none").tolist() == [1.0, -2.0]
 
 
 @pytest.mark.parametrize("norm", ["filter", "layer", "dfilter", "dlayer"])
 def test_a_zero_filter_gives_a_zero_direction_and_zero_draws_no_nan(norm):
     weight = torch.zeros(2, 3)
-    assert torch.isfinite(normalise(torch.randn(2, 3), weight, norm)).all()
-    assert torch.isfinite(normalise(torch.zeros(2, 3), torch.ones(2, 3), norm)).all()
+    assert torch.isfinite(normalize(torch.randn(2, 3), weight, norm)).all()
+    assert torch.isfinite(normalize(torch.zeros(2, 3), torch.ones(2, 3), norm)).all()
 
 
 def test_numbers_come_from_one_stream_in_the_references_order(small_net):
@@ -97,13 +97,13 @@ def test_a_direction_between_models_ends_at_the_second_one(small_net):
 
 def test_what_does_not_fit_is_named(small_net):
     with pytest.raises(ShapeMismatch):
-        normalise(torch.zeros(2, 2), torch.zeros(3, 2))
+        normalize(torch.zeros(2, 2), torch.zeros(3, 2))
     with pytest.raises(InputError, match=r"'0\.weight' is missing"):
         direction_between(small_net, {}, "weights", "b.pt")
 
 
 def test_scaling_the_filters_of_a_batch_norm_network_leaves_the_surface_unchanged(small_net, digits):
-    """Li et al. 2018, section 4: filter normalisation removes the scale that batch norm makes meaningless."""
+    """Li et al. 2018, section 4: filter normalization removes the scale that batch norm makes meaningless."""
     train = {"train": digits["train"].subset(200)}
     scaled = nn.Sequential(*small_net)
     surfaces = []

@@ -108,7 +108,7 @@ def test_interpolation_gives_each_models_own_loss_at_0_and_1(digits):
     assert np.isfinite(surface.metric("test_loss")).all()  # no running variance fell below zero at -0.5 and 1.5
 
 
-def test_the_centre_of_a_random_plane_is_the_checkpoints_own_loss(small_net, digits):
+def test_the_center_of_a_random_plane_is_the_checkpoints_own_loss(small_net, digits):
     split = digits["test"]
     expected = F.cross_entropy(copy.deepcopy(small_net).double()(split.inputs.double()), split.targets).item()
     surface = compute_surface(small_net, "cross_entropy", {"test": split}, x=(-1, 1, 3), y=(-1, 1, 3), progress=False)
@@ -116,7 +116,7 @@ def test_the_centre_of_a_random_plane_is_the_checkpoints_own_loss(small_net, dig
 
 
 def test_integer_buffers_do_not_move(small_net, digits):
-    from paraloss.compute.evaluator import MovingWeights
+    from paraloss.compute.evaluate.full import MovingWeights
 
     model = copy.deepcopy(small_net)
     model[1].num_batches_tracked.fill_(7)

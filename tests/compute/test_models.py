@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from paraloss.compute import load_model
-from paraloss.compute.models import MODELS
+from paraloss.compute.inputs.models import MODELS
 from paraloss.errors import InputError
 
 # shared by all ports of the reference's models: 10 classes, 3×32×32

@@ -9,9 +9,9 @@ import time
 import h5py
 import numpy as np
 import pytest
-from conftest import BIN, run
+from helpers import BIN, run
 
-from paraloss.surface_file import read_surface
+from paraloss.surface.file import read_surface
 
 GRID = ["--x=-1:1:7", "--y=-0.5:1:4", "--samples", "100", "--splits", "train,test"]
 

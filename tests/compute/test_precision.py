@@ -10,9 +10,9 @@ import torch.nn.functional as F
 from torch import nn
 
 from paraloss.compute import Evaluator, Split, compute_surface, load_criterion, load_model, random_direction
-from paraloss.compute.directions import direction_between
-from paraloss.compute.precision import check_precision
-from paraloss.compute.tuning import check_points, choose_precision
+from paraloss.compute.directions.random import direction_between
+from paraloss.compute.evaluate.tuning import check_points, choose_precision
+from paraloss.compute.forward.precision import check_precision
 from paraloss.errors import InputError
 
 CRITERION = load_criterion("cross_entropy")[1]
@@ -116,7 +116,7 @@ def test_relus_are_fused_into_convolutions_with_and_without_an_addition(digits):
 def test_only_chains_that_are_alone_are_fused(digits):
     torch.manual_seed(0)
     evaluator = Evaluator(Mixed().eval(), CRITERION, {"train": digits["test"]}, [])
-    # relu(shared(x)) and relu(shared(x) + x); conv2 is circular and normalised by groups, conv1 goes through gelu.
+    # relu(shared(x)) and relu(shared(x) + x); conv2 is circular and normalized by groups, conv1 goes through gelu.
     assert evaluator.fused == 2
     assert evaluator.folded == 1
 
@@ -151,7 +151,7 @@ def test_auto_takes_the_faster_precision_only_within_the_bound(digits):
         def metrics_of(self, sums):
             return [value * (1 + off_by[self.precision]) for value in exact.metrics_of(sums)]
 
-    import paraloss.compute.tuning as tuning
+    import paraloss.compute.evaluate.tuning as tuning
 
     said = []
     points = [np.zeros(0)] * 3
@@ -192,7 +192,7 @@ def test_precisions_that_a_device_lacks_are_refused():
         check_precision("fp8", torch.device("cpu"))
 
 
-def test_uint8_images_give_the_losses_of_the_normalised_ones(digits):
+def test_uint8_images_give_the_losses_of_the_normalized_ones(digits):
     torch.manual_seed(0)
     model = with_statistics(load_model("resnet20", (1, 8, 8), 10), digits["test"])
     raw = torch.randint(0, 256, (70, 1, 8, 8), dtype=torch.uint8)

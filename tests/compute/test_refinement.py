@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from paraloss.compute import compute_surface
-from paraloss.compute.refinement import coarsest_level, interpolated, level_points, points_that_matter
+from paraloss.compute.schedule.refinement import coarsest_level, interpolated, level_points, points_that_matter
 from paraloss.surface import INTERPOLATED
 
 

@@ -15,7 +15,7 @@ from paraloss.compute import (
     random_direction,
     train,
 )
-from paraloss.compute.sampling import SampledEvaluator, anchor_points
+from paraloss.compute.evaluate.regression import SampledEvaluator, anchor_points
 from paraloss.errors import InputError
 
 

@@ -4,12 +4,12 @@ import h5py
 import numpy as np
 import pytest
 import torch
-from conftest import run
+from helpers import run
 from sklearn.decomposition import PCA
 
 from paraloss import read_surface
 from paraloss.compute import Evaluator, apply_checkpoint, load_checkpoint, load_criterion, load_model
-from paraloss.compute.direction_files import load_directions
+from paraloss.compute.directions.files import load_directions
 from paraloss.compute.trajectory import axes_around, principal_plane, project_onto
 from paraloss.errors import InputError
 
@@ -53,12 +53,12 @@ def test_principal_components_are_scikit_learns(model, tmp_path):
 
 def test_a_path_in_a_plane_comes_back_exactly_and_another_reports_its_distance(model, tmp_path):
     rng = np.random.default_rng(1)
-    centre, a, b, off = rng.normal(size=(4, sum(p.numel() for p in model.parameters())))
+    center, a, b, off = rng.normal(size=(4, sum(p.numel() for p in model.parameters())))
     off -= a * (off @ a) / (a @ a)
     b -= a * (b @ a) / (a @ a)
     off -= b * (off @ b) / (b @ b)
     steps = np.array([(0.3, 0.7), (-1.0, 0.2), (0.5, 0.5), (0.0, 0.0)])
-    paths = saved(model, [centre + x * a + y * b for x, y in steps], tmp_path)
+    paths = saved(model, [center + x * a + y * b for x, y in steps], tmp_path)
     named = []
     for vector in (a, b):
         torch.nn.utils.vector_to_parameters(torch.as_tensor(vector), model.parameters())
@@ -68,7 +68,7 @@ def test_a_path_in_a_plane_comes_back_exactly_and_another_reports_its_distance(m
     assert (found.residual < 1e-6 * np.linalg.norm(a)).all()
     lengths = project_onto(model, paths, (named[0], named[1]), "cos")
     np.testing.assert_allclose(lengths.x, steps[:, 0] * np.linalg.norm(a), rtol=1e-9, atol=1e-9)
-    paths = saved(model, [centre + 2.0 * off, centre + a, centre], tmp_path)
+    paths = saved(model, [center + 2.0 * off, center + a, center], tmp_path)
     found = project_onto(model, paths, (named[0], named[1]))
     assert found.residual[0] == pytest.approx(2 * np.linalg.norm(off), rel=1e-9)
     assert found.residual[1] == 0

@@ -2,7 +2,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from paraloss.compute.visit_order import coarse_to_fine
+from paraloss.compute.schedule.visit_order import coarse_to_fine
 
 
 @given(st.lists(st.integers(1, 17), min_size=1, max_size=2))
@@ -10,7 +10,7 @@ def test_every_point_is_visited_once(shape):
     assert sorted(coarse_to_fine(shape)) == list(range(int(np.prod(shape))))
 
 
-def test_the_centre_comes_first_and_five_percent_span_the_whole_surface():
+def test_the_center_comes_first_and_five_percent_span_the_whole_surface():
     order = coarse_to_fine((51, 51))
     assert order[0] == 25 * 51 + 25
     rows, columns = np.unravel_index(order[: int(0.05 * 51 * 51)], (51, 51))

@@ -7,18 +7,18 @@ from xml.etree import ElementTree
 
 import numpy as np
 import pytest
-from conftest import surface_of
+from helpers import surface_of
 from vtkmodules.util.numpy_support import vtk_to_numpy
 from vtkmodules.vtkIOGeometry import vtkGLTFReader
 from vtkmodules.vtkIOHDF import vtkHDFReader
 from vtkmodules.vtkIOXML import vtkXMLImageDataReader, vtkXMLPolyDataReader
 
 from paraloss import Surface, convert
-from paraloss.analysis import roughness
+from paraloss.analysis.numbers import roughness
+from paraloss.analysis.smoothing import smoothed
 from paraloss.converters import ENDINGS, GridOptions, open_surface, to_structured_grid, write
 from paraloss.converters.meshes import PRINT_WIDTH_MM
 from paraloss.errors import InputError
-from paraloss.smoothing import smoothed
 from paraloss.surface import DONE, INTERPOLATED, PENDING
 
 
@@ -32,7 +32,7 @@ def heights_of(surface):
     return vtk_to_numpy(to_structured_grid(surface).GetPoints().GetData())
 
 
-def test_glb_read_by_vtk_has_our_points_y_up_and_colours(surface, tmp_path):
+def test_glb_read_by_vtk_has_our_points_y_up_and_colors(surface, tmp_path):
     write(surface, tmp_path / "s.glb")
     reader = vtkGLTFReader()
     reader.SetFileName(str(tmp_path / "s.glb"))
@@ -81,7 +81,7 @@ def test_usda_read_by_pixars_library_has_points_quads_and_values(surface, tmp_pa
     np.testing.assert_array_equal(np.array(losses), surface.metric().ravel())
 
 
-def test_ply_read_by_trimesh_has_points_and_colours(surface, tmp_path):
+def test_ply_read_by_trimesh_has_points_and_colors(surface, tmp_path):
     import trimesh
 
     write(surface, tmp_path / "s.ply")

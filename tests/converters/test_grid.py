@@ -5,7 +5,7 @@ import json
 
 import numpy as np
 import pytest
-from conftest import surface_of
+from helpers import surface_of
 from vtkmodules.util.numpy_support import vtk_to_numpy
 from vtkmodules.vtkFiltersGeometry import vtkGeometryFilter
 from vtkmodules.vtkIOXML import vtkXMLPolyDataReader, vtkXMLStructuredGridReader

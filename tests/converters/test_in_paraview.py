@@ -4,7 +4,7 @@ import json
 
 import numpy as np
 import pytest
-from conftest import needs_paraview, surface_of, under_display
+from helpers import needs_paraview, surface_of, under_display
 
 from paraloss import convert
 

@@ -2,9 +2,9 @@
 
 import numpy as np
 import pytest
-from conftest import surface_of
+from helpers import surface_of
 
-from paraloss.analysis import basin_area, convex_share, measures, rise_within, roughness, why_not_comparable
+from paraloss.analysis.numbers import basin_area, convex_share, measures, rise_within, roughness, why_not_comparable
 
 
 def test_a_bowl_is_convex_and_a_saddle_is_not():
@@ -35,13 +35,13 @@ def test_rises_of_a_cone_are_its_height_at_the_radius_and_two_thirds_of_it():
     cone = surface_of(lambda x, y: 1 + 4 * np.hypot(x, y), 401, 401)
     worst, mean = rise_within(cone, 0.5)
     assert worst == pytest.approx(2.0, rel=1e-3)
-    assert mean == pytest.approx(4 * 0.5 * 2 / 3, rel=0.01)  # the mean distance from the centre of a disc is 2r/3
+    assert mean == pytest.approx(4 * 0.5 * 2 / 3, rel=0.01)  # the mean distance from the center of a disc is 2r/3
 
 
 def test_measures_tell_where_the_minimum_is():
     found = measures(surface_of(lambda x, y: 2 + (x - 0.5) ** 2 + (y + 0.25) ** 2, 9, 9))
     assert (found["minimum_x"], found["minimum_y"], found["minimum"]) == (0.5, -0.25, 2.0)
-    assert found["centre"] == pytest.approx(2.3125)
+    assert found["center"] == pytest.approx(2.3125)
     assert found["convex_share"] == 1.0
 
 
@@ -54,5 +54,5 @@ def test_surfaces_of_other_steps_or_directions_are_not_compared():
 
     assert why_not_comparable([with_norm("filter"), with_norm("filter", seed=2)]) == ""
     assert "other steps" in why_not_comparable([with_norm("filter"), with_norm("filter", half=0.5)])
-    assert "normalised otherwise" in why_not_comparable([with_norm("filter"), with_norm("layer")])
-    assert "not normalised to the weights" in why_not_comparable([with_norm("none"), with_norm("none")])
+    assert "normalized otherwise" in why_not_comparable([with_norm("filter"), with_norm("layer")])
+    assert "not normalized to the weights" in why_not_comparable([with_norm("none"), with_norm("none")])

@@ -4,7 +4,7 @@ import subprocess
 import sys
 import time
 
-from conftest import BIN
+from helpers import BIN
 
 
 def test_import_paraloss_brings_neither_torch_nor_vtk():

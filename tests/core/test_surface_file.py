@@ -9,13 +9,13 @@ import time
 import h5py
 import numpy as np
 import pytest
-from conftest import surface_of
+from helpers import surface_of
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from paraloss.errors import ShapeMismatch, SurfaceFileError
 from paraloss.surface import DONE, NOT_FINITE, PENDING, Surface
-from paraloss.surface_file import (
+from paraloss.surface.file import (
     SurfaceWriter,
     check_fingerprint,
     read_directions,
@@ -112,7 +112,7 @@ def test_a_writer_killed_at_any_moment_leaves_a_file_that_opens(tmp_path):
     script = (
         "import numpy as np, sys\n"
         "from paraloss.surface import Surface\n"
-        "from paraloss.surface_file import SurfaceWriter\n"
+        "from paraloss.surface.file import SurfaceWriter\n"
         "SurfaceWriter.flush_every_s = 0.0\n"
         "nan = np.full((300, 300), np.nan)\n"
         "s = Surface(np.arange(300.), np.arange(300.), {'train_loss': nan}, np.zeros((300, 300), np.uint8))\n"
@@ -216,7 +216,7 @@ def test_a_bad_file_gets_one_clear_line(tmp_path, make, told):
 
 
 def test_a_growing_file_is_drawn_on_its_finest_complete_sub_grid(tmp_path):
-    from paraloss.compute.visit_order import coarse_to_fine
+    from paraloss.compute.schedule.visit_order import coarse_to_fine
 
     surface = surface_of(lambda x, y: x + 10 * y, nx=51, ny=41)
     status = np.zeros(surface.shape, np.uint8)

@@ -2,12 +2,12 @@
 
 import numpy as np
 import pytest
-from conftest import run, surface_of
+from helpers import run, surface_of
 from vtkmodules.util.numpy_support import vtk_to_numpy
 from vtkmodules.vtkIOXML import vtkXMLPolyDataReader, vtkXMLStructuredGridReader
 
-from paraloss.analysis import area_below, measures, persistent_minima
-from paraloss.topology import MAXIMUM, MINIMUM, SADDLE, basins, critical_points
+from paraloss.analysis.numbers import area_below, measures, persistent_minima
+from paraloss.analysis.topology import MAXIMUM, MINIMUM, SADDLE, basins, critical_points
 
 
 def double_well(x, y):

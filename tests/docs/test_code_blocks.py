@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from conftest import BIN
+from helpers import BIN
 from torch import nn
 
 from paraloss.compute import load_data
@@ -58,9 +58,7 @@ def run_document(document, folder):
             command = ["bash", "-euo", "pipefail", "-c", code]
         else:
             command = [sys.executable, "-c", (PREAMBLE if "model = " not in code else "") + code]
-        done = subprocess.run(
-            command, cwd=folder, env=environment, capture_output=True, text=True, check=False, timeout=240
-        )
+        done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False, timeout=240)
         assert done.returncode == 0, f"{document}:\n{code}\n{done.stderr[-1500:]}"
         ran += 1
     return ran

@@ -16,12 +16,12 @@ import numpy as np
 import torch
 
 from paraloss.compute import load_checkpoint, load_data
-from paraloss.compute.direction_files import load_directions
+from paraloss.compute.directions.files import load_directions
 from paraloss.converters import open_surface, to_structured_grid
 from paraloss.errors import ParalossError
-from paraloss.repair import repair
 from paraloss.surface import Surface
-from paraloss.surface_file import read_directions, read_outline, read_window, write_text
+from paraloss.surface.file import read_directions, read_outline, read_window, write_text
+from paraloss.surface.repair import repair
 
 
 def originals(folder: Path) -> dict[str, bytes]:

@@ -14,13 +14,13 @@ import h5py
 import numpy as np
 import pytest
 import torch
-from conftest import BIN, run
+from helpers import BIN, run
 from torch import nn
 
 from paraloss.compute import compute_surface
 from paraloss.errors import InputError, ParalossError, SurfaceFileError
-from paraloss.repair import repair
-from paraloss.surface_file import SurfaceWriter, read_directions, read_surface
+from paraloss.surface.file import SurfaceWriter, read_directions, read_surface
+from paraloss.surface.repair import repair
 
 KILLS = 50
 

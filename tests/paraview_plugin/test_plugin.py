@@ -10,7 +10,7 @@ from pathlib import Path
 import h5py
 import numpy as np
 import pytest
-from conftest import needs_paraview, run, surface_of, under_display, virtual_display
+from helpers import needs_paraview, run, surface_of, under_display, virtual_display
 from matplotlib import image
 from skimage.metrics import structural_similarity
 
@@ -356,7 +356,7 @@ def test_the_window_opens_with_the_lit_surface_and_install_makes_the_plugin_load
     write_surface(bumpy(), tmp_path / "s.h5")
     home = tmp_path / "home"
     home.mkdir()
-    from conftest import BIN
+    from helpers import BIN
 
     inner = (
         f"{BIN}/paraloss paraview --install && "
@@ -379,7 +379,7 @@ def test_the_window_opens_with_the_lit_surface_and_install_makes_the_plugin_load
 
 
 def test_looks_and_extras_in_paraview_are_those_of_pyvista(tmp_path):
-    """Dark, with contour lines, the minimum, and colours from another metric: both backends draw the same."""
+    """Dark, with contour lines, the minimum, and colors from another metric: both backends draw the same."""
     surface = bumpy(41, 41)
     x, _ = np.meshgrid(surface.x, surface.y)
     both = Surface(surface.x, surface.y, {**surface.metrics, "train_acc": 50 + 20 * x}, surface.status)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import needs_paraview, run
+from helpers import needs_paraview, run
 from matplotlib import image
 from skimage.metrics import structural_similarity
 

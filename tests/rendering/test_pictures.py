@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from conftest import surface_of
+from helpers import surface_of
 from matplotlib import image
 
 from paraloss import Surface, render
@@ -123,7 +123,7 @@ def test_what_cannot_be_drawn_is_named_and_leaves_no_file(tmp_path):
         ([empty], {}, "nothing to draw"),
         ([surface, curve], {}, "cannot share"),
         ([surface], {"view": "side"}, "unknown view"),
-        ([surface], {"color_map": "jet"}, "unknown colour map"),
+        ([surface], {"color_map": "jet"}, "unknown color map"),
         ([surface], {"metric": "test_acc"}, "no metric"),
     ):
         with pytest.raises(InputError, match=told):

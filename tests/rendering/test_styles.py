@@ -1,4 +1,4 @@
-"""What a picture may show beside the surface: colours of another metric, lines, markers, axes, several surfaces; movies."""
+"""What a picture may show beside the surface: colors of another metric, lines, markers, axes, several surfaces; movies."""
 
 import itertools
 import subprocess
@@ -8,7 +8,7 @@ import imageio_ffmpeg
 import numpy as np
 import pytest
 import pyvista
-from conftest import run, surface_of
+from helpers import run, surface_of
 from matplotlib import image
 from scipy.ndimage import binary_dilation
 from skimage.measure import label
@@ -43,14 +43,14 @@ def test_every_look_has_its_background_and_shows_the_surface(look, tmp_path):
     assert (np.abs(drawn - drawn[2, 2]).max(axis=-1) > 0.1).mean() > 0.2
 
 
-def test_clay_has_one_colour_and_no_scale(tmp_path):
+def test_clay_has_one_color_and_no_scale(tmp_path):
     drawn = picture(tmp_path, surface_of(bowl, 31, 31), look="clay")
     there = np.abs(drawn - drawn[2, 2]).max(axis=-1) > 0.1
     hue = (drawn[..., 0] - drawn[..., 2])[there] / drawn[..., 0][there]
     assert hue.std() < 0.04
 
 
-def test_colour_may_come_from_another_metric(tmp_path):
+def test_color_may_come_from_another_metric(tmp_path):
     surface = surface_of(bowl, 31, 31)
     x, _ = np.meshgrid(surface.x, surface.y)
     both = replace(surface, metrics={**surface.metrics, "train_acc": 50 + 40 * x})
@@ -101,7 +101,7 @@ def test_many_surfaces_form_a_grid_and_a_row_is_asked_for(tmp_path):
     assert PictureStyle(columns=2).shape(6) == (3, 2)
 
 
-def test_overlay_shows_both_surfaces_in_their_own_colours(tmp_path):
+def test_overlay_shows_both_surfaces_in_their_own_colors(tmp_path):
     low, high = surface_of(lambda x, y: 1 + 0 * x, 9, 9), surface_of(lambda x, y: 50 + 0 * x, 9, 9)
     drawn = picture(tmp_path, [low, high], overlay=True, labels=["low", "high"])
     assert ((drawn[..., 2] - drawn[..., 0]) > 0.15).sum() > 300
@@ -115,7 +115,7 @@ def test_difference_is_the_first_minus_the_second_and_needs_equal_steps():
         one - surface_of(bowl, 7, 9)
 
 
-def test_a_ratio_is_the_difference_of_the_heights_and_its_colours_are_even_on_both_sides(tmp_path):
+def test_a_ratio_is_the_difference_of_the_heights_and_its_colors_are_even_on_both_sides(tmp_path):
     one, other = surface_of(lambda x, y: 0.9 + x * 0, 9, 7), surface_of(bowl, 9, 7)
     ratio = one.ratio(other)
     np.testing.assert_allclose(np.log(ratio.metric()), np.log(1.0) - np.log(other.metric() + 0.1))
@@ -225,5 +225,5 @@ def test_checkpoints_that_span_a_plane_are_marked_from_above(tmp_path):
     pictures = [picture(tmp_path, surface, size=(500, 500), style="heat") for surface in (plain, spanned)]
     changed = np.argwhere(np.abs(pictures[0] - pictures[1]).max(axis=-1) > 0.3)
     assert len(changed) > 60
-    assert np.ptp(changed[:, 0]) > 100  # the centre, one above it, one to the right
+    assert np.ptp(changed[:, 0]) > 100  # the center, one above it, one to the right
     assert np.ptp(changed[:, 1]) > 100

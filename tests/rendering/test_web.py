@@ -13,7 +13,7 @@ import urllib.request
 
 import numpy as np
 import pytest
-from conftest import BIN, run, surface_of
+from helpers import BIN, run, surface_of
 from matplotlib import image
 
 from paraloss import Surface
@@ -97,7 +97,7 @@ def test_page_works_offline_turns_is_picked_and_stays_small(browser, tmp_path):
 
 
 @pytest.mark.slow
-def test_x_runs_to_the_right_and_colours_follow_the_loss_in_the_page(browser, tmp_path):
+def test_x_runs_to_the_right_and_colors_follow_the_loss_in_the_page(browser, tmp_path):
     path = write_page([surface_of(tilted, 21, 13)], tmp_path / "s.html", ["tilted"])
     page = opened_page(browser, f"file://{path}#turn=-33&tilt=30")  # seen from the front
     picture = shot(page, tmp_path / "a.png")[:, 270:860]
@@ -183,7 +183,7 @@ def test_view_without_a_display_says_what_to_do(tmp_path, monkeypatch):
 @pytest.mark.slow
 @pytest.mark.paraview  # needs the virtual display
 def test_window_opens_with_sliders_and_the_surface(tmp_path):
-    from conftest import needs_paraview, virtual_display
+    from helpers import needs_paraview, virtual_display
 
     needs_paraview()
     surface_of(tilted, 21, 21).save(tmp_path / "s.h5")
@@ -228,7 +228,7 @@ shown.show()
 @pytest.mark.slow
 @pytest.mark.paraview  # needs the virtual display
 def test_a_point_picked_in_the_window_shows_its_cuts(tmp_path):
-    from conftest import needs_paraview, under_display
+    from helpers import needs_paraview, under_display
 
     needs_paraview()
     surface_of(tilted, 21, 21).save(tmp_path / "s.h5")

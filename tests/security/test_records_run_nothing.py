@@ -4,7 +4,7 @@ import itertools
 
 import pytest
 import torch
-from conftest import run
+from helpers import run
 
 from paraloss.compute import load_model
 
@@ -61,7 +61,9 @@ def test_the_same_record_with_built_in_names_is_used(folder, verb):
 
 def test_the_same_names_on_the_command_line_are_the_users_own(folder):
     write(folder, {**GOOD, "model": "evil.py:build"})
-    (folder / "mine.py").write_text("from paraloss.compute import load_model\n\ndef build(): return load_model('mlp', (1, 8, 8), 10)\n")
+    (folder / "mine.py").write_text(
+        "from paraloss.compute import load_model\n\ndef build(): return load_model('mlp', (1, 8, 8), 10)\n"
+    )
     done = run(*VERBS["compute"], "--model", "mine.py:build", cwd=folder)
     assert done.returncode == 0, done.stderr
     assert not (folder / "ran").exists()

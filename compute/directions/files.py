@@ -1,0 +1,97 @@
+"""Directions from files: those of a surface file, eigenvectors of a spectrum, or a direction file of Li et al. 2018's code."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from paraloss._version import __version__
+from paraloss.compute.directions.random import Direction, movable
+from paraloss.compute.evaluate.curvature import Spectrum
+from paraloss.errors import InputError
+from paraloss.surface.file import (
+    new_file,
+    open_hdf5,
+    read_dataset,
+    read_direction_groups,
+    read_directions,
+    read_text,
+    write_text,
+)
+
+SPECTRUM_FORMAT = "paraloss-spectrum"
+
+
+def load_directions(path: str | Path, model: nn.Module) -> list[Direction]:
+    """x and, where there are more, y and z.
+
+    Args:
+        path: a surface file of ours, a spectrum with its eigenvectors (``paraloss hessian``), or Li et al.'s direction file,
+            whose tensors are numbered in the order of the model's parameters (or of its state_dict, for ``states``) and go
+            by that order, not by name.
+        model: names the tensors.
+
+    Raises:
+        InputError: neither kind of file, or tensors that do not fit the model; names the first.
+        SurfaceFileError: the file cannot be read.
+    """
+    with open_hdf5(path) as file:
+        foreign = {axis: file[f"{axis}direction"] for axis in "xy" if f"{axis}direction" in file}
+        if foreign:
+            return [_numbered({k: read_dataset(file, f"{axis}direction/{k}", path) for k in group}, model, path)
+                    for axis, group in foreign.items()]  # fmt: skip
+        spectrum = read_text(file, "format") == SPECTRUM_FORMAT
+        kept = read_direction_groups(file, path) if spectrum else {}
+    found = kept or read_directions(path)
+    if "x" not in found:
+        raise InputError(f"{path}: holds no directions")
+    tensors = movable(model)
+    directions = []
+    for axis in ("x", "y", "z"):
+        direction = {name: torch.from_numpy(values) for name, values in found.get(axis, {}).items()}
+        for name, values in direction.items():
+            if name not in tensors or tensors[name].shape != values.shape:
+                there = tuple(tensors[name].shape) if name in tensors else "missing"
+                raise InputError(
+                    f"{path}: direction {axis} is of another model: '{name}' is {tuple(values.shape)}, not {there}"
+                )
+        directions += [direction] if direction else []
+    return directions
+
+
+def save_spectrum(spectrum: Spectrum, path: str | Path, provenance: Mapping[str, Any]) -> Path:
+    """Write eigenvalues, density and the three leading eigenvectors (as directions x, y, z); appears complete or not at all.
+
+    Raises:
+        SurfaceFileError: the folder does not exist or cannot be written.
+    """
+    with new_file(Path(path)) as file:
+        write_text(file, "format", SPECTRUM_FORMAT)
+        write_text(file, "paraloss_version", __version__)
+        write_text(file, "provenance", json.dumps(dict(provenance)))
+        file["eigenvalues"] = spectrum.eigenvalues
+        file["density_grid"], file["density"] = spectrum.grid, spectrum.density
+        for axis, direction in zip("xyz", spectrum.eigenvectors, strict=False):
+            for name, tensor in direction.items():
+                file.create_dataset(f"directions/{axis}/{name}", data=tensor.numpy())
+    return Path(path)
+
+
+def _numbered(datasets: dict, model: nn.Module, path: str | Path) -> Direction:  # type: ignore[type-arg]
+    values = [torch.from_numpy(datasets[key]) for key in sorted(datasets, key=int)]  # "10" comes after "2"
+    parameters = dict(model.named_parameters())
+    names = list(parameters if len(values) == len(parameters) else model.state_dict())
+    if len(values) != len(names):
+        raise InputError(f"{path}: holds {len(values)} tensors, the model has {len(parameters)} parameters")
+    tensors, direction = {**parameters, **model.state_dict()}, {}
+    for number, (name, tensor) in enumerate(zip(names, values, strict=True)):
+        if tensor.shape != tensors[name].shape:
+            raise InputError(f"{path}: tensor {number} is {tuple(tensor.shape)}, but '{name}' {tuple(tensors[name].shape)}")
+        if tensors[name].dtype.is_floating_point:
+            direction[name] = tensor
+    return direction

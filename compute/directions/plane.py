@@ -1,0 +1,107 @@
+"""Which plane: the directions of a surface as the user chose them, made on rank 0."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from paraloss.compute.directions.random import (
+    Direction,
+    DirectionType,
+    Ignore,
+    Norm,
+    direction_between,
+    random_direction,
+    statistics_differ,
+)
+from paraloss.compute.inputs.checkpoints import load_checkpoint
+from paraloss.errors import InputError
+
+Target = str | Path | nn.Module | Mapping[str, torch.Tensor]
+
+
+class Plane:
+    """How x, y and z are chosen.
+
+    Args:
+        ends: checkpoint at step 1 of each axis, or None for a random direction.
+        norm: of random directions: one for all axes, or one each.
+        ignore: see ``directions.random_direction``.
+        dir_type: see ``directions.random_direction``.
+        seed: of the random directions.
+        given: directions that are there already, instead of all that.
+        warn: whether to warn of batch-norm statistics that differ.
+    """
+
+    def __init__(
+        self,
+        ends: Sequence[Mapping[str, torch.Tensor] | None],
+        norm: Norm | Sequence[Norm],
+        ignore: Ignore,
+        dir_type: DirectionType,
+        seed: int,
+        given: Sequence[Direction] | None = None,
+        warn: bool = True,
+    ) -> None:
+        self.given, self.ends, self.warn = given, tuple(ends), warn
+        self.norms = (norm,) * len(self.ends) if isinstance(norm, str) else (*norm, *norm)[: len(self.ends)]
+        self.ignore, self.dir_type, self.seed = ignore, dir_type, seed
+
+    def fingerprint(self) -> list[dict[str, Any]]:
+        """What decides the directions, one entry an axis."""
+        if self.given:
+            return [{"given": _tensors_sha256(direction)} for direction in self.given[: len(self.ends)]]
+        return [
+            {"to": _tensors_sha256(end), "type": self.dir_type}
+            if end
+            else {"norm": norm, "ignore": self.ignore, "type": self.dir_type, "seed": self.seed}
+            for end, norm in zip(self.ends, self.norms, strict=True)
+        ]
+
+    def make(self, model: nn.Module, tell: Callable[[str], None]) -> list[Direction]:
+        """One direction an axis.
+
+        Raises:
+            InputError: a checkpoint does not fit the model, or too few directions were given.
+        """
+        if self.given:
+            if len(self.given) < len(self.ends):
+                raise InputError(
+                    f"{len(self.ends)} axes need as many directions, but {len(self.given)} were given; "
+                    "leave out --y for a curve, --z for a surface"
+                )
+            return list(self.given[: len(self.ends)])
+        generator = torch.Generator().manual_seed(self.seed)
+        directions = []
+        for axis, end, norm in zip("xyz"[: len(self.ends)], self.ends, self.norms, strict=True):
+            if end is None:
+                directions.append(random_direction(model, generator, norm, self.ignore, self.dir_type))
+                continue
+            if self.warn and self.dir_type == "weights" and statistics_differ(model, end):
+                tell(
+                    "warning: the batch-norm statistics of the two checkpoints differ and dir_type is 'weights': "
+                    f"losses off the center along {axis} are not those of real models; use 'states'"
+                )
+            directions.append(direction_between(model, end, self.dir_type, f"{axis}_to"))
+        return directions
+
+
+def tensors_of(target: Target) -> Mapping[str, torch.Tensor]:
+    if isinstance(target, nn.Module):
+        return target.state_dict()
+    if isinstance(target, Mapping):
+        return target
+    return load_checkpoint(target)[0]
+
+
+def _tensors_sha256(tensors: Mapping[str, torch.Tensor]) -> str:
+    digest = hashlib.sha256()
+    for name in sorted(tensors):
+        digest.update(name.encode())
+        digest.update(tensors[name].detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()

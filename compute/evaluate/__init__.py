@@ -1,0 +1,1 @@
+"""Metrics at a point: full, by regression, capped; other measures, curvature, and tuning."""

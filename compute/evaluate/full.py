@@ -1,0 +1,355 @@
+"""The loss and accuracy of a model anywhere on the plane that its directions span."""
+
+from __future__ import annotations
+
+import copy
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from paraloss.compute.directions.random import Direction
+from paraloss.compute.evaluate.measures import measure_all, metric_names
+from paraloss.compute.forward.batch_norm import recompute_statistics
+from paraloss.compute.forward.batches import Batches, default_batch_size
+from paraloss.compute.forward.folding import FoldedModel
+from paraloss.compute.forward.precision import LOW, arithmetic, check_precision
+from paraloss.compute.inputs.criteria import SampleLosses, counts_accuracy, hits
+from paraloss.compute.inputs.data import DataSet, Split
+from paraloss.compute.inputs.user_code import one_line
+from paraloss.errors import InputError, ParalossError
+
+_FOLD_TOLERANCE = 1e-3
+_COMPILE_S = 60.0  # what torch.compile takes
+_COMPILED_GAIN = 0.3  # of the time that it may save on a GPU
+
+
+class Evaluator:
+    """theta(x, y) = theta* + x * delta + y * eta, and the mean loss and accuracy there.
+
+    Args:
+        model: the center; it is copied and left as it is.
+        criterion: the losses of a batch, see ``criteria``.
+        data: splits to evaluate; they are moved to ``device`` and stay there (streamed where they do not fit).
+        directions: one (a curve) or two (a surface).
+        device: where to compute.
+        batch_size: samples at once; None chooses by the size of a sample.
+        population: split -> number of samples that its rows were drawn from, for splits that were not taken whole.
+        precision: ``fp32``, ``tf32`` (NVIDIA), ``bf16`` or ``fp16``: of convolutions and matrix products. Weights move
+            in float32 and are rounded once; a linear layer at the end and the losses stay in float32 and float64.
+        shard: (k, n): evaluate rows k, k + n, k + 2n … only, so that n ranks share a point; see ``sums``.
+        measures: what else to tell at each point, on the first split; see ``measures``.
+        bn_data: samples from which batch-norm statistics are estimated anew at each point; None keeps those there are.
+        accuracy: tell it where targets are classes.
+
+    Attributes:
+        metrics: names of what a call returns, in order: ``<split>_loss``; for a drawn split ``<split>_loss_stderr``, its
+            standard error with finite-population correction, s / sqrt(n) * sqrt(1 - n / N); where targets are
+            classes ``<split>_acc``, percent; then those of ``measures``.
+        folded: number of batch norms folded away; ``not_folded`` says why none were.
+        fused: number of ReLUs computed within a convolution.
+        compiled: whether ``torch.compile`` was worth its time.
+
+    Raises:
+        InputError: the model cannot take these data, the criterion its outputs, or the device this precision.
+
+    The model is in evaluation mode, nothing is augmented. Losses are sum(loss of each sample) / n, summed in float64.
+    """
+
+    _forward: nn.Module
+    _compiled: Any
+
+    def __init__(
+        self,
+        model: nn.Module,
+        criterion: SampleLosses,
+        data: DataSet,
+        directions: Sequence[Direction],
+        device: str | torch.device = "cpu",
+        batch_size: int | None = None,
+        population: Mapping[str, int] | None = None,
+        precision: str = "fp32",
+        shard: tuple[int, int] = (0, 1),
+        measures: Sequence[str] = (),
+        bn_data: Split | None = None,
+        accuracy: bool = True,
+    ) -> None:
+        self.device = torch.device(device)
+        check_precision(precision, self.device)
+        self.precision, self.criterion = precision, criterion
+        self.model = copy.deepcopy(model).to(self.device).float().eval().requires_grad_(False)
+        self.weights = MovingWeights(self.model, directions)
+        self.samples = {name: len(split) for name, split in data.items()}
+        self._population = dict(population or {})
+        self.scalar_criterion, self._accuracy, self._bn_data = False, accuracy, bn_data
+        self.kinds = {name: self._probe(name, split) for name, split in data.items()}
+        self._shards = {name: split.rows(slice(shard[0], None, shard[1])) for name, split in data.items()}
+        self.use_batch_size(batch_size or default_batch_size(next(iter(data.values())), self.device))
+        self.compiled = False
+        self._fold(next(iter(data.values())))
+        self.measures = list(measures)
+        self.metrics = [f"{name}_{kind}" for name, kinds in self.kinds.items() for kind in kinds]
+        self.metrics += metric_names(measures, next(iter(data)))
+
+    def __call__(self, coordinates: Sequence[float]) -> list[float]:
+        """The metrics at ``coordinates`` (one number a direction), in the order of ``metrics``."""
+        results = self.metrics_of(self.sums(coordinates))
+        if self.measures:
+            batches = next(iter(self.batches.values()))
+            results += measure_all(self.measures, self.model, self.criterion, batches, next(iter(self.samples.values())))
+        return results
+
+    def sums(self, coordinates: Sequence[float]) -> Tensor:
+        """(splits, 4) float64 on the device: sums over this shard's samples of loss, loss^2, hits and 1."""
+        self.move_to(coordinates)
+        totals = torch.zeros(len(self.kinds), 4, dtype=torch.float64, device=self.device)
+        with arithmetic(self.device, self.precision):
+            for row, (name, batches) in zip(totals, self.batches.items(), strict=True):
+                for inputs, targets in batches:
+                    losses, right = self._losses(inputs, targets, self.kinds[name])
+                    row[0] += losses.sum() if losses.ndim else losses * len(targets)
+                    if "loss_stderr" in self.kinds[name]:
+                        row[1] += losses.square().sum()
+                    if right is not None:
+                        row[2] += right.sum()
+                    row[3] += len(targets)
+        return totals
+
+    def metrics_of(self, sums: Tensor) -> list[float]:
+        """The metrics that ``sums`` (of all shards, added up) amount to."""
+        results: list[float] = []
+        # The only wait for the device in a point.
+        for (name, kinds), (loss, square, right, count) in zip(self.kinds.items(), sums.tolist(), strict=True):
+            mean = loss / count
+            values = {"loss": mean, "acc": 100 * right / count}
+            if "loss_stderr" in kinds:
+                variance = max(square / count - mean**2, 0.0) / (count - 1)
+                values["loss_stderr"] = (variance * (1 - count / self._population[name])) ** 0.5
+            results += [values[kind] for kind in kinds]
+        return results
+
+    def move_to(self, coordinates: Sequence[float]) -> None:
+        """Put the model at ``coordinates``."""
+        self.weights.move_to(coordinates)
+        if self._bn_batches is not None:
+            recompute_statistics(self.model, self._bn_batches)
+        if self._forward is not self.model:
+            self._folded.refresh()
+
+    def sample_losses(self, name: str, start: int, stop: int) -> tuple[Tensor, Tensor | None]:
+        """Losses, and hits where targets are classes, of samples start..stop where the model is: (n,) float64 each."""
+        losses, rights = [], []
+        with arithmetic(self.device, self.precision):
+            for first in range(start, stop, self.batch_size):
+                inputs, targets = self.batches[name].rows(first, min(first + self.batch_size, stop))
+                batch_losses, right = self._losses(inputs, targets, self.kinds[name])
+                losses.append(batch_losses)
+                rights.append(right)
+        return torch.cat(losses), None if rights[0] is None else torch.cat([r for r in rights if r is not None])
+
+    def reorder(self, name: str, order: np.ndarray) -> None:
+        """Put the samples of a split into another order, for ``sample_losses``."""
+        self._shards[name] = self._shards[name].rows(order)
+        self.batches[name] = Batches(self._shards[name], self.device, self.batch_size)
+
+    def use_batch_size(self, size: int) -> None:
+        """Evaluate ``size`` samples at once from now on."""
+        self.batch_size = size
+        self.batches = {name: Batches(split, self.device, size) for name, split in self._shards.items()}
+        self._bn_batches = None if self._bn_data is None else Batches(self._bn_data, self.device, size)
+
+    def halve_batch(self) -> bool:
+        """Go on with half as many samples at once; False when it is one already. What was compiled is given up."""
+        if self.batch_size < 2:
+            return False
+        self.compiled = False
+        self.use_batch_size(self.batch_size // 2)
+        if self.device.type == "cuda":
+            torch.cuda.empty_cache()
+        return True
+
+    def find_batch_size(self, seconds: float = 1.0) -> int:
+        """Time a few sizes around the default for about ``seconds`` in all, use the fastest, and return it."""
+        rows = max(len(split) for split in self._shards.values())
+        sizes = [size for size in (self.batch_size // 2, self.batch_size, self.batch_size * 2, self.batch_size * 4) if size]
+        sizes = sorted({min(size, rows) for size in sizes if rows})
+        best, best_rate = self.batch_size, 0.0
+        for size in sizes if len(sizes) > 1 else []:
+            try:
+                rate = size / self.seconds_a_batch(size, seconds / len(sizes))
+            except torch.OutOfMemoryError:
+                break
+            if rate > 1.03 * best_rate:  # a larger batch must earn its memory
+                best, best_rate = size, rate
+        self.use_batch_size(best)
+        return best
+
+    def worth_compiling(self, points: int) -> bool:
+        """Whether ``torch.compile`` would earn its time within the ``points`` to come, and is faster when it is tried."""
+        if self.device.type != "cuda":  # the fused operators have the gain already, see docs/performance.md
+            return False
+        before = self.seconds_a_batch(self.batch_size, 0.3)
+        batches = sum(len(batch) for batch in self.batches.values())
+        if _COMPILED_GAIN * before * batches * points < 2 * _COMPILE_S or not self.compile():
+            return False
+        self.compiled = self.seconds_a_batch(self.batch_size, 0.3) < 0.97 * before
+        return self.compiled
+
+    def compile(self) -> bool:
+        """Compile the forward pass (on a GPU as CUDA graphs); whether it works and gives the same outputs.
+
+        Raises nothing: where compilation fails, the evaluation goes on without.
+        """
+        mode = "reduce-overhead" if self.device.type == "cuda" else "default"
+        tolerance = _FOLD_TOLERANCE if self.precision == "fp32" else 0.05
+        inputs, _ = next(iter(next(iter(self.batches.values()))))
+        try:
+            with arithmetic(self.device, self.precision):
+                expected = self._forward(inputs)
+                self._compiled = torch.compile(self._forward, mode=mode, dynamic=False)
+                result = self._compiled(inputs)
+                self.compiled = _alike(expected, result, tolerance)
+        except Exception:  # no compiler, or a model that it cannot take
+            self.compiled = False
+        return self.compiled
+
+    def _losses(self, inputs: Tensor, targets: Tensor, kinds: Sequence[str]) -> tuple[Tensor, Tensor | None]:
+        outputs = self._run(inputs)
+        outputs = outputs.float() if outputs.dtype in LOW.values() else outputs
+        return self.criterion(outputs, targets), hits(outputs, targets) if "acc" in kinds else None
+
+    def _run(self, inputs: Tensor) -> Tensor:
+        # A last, smaller batch would be compiled anew for its own shape.
+        whole = self.compiled and len(inputs) == self.batch_size
+        outputs: Tensor = self._compiled(inputs) if whole else self._forward(inputs)
+        return outputs
+
+    def seconds_a_batch(self, size: int, seconds: float) -> float:
+        """Shortest time of a forward pass over ``size`` samples, of as many as ``seconds`` allow (one at least)."""
+        name = max(self._shards, key=lambda key: len(self._shards[key]))
+        inputs, _ = Batches(self._shards[name].rows(slice(0, size)), self.device, size).rows(0, size)
+        times: list[float] = []
+        with arithmetic(self.device, self.precision):
+            until = time.perf_counter() + seconds
+            while not times or time.perf_counter() < until:
+                began = time.perf_counter()
+                self._run(inputs)
+                if self.device.type == "cuda":
+                    torch.cuda.synchronize(self.device)
+                times.append(time.perf_counter() - began)
+        return min(times[1:] or times)
+
+    def _probe(self, name: str, split: Split) -> list[str]:
+        """What can be told about a split; finds out on two samples that model, data and criterion fit together."""
+        inputs, targets = split.normalize(split.inputs[:2].to(self.device)), split.targets[:2].to(self.device)
+        try:
+            with torch.inference_mode():
+                outputs = self.model(inputs)
+        except Exception as error:
+            shape = tuple(split.inputs.shape[1:])
+            raise InputError(f"the model cannot take {name} inputs of shape {shape}: {one_line(error)[:200]}") from error
+        if not isinstance(outputs, Tensor):
+            raise InputError(f"the model returned {type(outputs).__name__}, not a tensor; wrap it to return its outputs")
+        try:
+            losses = self.criterion(outputs, targets)
+        except ParalossError:
+            raise
+        except Exception as error:
+            raise InputError(
+                f"the loss cannot take outputs {tuple(outputs.shape)} and {name} targets {tuple(targets.shape)}: "
+                f"{one_line(error)[:200]}; classes in the data and in the model may differ"
+            ) from error
+        accuracy = counts_accuracy(outputs, targets)
+        if accuracy:
+            lowest, highest = int(split.targets.min()), int(split.targets.max())
+            if lowest < 0 or highest >= outputs.shape[1]:
+                raise InputError(
+                    f"the {name} targets are classes {lowest} to {highest}, but the model has {outputs.shape[1]} outputs; "
+                    "classes are numbered from 0"
+                )
+        self.scalar_criterion = self.scalar_criterion or not losses.ndim
+        drawn = self._population.get(name, 0) > len(split) > 1
+        return ["loss"] + (["loss_stderr"] if drawn and losses.ndim else []) + (["acc"] if accuracy and self._accuracy else [])
+
+    def _fold(self, split: Split) -> None:
+        """Fold and fuse where it changes nothing: the traced model is checked against the real one on a batch."""
+        inputs, _ = Batches(split, self.device, self.batch_size).rows(0, min(64, self.batch_size))
+        for fused in (True, False):
+            self._folded = FoldedModel(self.model, fused)
+            self.folded, self.fused, self.not_folded = self._folded.folded, self._folded.fused, self._folded.reason
+            self._forward = self._folded.module
+            if self._forward is self.model or self._folds_right(inputs):
+                return
+        self.folded, self.fused, self._forward = 0, 0, self.model
+        self.not_folded = "its trace computes something else"
+
+    def _folds_right(self, inputs: Tensor) -> bool:
+        try:
+            with arithmetic(self.device, "fp32"):
+                plain, folded = self.model(inputs), self._forward(inputs)
+            if self.precision in LOW:
+                self._folded.use(LOW[self.precision])
+                self._folded.refresh()
+                with arithmetic(self.device, self.precision):
+                    self._forward(inputs)
+        except RuntimeError:  # an operator that this build of torch lacks, in this precision
+            return False
+        return _alike(plain, folded, _FOLD_TOLERANCE)
+
+
+def _alike(expected: Tensor, found: Tensor, tolerance: float) -> bool:
+    """Whether two outputs differ by at most ``tolerance`` of the largest finite one; NaN equals NaN."""
+    finite = expected[expected.isfinite()].abs()
+    largest = float(finite.max()) if len(finite) else 0.0
+    return torch.allclose(expected, found, rtol=tolerance, atol=tolerance * largest, equal_nan=True)
+
+
+class MovingWeights:
+    """The tensors that the directions name, laid out in one flat buffer that one fused update moves.
+
+    Args:
+        model: its tensors become views of the buffer.
+        directions: which tensors move, and how.
+
+    The sum is in float32 (as in the reference), or in float64 and rounded once when a direction is float64.
+    """
+
+    def __init__(self, model: nn.Module, directions: Sequence[Direction]) -> None:
+        tensors: Mapping[str, Tensor] = {**dict(model.named_parameters()), **dict(model.named_buffers())}
+        names = [name for name in tensors if any(name in direction for direction in directions)]
+        exact = any(t.dtype == torch.float64 for direction in directions for t in direction.values())
+        work = torch.float64 if exact else torch.float32
+        device = next(iter(tensors.values())).device
+        nothing = [torch.zeros(0, device=device)]  # no direction at all: the model stays where it is
+        self._buffer = torch.cat([tensors[name].detach().reshape(-1) for name in names] or nothing)
+        self._center = self._buffer.to(work, copy=True)
+        self._directions = [
+            torch.cat(
+                [
+                    d[name].reshape(-1).to(device, work) if name in d else self._center.new_zeros(tensors[name].numel())
+                    for name in names
+                ]
+            )
+            for d in directions
+        ]
+        self._variances: list[Tensor] = []
+        start = 0
+        for name in names:
+            tensor = tensors[name]
+            view = self._buffer[start : start + tensor.numel()].view(tensor.shape)
+            tensor.data = view
+            start += tensor.numel()
+            if name.endswith("running_var"):
+                self._variances.append(view)
+
+    def move_to(self, coordinates: Sequence[float]) -> None:
+        """Put the model at ``coordinates``; a running variance that would fall below zero stays at zero."""
+        moved = self._center
+        for step, direction in zip(coordinates, self._directions, strict=True):
+            moved = torch.add(moved, direction, alpha=float(step))
+        self._buffer.copy_(moved)
+        for variance in self._variances:
+            variance.clamp_(min=0)

@@ -1,0 +1,72 @@
+"""What else can be told at each point beside loss and accuracy: gradient norm, ends of the Hessian's spectrum."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import nn
+
+from paraloss.compute.evaluate.curvature import eigenvalue_ends
+from paraloss.compute.forward.batches import Batches
+from paraloss.compute.inputs.criteria import SampleLosses
+from paraloss.errors import InputError
+
+PLAIN = ("loss", "acc")
+Measure = Callable[[nn.Module, SampleLosses, Batches, int], list[float]]
+
+
+def gradient_norm(model: nn.Module, criterion: SampleLosses, batches: Batches, samples: int) -> list[float]:
+    """[Euclidean norm of the gradient of the mean loss with respect to all parameters], in evaluation mode."""
+    parameters = list(model.parameters())
+    for parameter in parameters:
+        parameter.requires_grad_(True)
+    try:
+        totals = [torch.zeros_like(parameter) for parameter in parameters]
+        for inputs, targets in batches:
+            loss = criterion(model(inputs), targets)
+            loss = loss.sum() / samples if loss.ndim else loss * (len(targets) / samples)
+            for total, gradient in zip(totals, torch.autograd.grad(loss, parameters, materialize_grads=True), strict=True):
+                total += gradient
+        return [float(torch.stack([total.double().square().sum() for total in totals]).sum().sqrt())]
+    finally:
+        for parameter in parameters:
+            parameter.requires_grad_(False)
+
+
+def eigenvalues(model: nn.Module, criterion: SampleLosses, batches: Batches, samples: int) -> list[float]:
+    """[smallest, largest, |smallest / largest|] eigenvalue of the Hessian; see ``curvature``."""
+    low, high = eigenvalue_ends(model, criterion, batches, samples)
+    return [low, high, abs(low / high) if high else float("nan")]
+
+
+# What a user asks for -> the metrics that the surface then holds, and who computes them, on the first split.
+_MEASURES: dict[str, tuple[tuple[str, ...], Measure]] = {
+    "grad_norm": (("{split}_grad_norm",), gradient_norm),
+    "hessian": (("min_eig", "max_eig", "eig_ratio"), eigenvalues),
+}
+
+
+def choose_measures(names: Sequence[str]) -> list[str]:
+    """Those of ``names`` that need more than a forward pass, each once.
+
+    Raises:
+        InputError: a name that is not known.
+    """
+    known = (*PLAIN, *_MEASURES)
+    for name in names:
+        if name not in known:
+            raise InputError(f"unknown metric '{name}'; there are {', '.join(known)}")
+    return [name for name in _MEASURES if name in names]
+
+
+def metric_names(measures: Sequence[str], split: str) -> list[str]:
+    """Names of the surface's metrics that ``measures`` give."""
+    return [name.format(split=split) for measure in measures for name in _MEASURES[measure][0]]
+
+
+def measure_all(
+    measures: Sequence[str], model: nn.Module, criterion: SampleLosses, batches: Batches, samples: int
+) -> list[float]:
+    """Their values where ``model`` is now, in the order of ``metric_names``."""
+    return [value for measure in measures for value in _MEASURES[measure][1](model, criterion, batches, samples)]

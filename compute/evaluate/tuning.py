@@ -1,0 +1,87 @@
+"""Settings found by measuring: the precision that may be trusted, and the batch size that is fastest."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import torch
+
+from paraloss.compute.evaluate.full import Evaluator
+from paraloss.compute.forward.precision import faster_precisions
+from paraloss.progress import say
+
+_WORTH = 1.1  # a faster type must be that much faster to be taken
+_FEW = 100  # points; below, the check would cost more than it brings
+
+
+def choose_precision(
+    make: Callable[[str], Evaluator],
+    device: torch.device,
+    points: Sequence[np.ndarray],
+    todo: int,
+    bound: float,
+    tell: Callable[[str], None] = say,
+) -> tuple[str, dict[str, float]]:
+    """The fastest precision whose losses stay within ``bound`` of those in fp32.
+
+    Args:
+        make: precision -> evaluator.
+        device: where it evaluates.
+        points: coordinates to compare at.
+        todo: number of points to evaluate; few of them are done in fp32 without a check.
+        bound: largest relative difference of any loss at any of ``points`` that is accepted.
+        tell: is given a line about each decision.
+
+    Returns:
+        The precision, and the largest relative difference found for each that was tried.
+    """
+    candidates = faster_precisions(device) if todo >= _FEW else []
+    if not candidates:
+        return "fp32", {}
+    differences: dict[str, float] = {}
+    reference, seconds = _losses(make("fp32"), points)
+    for precision in candidates:
+        losses, faster = _losses(make(precision), points)
+        finite = np.isfinite(reference)
+        relative = np.abs(losses - reference)[finite] / np.maximum(np.abs(reference[finite]), 1e-300)
+        difference = float(relative.max()) if finite.any() else 0.0
+        differences[precision] = difference
+        same_blanks = bool((np.isfinite(losses) == finite).all())
+        found = f"{precision} differs from fp32 by up to {100 * difference:.2g} % at {len(points)} points"
+        if not same_blanks or not difference <= bound:
+            tell(f"precision: {found}, more than {100 * bound:.2g} %: not used (--precision {precision} would)")
+        elif seconds < _WORTH * faster:
+            tell(f"precision: {found}, but is not faster here: not used")
+        else:
+            tell(f"precision: {found}, and is {seconds / faster:.1f} times as fast: used")
+            return precision, differences
+    return "fp32", differences
+
+
+def check_points(steps: np.ndarray, number: int = 9) -> list[np.ndarray]:
+    """Up to ``number`` of the (points, directions) ``steps``: the one nearest to the center, the first, the last, and
+    others spread evenly over the grid.
+    """
+    middle = int(np.abs(steps).sum(axis=1).argmin())
+    spread = np.linspace(0, len(steps) - 1, number - 1).round().astype(int)
+    return [steps[index] for index in dict.fromkeys([middle, *spread.tolist()])]
+
+
+def choose_batch_size(evaluator: Evaluator, points: int) -> int:
+    """Probe the batch size when the work is long enough to earn the second that it takes."""
+    rows = sum(evaluator.samples.values())
+    seconds = evaluator.seconds_a_batch(evaluator.batch_size, 0.0) * points * rows / evaluator.batch_size
+    return evaluator.find_batch_size() if seconds > 30 else evaluator.batch_size
+
+
+def _losses(evaluator: Evaluator, points: Sequence[np.ndarray]) -> tuple[np.ndarray, float]:
+    """Losses at ``points``, and the shortest time of a point but the first."""
+    rows, times = [], []
+    for point in points:
+        began = time.perf_counter()
+        rows.append(evaluator.metrics_of(evaluator.sums(point.tolist())))
+        times.append(time.perf_counter() - began)
+    columns = [k for k, name in enumerate(evaluator.metrics) if name.endswith("_loss")]
+    return np.array(rows)[:, columns], min(times[1:] or times)

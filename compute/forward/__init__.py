@@ -1,0 +1,1 @@
+"""The forward pass at speed: folding, fusing, precision, batches, batch norm."""

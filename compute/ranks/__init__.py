@@ -1,0 +1,1 @@
+"""What ranks do together: the work queue, groups, devices, the watchdog."""

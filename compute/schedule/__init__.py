@@ -1,0 +1,1 @@
+"""Which points, in which order: coarse to fine, and adaptive refinement. Needs numpy only."""

@@ -1,0 +1,232 @@
+"""The loss surface as a value: coordinates, metrics, status, where it came from."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from paraloss.errors import InputError, ShapeMismatch
+
+PENDING, DONE, NOT_FINITE, INTERPOLATED = 0, 1, 2, 3
+"""Values of ``Surface.status``: not evaluated yet; evaluated; evaluated with a result that is not finite; not evaluated
+but interpolated from neighbors, because the surface is straight enough there (``--refine``)."""
+
+Tensors = Mapping[str, np.ndarray]
+
+_ENOUGH = 0.8
+
+
+def complete_stride(status: np.ndarray) -> int:
+    """Stride of the finest sub-grid around the middle with four fifths of its cells known; 1 where there is none, too.
+
+    Points are visited coarse to fine, so that a file that is still being computed holds such a sub-grid early.
+    """
+    stride = 1
+    while min((known := status[subgrid(status.shape, stride)] != PENDING).shape) >= 3:
+        cells = known
+        for axis in range(known.ndim):
+            cells = np.take(cells, range(1, cells.shape[axis]), axis) & np.take(cells, range(cells.shape[axis] - 1), axis)
+        if cells.mean() >= _ENOUGH:
+            return stride
+        stride *= 2
+    return 1
+
+
+def subgrid(shape: tuple[int, ...], stride: int) -> tuple[slice, ...]:
+    """The indices of each axis whose offset from its middle is a multiple of ``stride``."""
+    return tuple(slice((size - 1) // 2 % stride, None, stride) for size in shape)
+
+
+@dataclass(frozen=True, repr=False)
+class Surface:
+    """Metrics of a model over a line, a plane or a box through its weights.
+
+    Attributes:
+        x: (nx,) steps along the x direction, in units of that direction.
+        y: (ny,) steps along the y direction; None for a curve (1D).
+        metrics: name -> array of ``shape``; row j, column i is the value at (x[i], y[j]).
+            Losses are means per sample in the criterion's own unit, accuracies percent.
+        status: array of ``shape``, uint8: 0 pending, 1 done, 2 done and not finite, 3 interpolated.
+        provenance: model, checkpoint, data, criterion … as stored in the file.
+        directions: "x", "y", "z" -> parameter name -> array; empty when they were not kept or not read.
+        trajectory: "x", "y", "loss", "step", "residual" -> (n,), or None.
+        z: (nz,) steps along a third direction; None but for a volume (3D).
+
+    Raises:
+        ShapeMismatch: an array does not fit the coordinates; the message names it.
+    """
+
+    x: np.ndarray
+    y: np.ndarray | None
+    metrics: Mapping[str, np.ndarray]
+    status: np.ndarray
+    provenance: Mapping[str, Any] = field(default_factory=dict)
+    directions: Mapping[str, Tensors] = field(default_factory=dict)
+    trajectory: Tensors | None = None
+    z: np.ndarray | None = None
+
+    def __post_init__(self) -> None:
+        for name, values in {**self.metrics, "status": self.status}.items():
+            if values.shape != self.shape:
+                raise ShapeMismatch(f"'{name}' is {values.shape} but the coordinates say {self.shape}")
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """(ny, nx), (nx,) for a curve or (nz, ny, nx) for a volume: the shape of every metric."""
+        return tuple(len(axis) for axis in reversed(self.axes))
+
+    @property
+    def axes(self) -> tuple[np.ndarray, ...]:
+        """x, y and z, those there are."""
+        return tuple(axis for axis in (self.x, self.y, self.z) if axis is not None)
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether no point is pending."""
+        return bool((self.status != PENDING).all())
+
+    def drawable(self) -> Surface:
+        """This surface, or while it is being computed its finest sub-grid that is complete; nothing is interpolated."""
+        stride = complete_stride(self.status)
+        if stride == 1:
+            return self
+        part = subgrid(self.shape, stride)
+        return replace(
+            self,
+            x=self.x[part[-1]],
+            y=None if self.y is None else self.y[part[-2]],
+            z=None if self.z is None else self.z[part[0]],
+            metrics={name: values[part] for name, values in self.metrics.items()},
+            status=self.status[part],
+        )
+
+    @property
+    def default_metric(self) -> str:
+        """The metric that is drawn when none is named: the training loss, else the first loss, else the first."""
+        if not self.metrics:
+            raise InputError("the surface holds no metric at all; compute it again")
+        losses = [name for name in self.metrics if name.endswith(("_loss", "_loss_difference", "_loss_ratio"))]
+        return "train_loss" if "train_loss" in losses else (losses or list(self.metrics))[0]
+
+    def metric(self, name: str | None = None) -> np.ndarray:
+        """The values of one metric, the default one when ``name`` is None.
+
+        Raises:
+            InputError: there is no such metric; the message lists those there are.
+        """
+        name = name or self.default_metric
+        if name not in self.metrics:
+            raise InputError(f"no metric '{name}' in this surface; it holds: {', '.join(self.metrics)}")
+        return self.metrics[name]
+
+    def at(self, *place: float) -> dict[str, float]:
+        """Every metric at the grid point nearest to ``place``, (x,), (x, y) or (x, y, z); what is not given is 0."""
+        steps = (*place, 0.0, 0.0)[: len(self.axes)]
+        index = tuple(int(np.abs(axis - step).argmin()) for axis, step in zip(self.axes, steps, strict=True))[::-1]
+        return {name: float(values[index]) for name, values in self.metrics.items()}
+
+    def __sub__(self, other: Surface) -> Surface:
+        """The metrics that both have, each minus the other's; not done where either is not.
+
+        Raises:
+            InputError: the steps differ, or there is no metric in common.
+        """
+        shared = self._shared_with(other)
+        return self._compared_with(other, {f"{name}_difference": self.metrics[name] - other.metrics[name] for name in shared})
+
+    def ratio(self, other: Surface, log_offset: float = 0.1) -> Surface:
+        """The losses that both have, each divided by the other's: (a + offset) / (b + offset), named ``<loss>_ratio``.
+
+        Its logarithm is the difference of the two surfaces' heights, ln(a + offset) - ln(b + offset).
+
+        Raises:
+            InputError: the steps differ, or there is no loss in common.
+        """
+        losses = [name for name in self._shared_with(other) if name.endswith("_loss")]
+        if not losses:
+            raise InputError("a ratio needs a loss that both surfaces hold")
+        with np.errstate(divide="ignore", invalid="ignore"):
+            ratios = {
+                f"{name}_ratio": (self.metrics[name] + log_offset) / (other.metrics[name] + log_offset) for name in losses
+            }
+        return self._compared_with(other, ratios)
+
+    def _shared_with(self, other: Surface) -> list[str]:
+        names = [name for name in self.metrics if name in other.metrics]
+        same = self.shape == other.shape and all(map(np.allclose, self.axes, other.axes))
+        if not same or not names:
+            raise InputError("a difference needs surfaces of the same steps and metrics; compute both with the same --x, --y")
+        return names
+
+    def _compared_with(self, other: Surface, metrics: Tensors) -> Surface:
+        status = np.where((self.status == PENDING) | (other.status == PENDING), PENDING, np.maximum(self.status, other.status))
+        return replace(
+            self,
+            metrics=metrics,
+            status=status.astype(np.uint8),
+            trajectory=None,
+            provenance={"difference": [dict(self.provenance), dict(other.provenance)]},
+        )
+
+    def save(self, path: str | Path) -> Path:
+        """Write a surface file (HDF5, format 1); see ``paraloss.surface.file``."""
+        from paraloss.surface.file import write_surface
+
+        return write_surface(self, path)
+
+    def to_vtk(self, **options: Any) -> Any:
+        """This surface as a ``vtkStructuredGrid``; options as in ``paraloss.converters.GridOptions``."""
+        from paraloss.converters import GridOptions, to_structured_grid
+
+        return to_structured_grid(self, GridOptions(**options))
+
+    def to_pyvista(self, **options: Any) -> Any:
+        """This surface as a ``pyvista.StructuredGrid`` (a volume as ``pyvista.ImageData``); options as in ``to_vtk``."""
+        import pyvista
+
+        from paraloss.converters import GridOptions, to_image
+
+        return pyvista.wrap(to_image(self, GridOptions(**options)) if self.z is not None else self.to_vtk(**options))
+
+    def to_xarray(self) -> Any:
+        """This surface as an ``xarray.Dataset``: metrics and status over x, y (and z), provenance as attributes."""
+        import xarray
+
+        names = ["x", "y", "z"][: len(self.axes)]
+        arrays = {**self.metrics, "status": self.status}
+        return xarray.Dataset(
+            {name: (names[::-1], values) for name, values in arrays.items()},
+            coords=dict(zip(names, self.axes, strict=True)),
+            attrs=dict(self.provenance),
+        )
+
+    def _repr_png_(self) -> bytes | None:
+        """The picture that Jupyter shows: lit for a surface, a plot for a curve; none before anything is evaluated."""
+        import tempfile
+
+        if self.z is not None or not np.isfinite(self.metric()).any():
+            return None
+        with tempfile.TemporaryDirectory(prefix="paraloss-") as folder:
+            return self.plot(Path(folder) / "surface.png").read_bytes()
+
+    def explore(self, look: str = "paper") -> Any:
+        """In a notebook: the surface to turn around, with sliders and values; see ``paraloss.rendering.web``."""
+        from paraloss.rendering.picture import default_label
+        from paraloss.rendering.web import Page, page
+
+        return Page(page([self.drawable()], [default_label(self)], look=look))
+
+    def __repr__(self) -> str:
+        size = " x ".join(str(len(axis)) for axis in self.axes)
+        done = int((self.status != PENDING).sum())
+        return f"<Surface {size} points, {done} evaluated, of {', '.join(self.metrics)}>"
+
+    def plot(self, path: str | Path, **options: Any) -> Path:
+        """Draw this surface into a picture file; options as in ``paraloss.rendering.render``."""
+        from paraloss.rendering import render
+
+        return render([self], path, **options)

@@ -1,0 +1,73 @@
+"""What several folders' tests share: analytic surfaces, the command line as a process, virtual displays."""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from paraloss.surface import DONE, Surface
+
+BIN = Path(sys.executable).parent
+
+
+def surface_of(f: Callable[[np.ndarray, np.ndarray], np.ndarray], nx: int = 3, ny: int = 5, half: float = 1.0) -> Surface:
+    """The surface of a formula: train_loss = f(x, y) on [-half, half]^2."""
+    x, y = np.linspace(-half, half, nx), np.linspace(-half, half, ny)
+    values = np.asarray(f(*np.meshgrid(x, y)), float)
+    return Surface(x=x, y=y, metrics={"train_loss": values}, status=np.full(values.shape, DONE, np.uint8))
+
+
+def run(
+    *arguments: str | Path, ranks: int = 0, cwd: Path | None = None, timeout: int = 300
+) -> subprocess.CompletedProcess[str]:
+    """``paraloss …`` as a user starts it, under mpiexec when ``ranks`` is given."""
+    launcher = [str(BIN / "mpiexec"), "-n", str(ranks)] if ranks else []
+    command = [*launcher, str(BIN / "paraloss"), *map(str, arguments)]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    return subprocess.run(command, capture_output=True, text=True, cwd=cwd, timeout=timeout, env=environment, check=False)
+
+
+_displays = itertools.count()
+
+
+def virtual_display(screen: str = "1280x1024x24") -> list[str]:
+    """``xvfb-run`` with a display number that no other test takes at the same moment."""
+    number = 1000 + (os.getpid() * 40 + next(_displays)) % 30_000
+    return ["xvfb-run", "-a", "-n", str(number), "-s", f"-noreset -screen 0 {screen}"]
+
+
+def under_display(
+    command: list[str], timeout: int = 300, screen: str = "1280x1024x24", **environment: str
+) -> subprocess.CompletedProcess[str]:
+    """Run a command in a display and a process group of its own; nothing of it outlives the call."""
+    kept = {key: value for key, value in os.environ.items() if key not in ("PYTHONPATH", "VIRTUAL_ENV", "DISPLAY")}
+    process = subprocess.Popen(
+        [*virtual_display(screen), *command], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        env={**kept, **environment}, start_new_session=True,
+    )  # fmt: skip
+    try:
+        stdout, stderr = process.communicate(timeout=timeout)
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+    return subprocess.CompletedProcess(command, process.returncode, stdout, stderr)
+
+
+def needs_paraview() -> None:
+    """In CI ParaView must be there; on a developer's own machine the test skips."""
+    if shutil.which("pvpython") and shutil.which("xvfb-run"):
+        return
+    if os.environ.get("CI"):
+        pytest.fail("ParaView (pvpython) and xvfb-run must be installed in CI")
+    pytest.skip("ParaView is not installed here")
