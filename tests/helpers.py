@@ -9,7 +9,7 @@ import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -28,13 +28,17 @@ def surface_of(f: Callable[[np.ndarray, np.ndarray], np.ndarray], nx: int = 3, n
 
 
 def run(
-    *arguments: str | Path, ranks: int = 0, cwd: Path | None = None, timeout: int = 300
+    *arguments: str | Path,
+    ranks: int = 0,
+    cwd: Path | None = None,
+    timeout: int = 300,
+    environment: Mapping[str, str] | None = None,
 ) -> subprocess.CompletedProcess[str]:
     """``paraloss …`` as a user starts it, under mpiexec when ``ranks`` is given."""
     launcher = [str(BIN / "mpiexec"), "-n", str(ranks)] if ranks else []
     command = [*launcher, str(BIN / "paraloss"), *map(str, arguments)]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    return subprocess.run(command, capture_output=True, text=True, cwd=cwd, timeout=timeout, env=environment, check=False)
+    variables = {**(os.environ if environment is None else environment), "OMP_NUM_THREADS": "1"}
+    return subprocess.run(command, capture_output=True, text=True, cwd=cwd, timeout=timeout, env=variables, check=False)
 
 
 _displays = itertools.count()

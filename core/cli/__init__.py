@@ -24,7 +24,8 @@ paraloss render r20.h5 r20.png
 
 app = cyclopts.App(name="paraloss", version=__version__, help=HELP, help_format="markdown")
 VERBS = (
-    "demo", "train", "compute", "project", "hessian", "convert", "render", "view", "analyze", "histogram", "info", "paraview",
+    "demo", "data", "train", "compute", "project", "hessian", "convert", "render", "view", "analyze", "histogram", "info",
+    "paraview",
 )  # fmt: skip
 for verb in VERBS:
     app.command(f"paraloss.cli.{verb}:{verb}", name=verb)

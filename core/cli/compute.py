@@ -55,7 +55,7 @@ def compute(
         weights: Checkpoint at the center: a state_dict, or a dict with the key state_dict.
         output: Surface file to write, or to finish.
         model: Built-in name, file.py:callable or package.module:callable. Default: the built-in name in the checkpoint.
-        data: digits, mnist5k, cifar10:DIR, cifar100:DIR, npz:FILE or file.py:callable. Default: as --model.
+        data: digits, mnist5k, cifar10, fashion-mnist, cifar100:DIR, npz:FILE or file.py:callable. Default: as --model.
         x: Steps along x as FIRST:LAST:NUMBER; write --x=-1:1:51, with the equals sign.
         y: The same along y; without it a curve is computed.
         z: The same along a third direction: a volume.
