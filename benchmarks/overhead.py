@@ -9,7 +9,8 @@ from pathlib import Path
 import numpy as np
 
 from paraloss import Surface
-from paraloss.compute.ranks.queue import run_parallel, run_serial, world
+from paraloss.compute.ranks.queue import run_parallel, run_serial
+from paraloss.compute.ranks.world import world
 from paraloss.progress import Progress
 from paraloss.surface.file import SurfaceWriter
 

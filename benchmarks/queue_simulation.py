@@ -93,7 +93,8 @@ def _measured_record() -> float:
 def _measured_messages() -> tuple[float, float]:
     """A claim, and the receipt of a result, between two real ranks."""
     code = (
-        "from paraloss.compute.ranks.queue import world, _Counter, _Collector, _RESULT, _FINISHED\nimport time\n"
+        "from paraloss.compute.ranks.world import world\n"
+        "from paraloss.compute.ranks.queue import _Counter, _Collector, _RESULT, _FINISHED\nimport time\n"
         "comm = world(); counter = _Counter(comm)\n"
         "began = time.perf_counter()\n"
         "for _ in range(20000): counter.take(1)\n"

@@ -15,7 +15,7 @@ from paraloss.compute.evaluate.measures import PLAIN, choose_measures
 from paraloss.compute.inputs.criteria import load_criterion
 from paraloss.compute.inputs.data import DataSet, Split, as_data_set
 from paraloss.compute.job import Job, Settings
-from paraloss.compute.ranks.queue import world
+from paraloss.compute.ranks.world import world
 from paraloss.errors import InputError
 from paraloss.surface import Surface
 

@@ -11,7 +11,7 @@ from torch import nn
 
 from paraloss.analysis.numbers import draw_dependence
 from paraloss.compute.api import compute_surface
-from paraloss.compute.ranks.queue import on_first_rank, world
+from paraloss.compute.ranks.world import on_first_rank, world
 from paraloss.errors import InputError
 from paraloss.progress import say
 from paraloss.surface import DONE, NOT_FINITE, Surface

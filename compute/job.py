@@ -18,17 +18,21 @@ from torch import nn
 
 from paraloss.compute.directions.plane import Plane
 from paraloss.compute.directions.random import Direction
+from paraloss.compute.evaluate.capped import CappedEvaluator
 from paraloss.compute.evaluate.full import Evaluator
-from paraloss.compute.evaluate.regression import CappedEvaluator, SampledEvaluator
+from paraloss.compute.evaluate.regression import SampledEvaluator
 from paraloss.compute.evaluate.tuning import check_points, choose_batch_size, choose_precision
 from paraloss.compute.forward.batch_norm import normalizing_layers
 from paraloss.compute.inputs.checkpoints import state_sha256
 from paraloss.compute.inputs.criteria import SampleLosses
 from paraloss.compute.inputs.data import DataSet, Split
 from paraloss.compute.inputs.user_code import one_line
-from paraloss.compute.ranks.groups import Group, rank_device, same_number, share_direction, share_tensors, who_is_where
-from paraloss.compute.ranks.queue import on_all_ranks, on_first_rank, run_parallel, run_serial
+from paraloss.compute.ranks.devices import rank_device, who_is_where
+from paraloss.compute.ranks.groups import Group
+from paraloss.compute.ranks.queue import run_parallel, run_serial
+from paraloss.compute.ranks.sharing import same_number, share_direction, share_tensors
 from paraloss.compute.ranks.watchdog import Watchdog
+from paraloss.compute.ranks.world import on_all_ranks, on_first_rank
 from paraloss.compute.schedule.refinement import (
     coarsest_level,
     from_height,

@@ -15,7 +15,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from paraloss.compute.directions.random import Direction, DirectionType, Ignore, movable
+from paraloss.compute.directions.between import movable
+from paraloss.compute.directions.random import Direction, DirectionType, Ignore
 from paraloss.compute.evaluate.full import Evaluator
 from paraloss.compute.inputs.checkpoints import apply_checkpoint, load_checkpoint
 from paraloss.compute.inputs.criteria import SampleLosses

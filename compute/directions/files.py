@@ -2,29 +2,23 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import nn
 
-from paraloss._version import __version__
-from paraloss.compute.directions.random import Direction, movable
-from paraloss.compute.evaluate.curvature import Spectrum
+from paraloss.compute.directions.between import movable
+from paraloss.compute.directions.random import Direction
 from paraloss.errors import InputError
 from paraloss.surface.file import (
-    new_file,
     open_hdf5,
     read_dataset,
     read_direction_groups,
     read_directions,
     read_text,
-    write_text,
 )
 
-SPECTRUM_FORMAT = "paraloss-spectrum"
+SPECTRUM_FORMAT = "paraloss-spectrum"  # a file of evaluate/spectrum_file.py
 
 
 def load_directions(path: str | Path, model: nn.Module) -> list[Direction]:
@@ -62,24 +56,6 @@ def load_directions(path: str | Path, model: nn.Module) -> list[Direction]:
                 )
         directions += [direction] if direction else []
     return directions
-
-
-def save_spectrum(spectrum: Spectrum, path: str | Path, provenance: Mapping[str, Any]) -> Path:
-    """Write eigenvalues, density and the three leading eigenvectors (as directions x, y, z); appears complete or not at all.
-
-    Raises:
-        SurfaceFileError: the folder does not exist or cannot be written.
-    """
-    with new_file(Path(path)) as file:
-        write_text(file, "format", SPECTRUM_FORMAT)
-        write_text(file, "paraloss_version", __version__)
-        write_text(file, "provenance", json.dumps(dict(provenance)))
-        file["eigenvalues"] = spectrum.eigenvalues
-        file["density_grid"], file["density"] = spectrum.grid, spectrum.density
-        for axis, direction in zip("xyz", spectrum.eigenvectors, strict=False):
-            for name, tensor in direction.items():
-                file.create_dataset(f"directions/{axis}/{name}", data=tensor.numpy())
-    return Path(path)
 
 
 def _numbered(datasets: dict, model: nn.Module, path: str | Path) -> Direction:  # type: ignore[type-arg]

@@ -10,15 +10,8 @@ from typing import Any
 import torch
 from torch import nn
 
-from paraloss.compute.directions.random import (
-    Direction,
-    DirectionType,
-    Ignore,
-    Norm,
-    direction_between,
-    random_direction,
-    statistics_differ,
-)
+from paraloss.compute.directions.between import direction_between, statistics_differ
+from paraloss.compute.directions.random import Direction, DirectionType, Ignore, Norm, random_direction
 from paraloss.compute.inputs.checkpoints import load_checkpoint
 from paraloss.errors import InputError
 

@@ -11,10 +11,12 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from paraloss.compute.directions.moving_weights import MovingWeights
 from paraloss.compute.directions.random import Direction
 from paraloss.compute.evaluate.measures import measure_all, metric_names
 from paraloss.compute.forward.batch_norm import recompute_statistics
 from paraloss.compute.forward.batches import Batches, default_batch_size
+from paraloss.compute.forward.compiling import alike, compiled, may_pay
 from paraloss.compute.forward.folding import FoldedModel
 from paraloss.compute.forward.precision import LOW, arithmetic, check_precision
 from paraloss.compute.inputs.criteria import SampleLosses, counts_accuracy, hits
@@ -23,8 +25,6 @@ from paraloss.compute.inputs.user_code import one_line
 from paraloss.errors import InputError, ParalossError
 
 _FOLD_TOLERANCE = 1e-3
-_COMPILE_S = 60.0  # what torch.compile takes
-_COMPILED_GAIN = 0.3  # of the time that it may save on a GPU
 
 
 class Evaluator:
@@ -188,32 +188,22 @@ class Evaluator:
         return best
 
     def worth_compiling(self, points: int) -> bool:
-        """Whether ``torch.compile`` would earn its time within the ``points`` to come, and is faster when it is tried."""
+        """Whether ``torch.compile`` saves more than it costs over the next ``points`` points; tries it if it may."""
         if self.device.type != "cuda":  # the fused operators have the gain already, see docs/performance.md
             return False
         before = self.seconds_a_batch(self.batch_size, 0.3)
         batches = sum(len(batch) for batch in self.batches.values())
-        if _COMPILED_GAIN * before * batches * points < 2 * _COMPILE_S or not self.compile():
+        if not may_pay(before * batches * points) or not self.compile():
             return False
         self.compiled = self.seconds_a_batch(self.batch_size, 0.3) < 0.97 * before
         return self.compiled
 
     def compile(self) -> bool:
-        """Compile the forward pass (on a GPU as CUDA graphs); whether it works and gives the same outputs.
-
-        Raises nothing: where compilation fails, the evaluation goes on without.
-        """
-        mode = "reduce-overhead" if self.device.type == "cuda" else "default"
-        tolerance = _FOLD_TOLERANCE if self.precision == "fp32" else 0.05
+        """Compile the forward pass (on a GPU as CUDA graphs); whether it works and gives the same outputs."""
         inputs, _ = next(iter(next(iter(self.batches.values()))))
-        try:
-            with arithmetic(self.device, self.precision):
-                expected = self._forward(inputs)
-                self._compiled = torch.compile(self._forward, mode=mode, dynamic=False)
-                result = self._compiled(inputs)
-                self.compiled = _alike(expected, result, tolerance)
-        except Exception:  # no compiler, or a model that it cannot take
-            self.compiled = False
+        with arithmetic(self.device, self.precision):
+            self._compiled = compiled(self._forward, inputs, _FOLD_TOLERANCE if self.precision == "fp32" else 0.05)
+        self.compiled = self._compiled is not None
         return self.compiled
 
     def _losses(self, inputs: Tensor, targets: Tensor, kinds: Sequence[str]) -> tuple[Tensor, Tensor | None]:
@@ -297,59 +287,4 @@ class Evaluator:
                     self._forward(inputs)
         except RuntimeError:  # an operator that this build of torch lacks, in this precision
             return False
-        return _alike(plain, folded, _FOLD_TOLERANCE)
-
-
-def _alike(expected: Tensor, found: Tensor, tolerance: float) -> bool:
-    """Whether two outputs differ by at most ``tolerance`` of the largest finite one; NaN equals NaN."""
-    finite = expected[expected.isfinite()].abs()
-    largest = float(finite.max()) if len(finite) else 0.0
-    return torch.allclose(expected, found, rtol=tolerance, atol=tolerance * largest, equal_nan=True)
-
-
-class MovingWeights:
-    """The tensors that the directions name, laid out in one flat buffer that one fused update moves.
-
-    Args:
-        model: its tensors become views of the buffer.
-        directions: which tensors move, and how.
-
-    The sum is in float32 (as in the reference), or in float64 and rounded once when a direction is float64.
-    """
-
-    def __init__(self, model: nn.Module, directions: Sequence[Direction]) -> None:
-        tensors: Mapping[str, Tensor] = {**dict(model.named_parameters()), **dict(model.named_buffers())}
-        names = [name for name in tensors if any(name in direction for direction in directions)]
-        exact = any(t.dtype == torch.float64 for direction in directions for t in direction.values())
-        work = torch.float64 if exact else torch.float32
-        device = next(iter(tensors.values())).device
-        nothing = [torch.zeros(0, device=device)]  # no direction at all: the model stays where it is
-        self._buffer = torch.cat([tensors[name].detach().reshape(-1) for name in names] or nothing)
-        self._center = self._buffer.to(work, copy=True)
-        self._directions = [
-            torch.cat(
-                [
-                    d[name].reshape(-1).to(device, work) if name in d else self._center.new_zeros(tensors[name].numel())
-                    for name in names
-                ]
-            )
-            for d in directions
-        ]
-        self._variances: list[Tensor] = []
-        start = 0
-        for name in names:
-            tensor = tensors[name]
-            view = self._buffer[start : start + tensor.numel()].view(tensor.shape)
-            tensor.data = view
-            start += tensor.numel()
-            if name.endswith("running_var"):
-                self._variances.append(view)
-
-    def move_to(self, coordinates: Sequence[float]) -> None:
-        """Put the model at ``coordinates``; a running variance that would fall below zero stays at zero."""
-        moved = self._center
-        for step, direction in zip(coordinates, self._directions, strict=True):
-            moved = torch.add(moved, direction, alpha=float(step))
-        self._buffer.copy_(moved)
-        for variance in self._variances:
-            variance.clamp_(min=0)
+        return alike(plain, folded, _FOLD_TOLERANCE)

@@ -1,4 +1,4 @@
-"""Losses to a stated relative standard error from a part of the samples, and points above a cap left early.
+"""Losses to a stated relative standard error from a part of the samples.
 
 A plain random subset saves nothing at 1 %: the losses of samples differ by more than their mean, so that n must be
 (100 * deviation / mean)^2, often more than there are. Three things of survey sampling make it pay:
@@ -22,16 +22,14 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from paraloss.compute.evaluate.estimator import FIRST, check_sample_losses, sampled_kinds, sampled_metrics
 from paraloss.compute.evaluate.full import Evaluator
-from paraloss.errors import InputError
 
-_FIRST = 64  # samples before the first look at the error; a thirty-second of many, up to 256
 _SKEWNESS = 24.0
 _UNEXPECTED = 0.3  # of the root mean square residual: no sample is so predictable that it is never drawn
 _COLLINEAR = 1e-10
@@ -45,11 +43,6 @@ def anchor_points(shape: Sequence[int]) -> np.ndarray:
     stride = (4 if len(shape) == 2 else 8) * 2 ** max(0, math.ceil(math.log2(max(shape) / 51)))
     axes = [[i for i in range(size) if (i - (size - 1) // 2) % stride == 0] for size in shape]
     return np.ravel_multi_index(np.meshgrid(*axes, indexing="ij"), tuple(shape)).ravel()
-
-
-def random_order(size: int, seed: int) -> np.ndarray:
-    """(size,) the same permutation for the same seed."""
-    return np.random.default_rng([seed, 77]).permutation(size)
 
 
 @dataclass
@@ -89,7 +82,7 @@ class SampledEvaluator:
         seed: int = 0,
         cap: float | None = None,
     ) -> None:
-        _needs_sample_losses(evaluator)
+        check_sample_losses(evaluator)
         self.evaluator, self.rtol, self.seed = evaluator, rtol, seed
         self.cap = math.inf if cap is None else cap
         self._steps, self._shape = steps, tuple(shape)
@@ -97,7 +90,7 @@ class SampledEvaluator:
         self._places = np.stack(np.unravel_index(self.anchors, self._shape), axis=1)
         self._known: dict[str, _Known] = {}
         self._probabilities: dict[tuple[str, int], Tensor] = {}
-        self.metrics = _metrics(evaluator)
+        self.metrics = sampled_metrics(evaluator)
 
     def learn(
         self, share: Sequence[int], join: Callable[[np.ndarray], np.ndarray], tell: Callable[[], None] = lambda: None
@@ -128,7 +121,7 @@ class SampledEvaluator:
             for position, index in enumerate(self.anchors):
                 losses, right = table[:, position]
                 values = {"loss": losses.mean(), "loss_stderr": 0.0, "samples": len(losses), "acc": 100 * right.mean()}
-                results[int(index)] += [float(values[kind]) for kind in _kinds(kinds[name])]
+                results[int(index)] += [float(values[kind]) for kind in sampled_kinds(kinds[name])]
             self._known[name] = self._prepare(table, "acc" in kinds[name])
             self.evaluator.reorder(name, self._known[name].order.numpy())
         return results
@@ -139,14 +132,14 @@ class SampledEvaluator:
         results: list[float] = []
         for name, kinds in self.evaluator.kinds.items():
             values = self._sample(name, index, "acc" in kinds)
-            results += [values[kind] for kind in _kinds(kinds)]
+            results += [values[kind] for kind in sampled_kinds(kinds)]
         return results
 
     def _sample(self, name: str, index: int, accuracy: bool) -> dict[str, float]:
         known, population = self._known[name], self.evaluator.samples[name]
         nearest = self._nearest(np.array(np.unravel_index(index, self._shape)))
         losses, rights = torch.empty(0, dtype=torch.float64), torch.empty(0, dtype=torch.float64)
-        count = min(population, max(_FIRST, min(256, population // 32)))
+        count = min(population, max(FIRST, min(256, population // 32)))  # a thirty-second of many, up to 256
         while True:
             more, right = self.evaluator.sample_losses(name, len(losses), count)
             losses = torch.cat([losses, more.cpu()])
@@ -213,49 +206,6 @@ class SampledEvaluator:
         return self._probabilities[key]
 
 
-class CappedEvaluator:
-    """Exact metrics, except that a point whose loss lies clearly above ``cap`` is left after a first random part.
-
-    Args:
-        evaluator: evaluates the samples.
-        steps: (points, directions) the coordinates of every grid point.
-        cap: in the criterion's unit.
-        seed: of the order of the samples.
-
-    Attributes:
-        metrics: as ``SampledEvaluator``; a point that was left early has ``<split>_samples`` below their number.
-
-    Raises:
-        InputError: the criterion gives a batch's mean only.
-    """
-
-    def __init__(self, evaluator: Evaluator, steps: np.ndarray, cap: float, seed: int = 0) -> None:
-        _needs_sample_losses(evaluator)
-        self.evaluator, self.cap, self._steps = evaluator, cap, steps
-        self.metrics = _metrics(evaluator)
-        for name, size in evaluator.samples.items():
-            evaluator.reorder(name, random_order(size, seed))
-
-    def __call__(self, index: int) -> list[float]:
-        """The metrics at the grid point with flat index ``index``, in the order of ``metrics``."""
-        self.evaluator.move_to(self._steps[index])
-        results: list[float] = []
-        for name, kinds in self.evaluator.kinds.items():
-            population = self.evaluator.samples[name]
-            count = min(population, max(2 * _FIRST, self.evaluator.batch_size))
-            losses, right = self.evaluator.sample_losses(name, 0, count)
-            error = float(losses.std() / math.sqrt(count)) * math.sqrt(1 - count / population) if count > 1 else math.inf
-            if count < population and not float(losses.mean()) - 4 * error > self.cap:
-                more, more_right = self.evaluator.sample_losses(name, count, population)
-                losses, count, error = torch.cat([losses, more]), population, 0.0
-                right = None if right is None or more_right is None else torch.cat([right, more_right])
-            values = {"loss": float(losses.mean()), "loss_stderr": error, "samples": float(count)}
-            if right is not None:
-                values["acc"] = 100 * float(right.mean())
-            results += [values[kind] for kind in _kinds(kinds)]
-        return results
-
-
 def _regression_estimate(values: Tensor, anchors: Tensor, chances: Tensor) -> tuple[float, float]:
     """The mean over all N samples, and its standard error, from the first n.
 
@@ -295,19 +245,3 @@ def _solve(design: Tensor, values: Tensor, weights: Tensor) -> tuple[Tensor, Ten
     inverse = (vectors[:, kept] / eigenvalues[kept]) @ vectors[:, kept].T
     leverage = ((scaled @ inverse) * scaled).sum(dim=1).clamp(max=0.9)
     return inverse @ (scaled.T @ (values * weights.sqrt())) / scale, leverage
-
-
-def _kinds(kinds: Sequence[str]) -> list[str]:
-    return ["loss", "loss_stderr", "samples"] + (["acc"] if "acc" in kinds else [])
-
-
-def _metrics(evaluator: Evaluator) -> list[str]:
-    return [f"{name}_{kind}" for name, kinds in evaluator.kinds.items() for kind in _kinds(kinds)]
-
-
-def _needs_sample_losses(evaluator: Any) -> None:
-    if evaluator.scalar_criterion:
-        raise InputError(
-            "--rtol and --loss-cap need the loss of each sample, but this loss returns a batch's mean; "
-            "return one value a sample (reduction='none')"
-        )

@@ -96,7 +96,7 @@ def compute(
     from paraloss.compute.directions.files import load_directions
     from paraloss.compute.ensemble import compute_ensemble
     from paraloss.compute.inputs.load import load_all
-    from paraloss.compute.ranks.queue import on_all_ranks, world
+    from paraloss.compute.ranks.world import on_all_ranks, world
     from paraloss.errors import InputError
 
     for name, value in (("samples", samples), ("batch-size", batch_size), ("repeats", repeats)):

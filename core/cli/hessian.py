@@ -45,10 +45,10 @@ def hessian(
         device: auto, cpu, cuda or cuda:N.
     """
     from paraloss.compute import Evaluator, load_criterion
-    from paraloss.compute.directions.files import save_spectrum
     from paraloss.compute.evaluate.curvature import spectrum
+    from paraloss.compute.evaluate.spectrum_file import save_spectrum
     from paraloss.compute.inputs.load import load_all
-    from paraloss.compute.ranks.groups import rank_device
+    from paraloss.compute.ranks.devices import rank_device
     from paraloss.errors import InputError
     from paraloss.progress import say
 

@@ -59,8 +59,8 @@ def project(
     from paraloss.compute import compute_surface, load_criterion
     from paraloss.compute.directions.files import load_directions
     from paraloss.compute.inputs.load import load_all
-    from paraloss.compute.ranks.groups import rank_device
-    from paraloss.compute.ranks.queue import on_all_ranks, on_first_rank, world
+    from paraloss.compute.ranks.devices import rank_device
+    from paraloss.compute.ranks.world import on_all_ranks, on_first_rank, world
     from paraloss.compute.trajectory import axes_around, own_losses, principal_plane, project_onto
     from paraloss.errors import InputError
     from paraloss.progress import say

@@ -49,7 +49,7 @@ def train(
     from paraloss.compute import classes_of, load_checkpoint, load_data, load_model
     from paraloss.compute import train as train_model
     from paraloss.compute.inputs.user_code import parse_arguments
-    from paraloss.compute.ranks.groups import rank_device
+    from paraloss.compute.ranks.devices import rank_device
     from paraloss.progress import say
 
     _positive(epochs=epochs, lr=lr, batch_size=batch_size)

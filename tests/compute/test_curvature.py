@@ -10,8 +10,9 @@ from torch import nn
 from torch.func import functional_call, hessian
 
 from paraloss.compute import Evaluator, compute_surface, load_criterion, random_direction
-from paraloss.compute.directions.files import load_directions, save_spectrum
+from paraloss.compute.directions.files import load_directions
 from paraloss.compute.evaluate.curvature import eigenvalue_ends, spectrum
+from paraloss.compute.evaluate.spectrum_file import save_spectrum
 from paraloss.errors import InputError
 
 CRITERION = load_criterion("cross_entropy")[1]

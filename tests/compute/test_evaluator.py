@@ -116,7 +116,7 @@ def test_the_center_of_a_random_plane_is_the_checkpoints_own_loss(small_net, dig
 
 
 def test_integer_buffers_do_not_move(small_net, digits):
-    from paraloss.compute.evaluate.full import MovingWeights
+    from paraloss.compute.directions.moving_weights import MovingWeights
 
     model = copy.deepcopy(small_net)
     model[1].num_batches_tracked.fill_(7)

@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from paraloss.compute import Evaluator, Split, compute_surface, load_criterion, load_model, random_direction
-from paraloss.compute.directions.random import direction_between
+from paraloss.compute.directions.between import direction_between
 from paraloss.compute.evaluate.tuning import check_points, choose_precision
 from paraloss.compute.forward.precision import check_precision
 from paraloss.errors import InputError

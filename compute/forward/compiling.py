@@ -1,0 +1,43 @@
+"""``torch.compile``: whether it pays, and a check that it computes the same."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+_COMPILE_S = 60.0  # what torch.compile takes
+_COMPILED_GAIN = 0.3  # share of the time that it may save on a GPU
+
+
+def may_pay(seconds: float) -> bool:
+    """Whether compiling can earn its own time on a GPU within ``seconds`` of evaluation."""
+    return _COMPILED_GAIN * seconds >= 2 * _COMPILE_S
+
+
+def compiled(module: nn.Module, inputs: Tensor, tolerance: float) -> Any | None:
+    """Compile ``module`` for batches like ``inputs`` (on a GPU as CUDA graphs).
+
+    Args:
+        module: the forward pass, in evaluation mode.
+        inputs: one batch, on the device.
+        tolerance: accepted difference of an output, relative to the largest output.
+
+    Returns:
+        The compiled module; None where compiling fails or the outputs differ. Never raises: evaluation continues without.
+    """
+    mode = "reduce-overhead" if inputs.device.type == "cuda" else "default"
+    try:
+        expected = module(inputs)
+        result = torch.compile(module, mode=mode, dynamic=False)
+        return result if alike(expected, result(inputs), tolerance) else None
+    except Exception:  # no compiler, or a model that it cannot take
+        return None
+
+
+def alike(expected: Tensor, found: Tensor, tolerance: float) -> bool:
+    """Whether two outputs differ by at most ``tolerance`` of the largest finite one; NaN equals NaN."""
+    finite = expected[expected.isfinite()].abs()
+    largest = float(finite.max()) if len(finite) else 0.0
+    return torch.allclose(expected, found, rtol=tolerance, atol=tolerance * largest, equal_nan=True)
