@@ -327,7 +327,7 @@ class Job:
                             raise InputError(
                                 f"at {place}: out of memory with {size} samples at once; use another device"
                             ) from error
-                        say(f"out of memory at {place}: going on with batches of {self.evaluator.batch_size}")
+                        say(f"warning: out of memory at {place}: going on with batches of {self.evaluator.batch_size}")
         except ParalossError:
             raise
         except Exception as error:  # the user's model or loss: whatever it raises is told in one line

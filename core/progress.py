@@ -1,22 +1,29 @@
-"""A progress bar on a terminal, and a line every few seconds everywhere else (mpiexec, batch logs, CI)."""
+"""A progress bar on a terminal, and now and then a line everywhere else (mpiexec, batch logs, CI)."""
 
 from __future__ import annotations
 
+import logging
 import sys
 import time
+from collections.abc import Iterator
+from itertools import chain, repeat
 from types import TracebackType
 
+from paraloss.log import logger, say
 
-def say(text: str) -> None:
-    """Tell the user what is going on: one line on standard error."""
-    print(text, file=sys.stderr, flush=True)
+__all__ = ["Progress", "duration", "say"]
 
 
 def duration(seconds: float) -> str:
-    """``75`` -> ``1:15``; hours appear when there are any."""
+    """``75`` -> ``1:15``; hours appear from one hour on."""
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"
+
+
+def pauses() -> Iterator[float]:
+    """Seconds between the lines in a log: 5 for the first minute, then a minute, and 5 minutes after the first half hour."""
+    return chain(repeat(5.0, 12), repeat(60.0, 29), repeat(300.0))
 
 
 class Progress:
@@ -24,19 +31,20 @@ class Progress:
 
     Args:
         title: what is being done.
-        total: items in all.
-        done: items that were there before (a resumed job); they do not count for the rate.
+        total: number of items.
+        done: number of items from before (a resumed job); they do not count for the rate.
         unit: name of an item in the plural.
         shown: False keeps silent (ranks other than 0, the Python API on request).
     """
 
-    every_s = 5.0
-
     def __init__(self, title: str, total: int, done: int = 0, unit: str = "points", shown: bool = True) -> None:
-        self.title, self.total, self.done, self.unit, self.shown = title, total, done, unit, shown
+        self.title, self.total, self.done, self.unit = title, total, done, unit
+        self.shown = shown and logger.level <= logging.INFO  # NOTSET, too: a Python program did not choose
         self.start_done = done
         self.start = self.last_line = time.monotonic()
-        self._bar = self._terminal_bar() if shown and sys.stderr.isatty() else None
+        self._pauses = pauses()
+        self._pause = next(self._pauses)
+        self._bar = self._terminal_bar() if self.shown and sys.stderr.isatty() else None
 
     def _terminal_bar(self):  # type: ignore[no-untyped-def]
         from rich.console import Console
@@ -67,16 +75,17 @@ class Progress:
 
     @property
     def rate(self) -> float:
-        """Items a second since the start."""
+        """Items per second since the start."""
         return (self.done - self.start_done) / max(time.monotonic() - self.start, 1e-9)
 
     def advance(self, items: int = 1) -> None:
-        """Note that ``items`` more are done."""
+        """Count ``items`` more as done."""
         self.done += items
         if self._bar:
             self._bar.update(self._task, completed=self.done, rate=f"{self.rate:.4g} {self.unit}/s")
-        elif self.shown and time.monotonic() - self.last_line >= self.every_s:
+        elif self.shown and time.monotonic() - self.last_line >= self._pause:
             self._line()
+            self._pause = next(self._pauses)
 
     def _line(self) -> None:
         self.last_line = time.monotonic()

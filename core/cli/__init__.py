@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
 from collections.abc import Sequence
@@ -9,7 +10,8 @@ from collections.abc import Sequence
 import cyclopts
 
 from paraloss._version import __version__
-from paraloss.errors import ParalossError
+from paraloss.errors import InputError, ParalossError
+from paraloss.log import logger, shown_on_stderr
 
 HELP = """Loss surfaces of neural networks, from a checkpoint to a lit picture.
 
@@ -22,7 +24,10 @@ mpiexec -n 2 paraloss compute --weights runs/r20/final.pt --x=-1:1:25 --y=-1:1:2
 paraloss render r20.h5 r20.png
 """
 
-app = cyclopts.App(name="paraloss", version=__version__, help=HELP, help_format="markdown")
+app = cyclopts.App(
+    name="paraloss", version=__version__, help=HELP, help_format="markdown", suppress_keyboard_interrupt=False,
+    help_epilogue="Every command takes --quiet (warnings and errors only) and --verbose (more lines, each with its time).",
+)  # fmt: skip
 VERBS = (
     "demo", "data", "train", "compute", "project", "hessian", "convert", "render", "view", "analyze", "histogram", "info",
     "paraview",
@@ -34,7 +39,10 @@ for verb in VERBS:
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line; an error is one line on standard error and exit code 2."""
     try:
-        app(arguments, exit_on_error=False, print_error=False)
+        given, level = _verbosity(sys.argv[1:] if arguments is None else arguments)
+        with shown_on_stderr(level, _rank()):
+            logger.debug("paraloss %s, Python %s, %s", __version__, sys.version.split()[0], sys.platform)
+            app(given, exit_on_error=False, print_error=False)
     except ParalossError as error:
         _fail(str(error))
     except cyclopts.CycloptsError as error:
@@ -48,14 +56,27 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except Exception as error:
         if os.environ.get("PARALOSS_TRACEBACK"):
             raise
-        told = f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
+        what = f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
         print(
-            f"paraloss: a fault of ours, not yours: {told}. Please report it, with what PARALOSS_TRACEBACK=1 in front tells",
+            f"paraloss: internal error: {what}. This is a bug in Paraloss; please report it with the traceback "
+            "(set PARALOSS_TRACEBACK=1)",
             file=sys.stderr, flush=True,
         )  # fmt: skip
         if _rank() is not None:  # other ranks may wait for this one in a collective call: the process must end, and the job
             os._exit(1)
         sys.exit(1)
+
+
+def _verbosity(arguments: Sequence[str]) -> tuple[list[str], int]:
+    """The arguments without ``--quiet`` and ``--verbose``, which may stand anywhere, and the logging level that they ask for."""
+    given = list(arguments)
+    end = given.index("--") if "--" in given else len(given)
+    levels = {"--quiet": logging.WARNING, "--verbose": logging.DEBUG}
+    asked = {word for word in given[:end] if word in levels}
+    if len(asked) > 1:
+        raise InputError("--quiet and --verbose exclude each other")
+    kept = [word for word in given[:end] if word not in levels] + given[end:]
+    return kept, levels[asked.pop()] if asked else logging.INFO
 
 
 def _fail(message: str, code: int = 2) -> None:

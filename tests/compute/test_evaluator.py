@@ -215,9 +215,10 @@ def test_inputs_that_are_no_numbers_give_losses_that_are_none(small_net):
     assert (surface.status == 2).all()
 
 
-def test_steps_that_pass_by_a_checkpoint_are_told(small_net, capfd):
+def test_steps_that_pass_by_a_checkpoint_are_told(small_net, caplog):
     data = (torch.randn(5, 1, 8, 8), torch.arange(5))
     end = {name: tensor + 0.1 if tensor.is_floating_point() else tensor for name, tensor in small_net.state_dict().items()}
     for steps, told in (((-0.5, 1.5, 4), True), ((-0.5, 1.5, 5), False)):
         compute_surface(small_net, "cross_entropy", data, x=steps, x_to=end)
-        assert ("no step along x is 0 nor 1" in capfd.readouterr().err) is told
+        assert ("no step along x is 0 nor 1" in caplog.text) is told
+        caplog.clear()

@@ -203,7 +203,7 @@ def test_a_full_disk_is_one_line_and_nothing_half_written(trained, tmp_path):
     assert [file.name for file in tmp_path.iterdir() if file.suffix != ".lock"] == []
 
 
-def test_out_of_memory_goes_on_with_smaller_batches(digits, capsys):
+def test_out_of_memory_goes_on_with_smaller_batches(digits, caplog):
     class Hungry(nn.Module):
         def __init__(self):
             super().__init__()
@@ -219,7 +219,7 @@ def test_out_of_memory_goes_on_with_smaller_batches(digits, capsys):
     expected = compute_surface(net, data=data, x=(-1, 1, 5), batch_size=5, precision="fp32", progress=False)
     got = compute_surface(net, data=data, x=(-1, 1, 5), batch_size=40, precision="fp32", progress=False)
     np.testing.assert_allclose(got.metric(), expected.metric(), rtol=1e-9)
-    assert "going on with batches of" in capsys.readouterr().err
+    assert "going on with batches of" in caplog.text
 
 
 def test_out_of_memory_with_one_sample_is_told(digits):
