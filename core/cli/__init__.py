@@ -68,7 +68,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def _verbosity(arguments: Sequence[str]) -> tuple[list[str], int]:
-    """The arguments without ``--quiet`` and ``--verbose``, which may stand anywhere, and the logging level that they ask for."""
+    """The arguments without ``--quiet`` and ``--verbose``, which may stand anywhere, and the logging level they ask for."""
     given = list(arguments)
     end = given.index("--") if "--" in given else len(given)
     levels = {"--quiet": logging.WARNING, "--verbose": logging.DEBUG}
