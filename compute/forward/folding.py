@@ -2,7 +2,7 @@
 
 In evaluation mode batch norm is an affine map of each channel, y = (x - mean) * scale + shift with
 scale = gamma / sqrt(var + eps), so conv(x; w, b) followed by it is conv(x; w * scale, (b - mean) * scale + shift).
-At every point of a surface the weights are others, so the fold is made anew there.
+At every point of a surface the weights are others, so the fold is repeated there.
 """
 
 from __future__ import annotations
@@ -13,17 +13,19 @@ from typing import Any
 import torch
 from torch import fx, nn
 
-from paraloss.compute.forward.fusing import FusedConvolution, can_fuse, fuse
+from paraloss.compute.forward.fusing import FusedConvolution, can_fuse, fuse, is_plain
+from paraloss.compute.forward.tracing import NotTraceable, trace
 
 _FOLDABLE = (nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.Linear)
 _NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
+_EXACT = (torch.float32, torch.float64)
 
 
 class FoldedModel:
     """``model`` with its batch norms folded where that is possible, and on a CPU its ReLUs fused.
 
     Args:
-        model: in evaluation mode; its tensors are read anew at each ``refresh``.
+        model: in evaluation mode; its tensors are read again at each ``refresh``.
         fused: fuse ReLUs too, where the device has the operators.
 
     Attributes:
@@ -36,22 +38,30 @@ class FoldedModel:
     def __init__(self, model: nn.Module, fused: bool = True) -> None:
         self.module, self.folded, self.fused, self.reason = model, 0, 0, ""
         self._pairs: list[tuple[Any, Any, Any]] = []  # layer, batch norm, stand-in
+        tensors = [*model.parameters(), *(buffer for buffer in model.buffers() if buffer.is_floating_point())]
+        types = {tensor.dtype for tensor in tensors}
+        if len(types) != 1 or not types <= set(_EXACT):
+            self.reason = "its tensors are not all fp32 or all fp64" if tensors else "it has no parameters"
+            return
         try:
-            traced = fx.symbolic_trace(model)
-        except Exception as error:  # tracing runs the user's forward on stand-ins: anything can come up
-            self.reason = f"the model cannot be traced ({type(error).__name__}: {' '.join(str(error).split())[:120]})"
+            traced = trace(model)
+        except NotTraceable as error:
+            self.reason = f"the model: {error}"
             return
         self._fold(traced)
-        device = next((tensor.device for tensor in model.state_dict().values()), torch.device("cpu"))
-        if fused and can_fuse(device):
+        if fused and can_fuse(tensors[0].device) and types == {torch.float32}:
             self.fused = fuse(traced)
         if self.folded or self.fused:
             self.module = traced
-            self._keep_head_exact(traced)
             self.refresh()
 
     def use(self, dtype: torch.dtype) -> None:
-        """Keep the folded weights in ``dtype``; they are still computed in float32 and rounded once."""
+        """Keep the folded weights in ``dtype``; they are still computed in float32 and rounded once.
+
+        A linear layer that gives the outputs stays in float32: it costs nothing, and its rounding would be the loss's.
+        """
+        if isinstance(self.module, fx.GraphModule):
+            self._keep_head_exact(self.module)
         for _, _, stand_in in self._pairs:
             stand_in.weight.data = stand_in.weight.data.to(dtype)
             stand_in.bias.data = stand_in.bias.data.to(dtype)
@@ -72,21 +82,22 @@ class FoldedModel:
 
     def _fold(self, traced: fx.GraphModule) -> None:
         modules: dict[str, Any] = dict(traced.named_modules())
-        calls: dict[str, int] = {}
+        calls: dict[int, int] = {}
         for node in traced.graph.nodes:
             if node.op == "call_module":
-                calls[str(node.target)] = calls.get(str(node.target), 0) + 1
+                calls[id(modules[str(node.target)])] = calls.get(id(modules[str(node.target)]), 0) + 1
         for node in list(traced.graph.nodes):
-            before = node.args[0] if node.op == "call_module" and len(node.args) == 1 else None
+            before = node.args[0] if node.op == "call_module" and len(node.args) == 1 and not node.kwargs else None
             if not isinstance(before, fx.Node) or before.op != "call_module" or len(before.users) != 1:
                 continue
             norm, layer = modules[str(node.target)], modules[str(before.target)]
-            alone = calls[str(node.target)] == calls[str(before.target)] == 1
-            if not (alone and isinstance(norm, _NORMS) and isinstance(layer, _FOLDABLE) and norm.track_running_stats):
+            alone = calls.get(id(norm)) == calls.get(id(layer)) == 1
+            if not (alone and _can_fold(layer, norm)):
                 continue
-            if isinstance(layer, nn.Linear) and not isinstance(norm, nn.BatchNorm1d):
-                continue
-            self._pairs.append((layer, norm, _stand_in(traced, str(before.target), layer)))
+            stand_in, name = _stand_in(layer), f"{str(before.target).replace('.', '_')}_folded_{len(self._pairs)}"
+            traced.add_submodule(name, stand_in)  # under a name of its own: others may read the layer's weights
+            self._pairs.append((layer, norm, stand_in))
+            modules[name], before.target = stand_in, name
             node.replace_all_uses_with(before)
             traced.graph.erase_node(node)
         self.folded = len(self._pairs)
@@ -95,15 +106,15 @@ class FoldedModel:
         traced.recompile()
 
     def _keep_head_exact(self, traced: fx.GraphModule) -> None:
-        """A linear layer that gives the outputs stays in float32: it costs nothing, and its rounding would be the loss's."""
         modules = dict(traced.named_modules())
         last = next(node for node in traced.graph.nodes if node.op == "output").args[0]
         folded = {id(stand_in) for _, _, stand_in in self._pairs}
         if isinstance(last, fx.Node) and last.op == "call_module":
             layer = modules[str(last.target)]
             if type(layer) is nn.Linear and id(layer) not in folded:
-                parent, _, name = str(last.target).rpartition(".")
-                setattr(traced.get_submodule(parent) if parent else traced, name, _Float32Linear(layer))
+                traced.add_submodule("float32_head", _Float32Linear(layer))
+                last.target = "float32_head"
+                traced.recompile()
 
 
 class _Float32Linear(nn.Module):
@@ -117,8 +128,16 @@ class _Float32Linear(nn.Module):
             return result
 
 
-def _stand_in(traced: fx.GraphModule, target: str, layer: Any) -> Any:
-    """A copy of ``layer`` with a weight and a bias of its own, in its place in ``traced``."""
+def _can_fold(layer: Any, norm: Any) -> bool:
+    if type(layer) not in _FOLDABLE or type(norm) not in _NORMS or not (is_plain(layer) and is_plain(norm)):
+        return False
+    kept = norm.running_mean is not None and norm.running_var is not None and not norm.training
+    fits = kept and norm.num_features == layer.weight.shape[0]
+    return fits and (type(layer) is not nn.Linear or type(norm) is nn.BatchNorm1d)
+
+
+def _stand_in(layer: Any) -> Any:
+    """A copy of ``layer`` with a weight and a bias of its own."""
     stand_in = copy.copy(layer)
     stand_in._parameters = dict(layer._parameters)
     weight = layer.weight.detach()
@@ -126,7 +145,4 @@ def _stand_in(traced: fx.GraphModule, target: str, layer: Any) -> Any:
     bias = torch.zeros(weight.shape[0], dtype=weight.dtype, device=weight.device)
     stand_in.weight = nn.Parameter(weight.clone(memory_format=layout), requires_grad=False)
     stand_in.bias = nn.Parameter(bias, requires_grad=False)
-    parent, _, name = target.rpartition(".")
-    # Tracing made containers of its own, so that this leaves the model itself alone.
-    setattr(traced.get_submodule(parent) if parent else traced, name, stand_in)
     return stand_in

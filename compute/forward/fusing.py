@@ -48,8 +48,14 @@ class FusedConvolution(nn.Module):
         )
 
 
+def is_plain(layer: nn.Module) -> bool:
+    """Whether ``layer`` computes from its own parameters and nothing else: no hooks, pruning, weight norm, own forward."""
+    hooks = (layer._forward_hooks, layer._forward_pre_hooks, layer._backward_hooks, layer._backward_pre_hooks)
+    return not any(hooks) and "forward" not in vars(layer) and {"weight", "bias"} <= layer._parameters.keys()
+
+
 def fuse(traced: fx.GraphModule) -> int:
-    """Replace every conv-relu and conv-add-relu chain of ``traced``, in place; the number of ReLUs that went."""
+    """Replace every conv-relu and conv-add-relu chain of ``traced``, in place. Returns the number of ReLUs fused."""
     modules: dict[str, Any] = dict(traced.named_modules())
     fused = 0
     for node in list(traced.graph.nodes):
@@ -93,6 +99,7 @@ def _is_convolution(node: fx.Node, modules: dict[str, Any]) -> bool:
     layer = modules.get(str(node.target)) if node.op == "call_module" else None
     return (
         type(layer) is nn.Conv2d
+        and is_plain(layer)
         and layer.padding_mode == "zeros"
         and not isinstance(layer.padding, str)
         and len(node.args) == 1
