@@ -1,4 +1,4 @@
-"""The model's tensors that move: one flat buffer, one fused update for each point."""
+"""The model's tensors that move: one flat buffer for each type of number, one fused update for each point."""
 
 from __future__ import annotations
 
@@ -8,51 +8,103 @@ import torch
 from torch import Tensor, nn
 
 from paraloss.compute.directions.random import Direction
+from paraloss.compute.inputs.tensors import tied_names
+from paraloss.errors import InputError
+
+_WORK = {torch.float64: torch.float64, torch.complex64: torch.complex64, torch.complex128: torch.complex128}
 
 
 class MovingWeights:
-    """The tensors that the directions name, laid out in one flat buffer that one fused update moves.
+    """The tensors that the directions name, laid out in flat buffers that one fused update moves.
 
     Args:
-        model: its tensors become views of the buffer.
+        model: its tensors become views of the buffers, of the same type and strides as before.
         directions: which tensors move, and how.
 
-    The sum is in float32 (as in the reference), or in float64 and rounded once when a direction is float64.
+    Raises:
+        InputError: a direction names a tensor that the model lacks, that is no real or complex number, or of another shape.
+
+    The sum is in float32 (as in the reference), or in float64 and rounded once where a direction or a tensor is float64.
     """
 
     def __init__(self, model: nn.Module, directions: Sequence[Direction]) -> None:
-        tensors: Mapping[str, Tensor] = {**dict(model.named_parameters()), **dict(model.named_buffers())}
+        tensors: dict[str, Tensor] = {**dict(model.named_parameters()), **dict(model.named_buffers())}
+        directions = [_checked(direction, tensors, tied_names(model)) for direction in directions]
         names = [name for name in tensors if any(name in direction for direction in directions)]
-        exact = any(t.dtype == torch.float64 for direction in directions for t in direction.values())
-        work = torch.float64 if exact else torch.float32
-        device = next(iter(tensors.values())).device
-        nothing = [torch.zeros(0, device=device)]  # no direction at all: the model stays where it is
-        self._buffer = torch.cat([tensors[name].detach().reshape(-1) for name in names] or nothing)
+        types = (torch.float64, torch.complex128)
+        exact = any(tensor.dtype in types for direction in directions for tensor in direction.values())
+        by_type: dict[torch.dtype, list[str]] = {}
+        for name in names:
+            by_type.setdefault(tensors[name].dtype, []).append(name)
+        self._parts = [_Part({name: tensors[name] for name in group}, directions, exact) for group in by_type.values()]
+        self._variances = [tensors[name] for name in names if name.endswith("running_var")]
+
+    def move_to(self, coordinates: Sequence[float]) -> None:
+        """Put the model at ``coordinates``; a running variance that would fall below zero stays at zero."""
+        for part in self._parts:
+            part.move_to(coordinates)
+        for variance in self._variances:
+            variance.clamp_(min=0)
+
+
+class _Part:
+    """The moving tensors of one type."""
+
+    def __init__(self, tensors: Mapping[str, Tensor], directions: Sequence[Direction], exact: bool) -> None:
+        first = next(iter(tensors.values()))
+        work = _WORK.get(first.dtype, torch.float32)
+        if exact:
+            work = torch.complex128 if work.is_complex else torch.float64
+        orders = {name: _memory_order(tensor) for name, tensor in tensors.items()}
+        self._buffer = torch.cat([t.detach().permute(orders[name]).reshape(-1) for name, t in tensors.items()])
         self._center = self._buffer.to(work, copy=True)
         self._directions = [
             torch.cat(
                 [
-                    d[name].reshape(-1).to(device, work) if name in d else self._center.new_zeros(tensors[name].numel())
-                    for name in names
+                    d[name].to(first.device, work).permute(orders[name]).reshape(-1)
+                    if name in d
+                    else t.new_zeros(t.numel(), dtype=work)
+                    for name, t in tensors.items()
                 ]
             )
             for d in directions
         ]
-        self._variances: list[Tensor] = []
         start = 0
-        for name in names:
-            tensor = tensors[name]
-            view = self._buffer[start : start + tensor.numel()].view(tensor.shape)
-            tensor.data = view
+        for name, tensor in tensors.items():
+            order = orders[name]
+            view = self._buffer[start : start + tensor.numel()].view([tensor.shape[axis] for axis in order])
+            tensor.data = view.permute([order.index(axis) for axis in range(tensor.ndim)])
             start += tensor.numel()
-            if name.endswith("running_var"):
-                self._variances.append(view)
 
     def move_to(self, coordinates: Sequence[float]) -> None:
-        """Put the model at ``coordinates``; a running variance that would fall below zero stays at zero."""
         moved = self._center
         for step, direction in zip(coordinates, self._directions, strict=True):
             moved = torch.add(moved, direction, alpha=float(step))
         self._buffer.copy_(moved)
-        for variance in self._variances:
-            variance.clamp_(min=0)
+
+
+def _checked(direction: Direction, tensors: Mapping[str, Tensor], tied: Mapping[str, str]) -> Direction:
+    """``direction`` by the first name of each tensor."""
+    found: Direction = {}
+    for name, values in direction.items():
+        kept = tied.get(name, name)
+        tensor = tensors.get(kept)
+        if tensor is None:
+            raise InputError(f"a direction moves '{name}', but the model has no such tensor; its names are those of the model")
+        if tensor.layout != torch.strided or not (tensor.is_floating_point() or tensor.is_complex()):
+            raise InputError(f"a direction moves '{name}', which is {tensor.dtype} ({tensor.layout}) and cannot move")
+        if tensor.shape != values.shape or (values.is_complex() and not tensor.is_complex()):
+            raise InputError(
+                f"a direction moves '{name}' by {tuple(values.shape)} {values.dtype}, "
+                f"but it is {tuple(tensor.shape)} {tensor.dtype}"
+            )
+        if kept in found and not torch.equal(found[kept], values):
+            raise InputError(f"'{name}' and '{kept}' are one tensor in the model, but a direction moves them differently")
+        found[kept] = values
+    return found
+
+
+def _memory_order(tensor: Tensor) -> list[int]:
+    """The axes from the largest stride to the smallest where the tensor is dense, else as they are."""
+    order = sorted(range(tensor.ndim), key=lambda axis: -tensor.stride(axis))
+    return order if tensor.permute(order).is_contiguous() else list(range(tensor.ndim))

@@ -13,6 +13,7 @@ from torch import nn
 from paraloss.compute.directions.between import direction_between, statistics_differ
 from paraloss.compute.directions.random import Direction, DirectionType, Ignore, Norm, random_direction
 from paraloss.compute.inputs.checkpoints import load_checkpoint
+from paraloss.compute.inputs.tensors import state_tensors, tensor_bytes
 from paraloss.errors import InputError
 
 Target = str | Path | nn.Module | Mapping[str, torch.Tensor]
@@ -68,7 +69,7 @@ class Plane:
                     f"{len(self.ends)} axes need as many directions, but {len(self.given)} were given; "
                     "leave out --y for a curve, --z for a surface"
                 )
-            return list(self.given[: len(self.ends)])
+            return [{name: _storable(tensor) for name, tensor in given.items()} for given in self.given[: len(self.ends)]]
         generator = torch.Generator().manual_seed(self.seed)
         directions = []
         for axis, end, norm in zip("xyz"[: len(self.ends)], self.ends, self.norms, strict=True):
@@ -86,15 +87,21 @@ class Plane:
 
 def tensors_of(target: Target) -> Mapping[str, torch.Tensor]:
     if isinstance(target, nn.Module):
-        return target.state_dict()
+        return state_tensors(target)
     if isinstance(target, Mapping):
         return target
     return load_checkpoint(target)[0]
+
+
+def _storable(tensor: torch.Tensor) -> torch.Tensor:
+    """On the CPU in a type that the surface file can hold: float32 for half precision."""
+    tensor = tensor.detach().cpu()
+    return tensor if tensor.is_complex() else tensor.to(torch.promote_types(tensor.dtype, torch.float32))
 
 
 def _tensors_sha256(tensors: Mapping[str, torch.Tensor]) -> str:
     digest = hashlib.sha256()
     for name in sorted(tensors):
         digest.update(name.encode())
-        digest.update(tensors[name].detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
+        digest.update(tensor_bytes(tensors[name]))
     return digest.hexdigest()

@@ -11,6 +11,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
+from paraloss.compute.inputs.tensors import distinct_parameters, state_tensors
 from paraloss.errors import InputError, ShapeMismatch
 
 Direction = dict[str, Tensor]
@@ -40,16 +41,23 @@ def random_direction(
             statistics stay where they are in both: moving a running variance at random makes it negative.
 
     Returns:
-        One float32 CPU tensor a floating-point parameter.
+        One CPU tensor for each floating-point or complex parameter: float32, float64 for a float64 parameter. The real and
+        imaginary parts of a complex one are drawn as a last axis of length 2. A tied parameter has its first name only.
     """
-    parameters = dict(model.named_parameters())
-    entries = model.state_dict() if dir_type == "states" else parameters
+    parameters = distinct_parameters(model)
+    entries = state_tensors(model) if dir_type == "states" else parameters
     direction = {}
     for name, weight in entries.items():
+        if weight.layout != torch.strided:
+            continue
         # Tensors of dimension <= 1 are drawn too: they use up numbers of the stream, as in the reference.
-        drawn = torch.randn(weight.shape, generator=generator)
+        if weight.is_complex():
+            drawn = torch.view_as_complex(torch.randn(*weight.shape, 2, generator=generator))
+        else:
+            drawn = torch.randn(weight.shape, generator=generator)
         if name in parameters:
-            direction[name] = normalize(drawn, weight.detach().cpu().float(), norm, ignore)
+            work = torch.promote_types(weight.dtype, torch.float32)
+            direction[name] = normalize(drawn.to(work), weight.detach().cpu().to(work), norm, ignore)
     return direction
 
 
@@ -71,6 +79,7 @@ def normalize(direction: Tensor, weight: Tensor, norm: Norm = "filter", ignore: 
         ShapeMismatch: the shapes differ.
         InputError: no such norm.
 
+    A complex tensor is treated as one of real numbers with a last axis of length 2.
     Source: Li et al. 2018, eq. 1: d_ij <- d_ij / ||d_ij|| * ||theta_ij||, and the norms of their public code.
     """
     if direction.shape != weight.shape:
@@ -81,6 +90,8 @@ def normalize(direction: Tensor, weight: Tensor, norm: Norm = "filter", ignore: 
         return direction.clone()
     if direction.ndim <= 1:
         return torch.zeros_like(direction) if ignore == "biasbn" else weight.clone()
+    if direction.is_complex():
+        return torch.view_as_complex(normalize(torch.view_as_real(direction), torch.view_as_real(weight), norm, ignore))
     if norm == "filter":
         return direction * (_filter_norms(weight) / (_filter_norms(direction) + _TINY))
     if norm == "layer":

@@ -3,29 +3,30 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 import torch
 from torch import Tensor
 
+from paraloss.compute.forward.manner import Manner
 from paraloss.compute.inputs.data import Split
 
 _SHARE_OF_FREE_MEMORY = 0.5  # of the GPU; activations need the rest
 
 
 class Batches:
-    """Iterating gives (inputs, targets) on ``device``: normalized float inputs, images in channels_last.
+    """Iterating gives (inputs, targets) on ``device``, normalized, in the layout and type that the model wants.
 
     Args:
         split: the samples; uint8 inputs with a mean and a deviation stay uint8 until their batch is used.
         device: where the batches are wanted.
         size: samples a batch; the last may be smaller.
+        manner: how the model wants its inputs.
     """
 
-    def __init__(self, split: Split, device: torch.device, size: int) -> None:
-        self.device, self.size, self._split = device, size, split
-        inputs = split.inputs
-        if inputs.ndim == 4:
-            inputs = inputs.contiguous(memory_format=torch.channels_last)
+    def __init__(self, split: Split, device: torch.device, size: int, manner: Manner = Manner()) -> None:  # noqa: B008
+        self.device, self.size, self._split, self._manner = device, size, split, manner
+        inputs = replace(manner, clone=False).prepare(split.inputs)
         self.streamed = device.type == "cuda" and not _fits(inputs, device)
         if self.streamed:
             self._inputs, self._targets = inputs.pin_memory(), split.targets.pin_memory()
@@ -38,12 +39,18 @@ class Batches:
 
     def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
         for inputs, targets in self._streamed() if self.streamed else self._parts():
-            yield self._split.normalize(inputs), targets
+            yield self._ready(inputs, targets)
 
     def rows(self, start: int, stop: int) -> tuple[Tensor, Tensor]:
         """Samples start..stop (excluded) as one batch."""
         inputs, targets = self._inputs[start:stop].to(self.device), self._targets[start:stop].to(self.device)
-        return self._split.normalize(inputs), targets
+        return self._ready(inputs, targets)
+
+    def _ready(self, inputs: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+        inputs, manner = self._split.normalize(inputs), self._manner
+        if manner.cast is not None:
+            inputs, targets = (part.to(manner.cast) if part.is_floating_point() else part for part in (inputs, targets))
+        return (inputs.clone(), targets.clone()) if manner.clone else (inputs, targets)
 
     def _parts(self) -> Iterator[tuple[Tensor, Tensor]]:
         return zip(self._inputs.split(self.size), self._targets.split(self.size), strict=True)

@@ -1,4 +1,4 @@
-"""The arithmetic of an evaluation: fp32, tf32, bf16 or fp16, and which of them may be trusted."""
+"""The arithmetic of an evaluation: fp64, fp32, tf32, bf16 or fp16, and which of them may be trusted."""
 
 from __future__ import annotations
 
@@ -7,17 +7,20 @@ from contextlib import ExitStack, contextmanager
 from typing import Literal
 
 import torch
+from torch import nn
 
 from paraloss.errors import InputError
 
-Precision = Literal["fp32", "tf32", "bf16", "fp16"]
-PRECISIONS: tuple[Precision, ...] = ("fp32", "tf32", "bf16", "fp16")
+Precision = Literal["fp64", "fp32", "tf32", "bf16", "fp16"]
+PRECISIONS: tuple[Precision, ...] = ("fp64", "fp32", "tf32", "bf16", "fp16")
 LOW: dict[str, torch.dtype] = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 def check_precision(precision: str, device: torch.device) -> None:
-    """Raises:
-    InputError: there is no such precision, or not on this device.
+    """Check that ``device`` computes in ``precision``.
+
+    Raises:
+        InputError: there is no such precision, or not on this device.
     """
     if precision not in PRECISIONS:
         raise InputError(f"unknown precision '{precision}'; there are auto, {', '.join(PRECISIONS)}")
@@ -35,11 +38,34 @@ def faster_precisions(device: torch.device) -> list[Precision]:
     return ["bf16"] if _has_bf16_units() else []
 
 
+def own_precision(model: nn.Module) -> Precision:
+    """The precision that ``model`` computes in by itself: the widest type of its parameters and buffers; fp32 without any."""
+    types = {tensor.dtype for tensor in (*model.parameters(), *model.buffers())}
+    if types & {torch.float64, torch.complex128}:
+        return "fp64"
+    if types & {torch.float32, torch.complex64} or not types & set(LOW.values()):
+        return "fp32"
+    return "bf16" if torch.bfloat16 in types else "fp16"
+
+
+def converted(model: nn.Module, precision: str) -> nn.Module:
+    """``model``, its tensors converted in place where ``precision`` is not its own: to float64, else to float32."""
+    if precision == own_precision(model) or (precision != "fp64" and own_precision(model) == "fp32"):
+        return model
+    real, complex_ = (torch.float64, torch.complex128) if precision == "fp64" else (torch.float32, torch.complex64)
+    types = {True: complex_, False: real}
+    return model._apply(lambda t: t.to(types[t.is_complex()]) if t.is_complex() or t.is_floating_point() else t)
+
+
 @contextmanager
 def arithmetic(device: torch.device, precision: str) -> Iterator[None]:
-    """Inference in ``precision``: convolutions and matrix products in it, everything that needs more in float32."""
+    """Convolutions and matrix products in ``precision``, everything that needs more in float32.
+
+    Args:
+        device: where.
+        precision: ``own`` and fp64 leave the types of the model's tensors to decide; fp32 on a GPU excludes tf32.
+    """
     with ExitStack() as stack:
-        stack.enter_context(torch.inference_mode())
         if device.type == "cuda":
             tf32 = precision == "tf32"
             stack.enter_context(torch.backends.cudnn.flags(enabled=True, benchmark=True, allow_tf32=tf32))

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from paraloss.compute.inputs.models import MODELS
+from paraloss.compute.inputs.tensors import state_tensors, tensor_bytes
 from paraloss.compute.inputs.user_code import call_reference, is_reference, one_line
 from paraloss.errors import InputError, MissingPackage
 
@@ -172,9 +173,9 @@ def file_sha256(path: str | Path) -> str:
 def state_sha256(model: nn.Module) -> str:
     """SHA-256 of all parameters and buffers by name: what the surface depends on, whatever file it came from."""
     digest = hashlib.sha256()
-    for name, tensor in model.state_dict().items():
+    for name, tensor in state_tensors(model).items():
         digest.update(f"{name}{tensor.dtype}{tuple(tensor.shape)}".encode())
-        digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
+        digest.update(tensor_bytes(tensor))
     return digest.hexdigest()
 
 
