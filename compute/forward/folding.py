@@ -69,6 +69,7 @@ class FoldedModel:
             if isinstance(module, FusedConvolution):
                 module.dtype = dtype
 
+    @torch.no_grad()
     def refresh(self) -> None:
         """Bring the folded weights up to date with the model's own."""
         for layer, norm, stand_in in self._pairs:

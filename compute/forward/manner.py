@@ -6,7 +6,7 @@ the same, and a model whose answer depends on what it saw before is refused.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any, Literal
@@ -173,15 +173,32 @@ def _check_stateless(run: Callable[[Any, Any], Any], manner: Manner, batches: Se
 class ForeignTensors(TorchDispatchMode):
     """Watches which of ``model``'s tensors are used while a copy of it runs: a lambda, hook or loss may hold the original.
 
+    Args:
+        model: the original.
+        names: tensors to watch: those that move.
+
     Attributes:
         seen: names of the tensors that were used.
     """
 
-    def __init__(self, model: nn.Module) -> None:
+    def __init__(self, model: nn.Module, names: Collection[str]) -> None:
         super().__init__()
         tensors = {**dict(model.named_parameters()), **dict(model.named_buffers())}
-        self._names = {_storage(tensor): name for name, tensor in tensors.items() if _storage(tensor)}
+        found = {name: _storage(tensor) for name, tensor in tensors.items() if name in names}
+        self._names = {storage: name for name, storage in found.items() if storage}
         self.seen: set[str] = set()
+
+    def check(self) -> None:
+        """Check that none was used.
+
+        Raises:
+            InputError: one was; names it.
+        """
+        if self.seen:
+            raise InputError(
+                f"the model or the loss uses '{min(self.seen)}' of the model that was handed in, while a copy of it is moved: "
+                "a lambda, a hook or a closure holds it; make it a method that reads self, or take the model as an argument"
+            )
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         for leaf in tree_leaves((args, kwargs)):

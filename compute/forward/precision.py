@@ -58,12 +58,13 @@ def converted(model: nn.Module, precision: str) -> nn.Module:
 
 
 @contextmanager
-def arithmetic(device: torch.device, precision: str) -> Iterator[None]:
+def arithmetic(device: torch.device, precision: str, autocast: bool) -> Iterator[None]:
     """Convolutions and matrix products in ``precision``, everything that needs more in float32.
 
     Args:
         device: where.
-        precision: ``own`` and fp64 leave the types of the model's tensors to decide; fp32 on a GPU excludes tf32.
+        precision: fp32 on a GPU excludes tf32.
+        autocast: run a model of float32 in a lower ``precision``; without it the types of the model's tensors decide.
     """
     with ExitStack() as stack:
         if device.type == "cuda":
@@ -72,7 +73,7 @@ def arithmetic(device: torch.device, precision: str) -> Iterator[None]:
             before = torch.backends.cuda.matmul.allow_tf32
             stack.callback(setattr, torch.backends.cuda.matmul, "allow_tf32", before)
             torch.backends.cuda.matmul.allow_tf32 = tf32
-        if precision in LOW:
+        if autocast:
             stack.enter_context(torch.autocast(device.type, LOW[precision]))
         yield
 
