@@ -10,9 +10,9 @@ from torch import nn
 from paraloss.compute.evaluate.curvature import eigenvalue_ends
 from paraloss.compute.forward.batches import Batches
 from paraloss.compute.inputs.criteria import SampleLosses
+from paraloss.compute.options import PLAIN
 from paraloss.errors import InputError
 
-PLAIN = ("loss", "acc")
 Measure = Callable[[nn.Module, SampleLosses, Batches, int], list[float]]
 
 
