@@ -126,12 +126,14 @@ def _worded(error: cyclopts.CycloptsError, arguments: Sequence[str]) -> str:
     if isinstance(error, cyclopts.UnknownOptionError):
         unknown = error.token.keyword or error.token.value
         flags = [name for argument in error.argument_collection if argument.parse for name in argument.names]
-        return f"unknown option {unknown}{suggestion(unknown, flags)}. {see}"
-    if isinstance(error, cyclopts.UnknownCommandError):
-        unknown = words[0]
-        return f"unknown command '{unknown}'{suggestion(unknown, VERBS)}; there are {', '.join(VERBS)}. {see}"
-    text = re.sub(r' Did you mean "?[^"?]*"?\?', "", " ".join(str(error).split()))
-    return f"{text.removesuffix('.')}. {see}"
+        text = f"unknown option {unknown}{suggestion(unknown, flags)}"
+    elif isinstance(error, cyclopts.UnknownCommandError):
+        text = f"unknown command '{words[0]}'{suggestion(words[0], VERBS) or '; there are ' + ', '.join(VERBS)}"
+    elif isinstance(error, cyclopts.UnusedCliTokensError):
+        text = f"{' '.join(error.unused_tokens or [])}: not expected here"
+    else:
+        text = re.sub(r' Did you mean "?[^"?]*"?\?', "", " ".join(str(error).split())).removesuffix(".")
+    return f"{text}{'' if text.endswith('?') else '.'} {see}"
 
 
 def _fail(message: str, code: int = 2) -> None:

@@ -61,7 +61,7 @@ CASES = [
     (["compute", "--weights", "RUN/final.pt", "--seed", "1e3"], '--seed: "1e3" is not a whole number'),
     (
         ["compute", "--weights", "RUN/final.pt", "--metrics", "hessian", "--rtol", "0.1"],
-        "hessian: requires .* leave out --rtol",
+        "hessian: .* leave out --rtol",
     ),
     (["compute", "--weights", "RUN/final.pt", "--sample", "9"], "unknown option --sample; did you mean --samples\\?"),
     (["compute", "--weights", "RUN/final.pt", "--qzx", "9"], "unknown option --qzx. See: paraloss compute --help"),
@@ -69,6 +69,7 @@ CASES = [
     (["project", "RUN", "--method", "cos"], "--method cos requires --onto"),
     (["project", "RUN", "--points", "2"], "--points must be at least 3"),
     (["hessian", "--weights", "RUN/final.pt", "--top", "0"], "--top must be at least 1"),
+    (["info", "s.h5", "s.h5"], "s.h5: not expected here"),
     (["comput"], "unknown command 'comput'; did you mean compute\\?"),
     (["dance"], "unknown command 'dance'; there are demo, data"),
 ]

@@ -23,7 +23,7 @@ def test_a_python_program_sees_standard_log_records_and_nothing_on_its_streams(s
     assert {record.name for record in caplog.records} == {"paraloss"}
     warnings = [record.getMessage() for record in caplog.records if record.levelno == logging.WARNING]
     assert len(warnings) == 1
-    assert warnings[0].startswith("no step along x")
+    assert warnings[0].startswith("the x grid does not contain")
     assert capfd.readouterr() == ("", "")
     assert logger.handlers == []
 
