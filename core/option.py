@@ -143,7 +143,7 @@ def _wrong_type(value: Any, hint: Any) -> str:
         return "" if type(None) in kinds else "be given"
     choices = [text for kind in kinds if get_origin(kind) is Literal for text in get_args(kind)]
     if choices:
-        return "" if value in choices else f"be one of {', '.join(choices)}"
+        return "" if value in choices else f"be {_either(choices)}"
     if bool in kinds:
         return "" if isinstance(value, bool) else "be True or False"
     if int in kinds:
@@ -152,6 +152,11 @@ def _wrong_type(value: Any, hint: Any) -> str:
         number = isinstance(value, numbers.Real) and not isinstance(value, bool)
         return "" if number and math.isfinite(value) else "be a finite number"
     return ""
+
+
+def _either(choices: list[str]) -> str:
+    *others, last = [f"'{choice}'" for choice in choices]
+    return f"{', '.join(others)} or {last}"
 
 
 def _short(value: Any) -> str:

@@ -95,7 +95,7 @@ def test_volume_resumes(small_net, digits, tmp_path):
 @pytest.mark.parametrize(
     ("options", "told"),
     [
-        ({"z": (-1, 1, 3), "y": None}, "z needs --y"),
+        ({"z": (-1, 1, 3), "y": None}, "z requires y: a volume"),
         ({"z": (-1, 1, 3), "refine": 0.1}, "every point on all samples"),
         ({"bn": "sometimes"}, "'keep' or 'recompute'"),
     ],
