@@ -4,7 +4,7 @@ import re
 
 import numpy as np
 import pytest
-from helpers import run, surface_of
+from helpers import call, surface_of
 
 CASES = [
     (["compute", "--weights", "none.pt"], "none.pt: no such checkpoint"),
@@ -98,7 +98,7 @@ def test_one_line_exit_2_nothing_left(arguments, told, trained, tmp_path):
     np.savez(tmp_path / "wide.npz", inputs=np.zeros((4, 3, 8, 8)), targets=np.arange(4))
     surface_of(lambda x, y: x**2 + 1).save(tmp_path / "s.h5")
     before = sorted(path.name for path in tmp_path.rglob("*"))
-    done = run(*[argument.replace("RUN", str(trained)) for argument in arguments], cwd=tmp_path)
+    done = call(*[argument.replace("RUN", str(trained)) for argument in arguments], cwd=tmp_path)
     lines = done.stderr.strip().splitlines()
     assert done.returncode == 2, done.stderr
     assert len(lines) == 1, done.stderr

@@ -4,7 +4,7 @@ import logging
 
 import numpy as np
 import pytest
-from helpers import run, surface_of
+from helpers import call, surface_of
 
 from paraloss import compute_surface, progress
 from paraloss.cli import main
@@ -70,10 +70,10 @@ def test_quiet_and_verbose_stand_before_or_after_the_verb(where, tmp_path, capsy
 def test_quiet_hides_what_is_going_on_but_neither_results_nor_errors(trained, tmp_path):
     arguments = ["compute", "--weights", trained / "final.pt", "--x=-1:1:3", "--samples", "20"]
     for flags, lines in ([], []), ([], ["resuming: 3 of 3 points are there already"]), (["--quiet"], []):
-        done = run(*arguments, "-o", tmp_path / "a.h5", *flags)
+        done = call(*arguments, "-o", tmp_path / "a.h5", *flags)
         assert (done.returncode, done.stdout.strip(), done.stderr.splitlines()) == (0, str(tmp_path / "a.h5"), lines)
-    assert run("--quiet", "info", tmp_path / "gone.h5").stderr.startswith("paraloss: ")
-    both = run("--quiet", "info", tmp_path / "a.h5", "--verbose")
+    assert call("--quiet", "info", tmp_path / "gone.h5").stderr.startswith("paraloss: ")
+    both = call("--quiet", "info", tmp_path / "a.h5", "--verbose")
     assert (both.returncode, both.stderr) == (2, "paraloss: --quiet and --verbose exclude each other\n")
 
 

@@ -13,7 +13,7 @@ import h5py
 import numpy as np
 import pytest
 import torch
-from helpers import run, surface_of
+from helpers import call, surface_of
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -80,7 +80,7 @@ def test_a_malicious_checkpoint_does_not_run(tmp_path):
         ("bare.pkl", lambda path: path.write_bytes(pickle.dumps(Attack()))),
     ):
         save(tmp_path / name)
-        done = run("compute", "--weights", tmp_path / name, "--model", "mlp", "-o", tmp_path / "s.h5")
+        done = call("compute", "--weights", tmp_path / name, "--model", "mlp", "-o", tmp_path / "s.h5")
         assert done.returncode == 2
         assert len(done.stderr.strip().splitlines()) == 1
         assert not (tmp_path / "it_ran").exists()
@@ -128,7 +128,7 @@ def test_names_with_spaces_and_other_letters_work_throughout(name, tmp_path, tra
         ["render", surface, "-o", picture, "--backend", "pyvista", "--size", "200x150"],
         ["info", surface],
     ):
-        done = run(*command)
+        done = call(*command)
         assert done.returncode == 0, done.stderr
     assert picture.stat().st_size > 1000
 

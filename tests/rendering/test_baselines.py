@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from helpers import needs_paraview, run
+from helpers import call, needs_paraview
 from matplotlib import image
 from skimage.metrics import structural_similarity
 
@@ -45,7 +45,7 @@ def test_the_picture_is_the_one_that_was_looked_at(name, options, tmp_path, requ
         needs_paraview()
     rough().save(tmp_path / "s.h5")
     drawn, kept = tmp_path / f"{name}.png", BASELINES / f"{name}.png"
-    done = run("render", tmp_path / "s.h5", drawn, "--size", "640x400", "--label", "a basin", *options)
+    done = call("render", tmp_path / "s.h5", drawn, "--size", "640x400", "--label", "a basin", *options)
     assert done.returncode == 0, done.stderr
     if request.config.getoption("--write-baselines"):
         BASELINES.mkdir(exist_ok=True)
