@@ -66,6 +66,7 @@ def test_the_demo_runs_and_a_second_run_re_uses_everything(tmp_path):
     assert "resuming: 25 of 25" in second.stderr
 
 
+@pytest.mark.slow
 def test_a_growing_file_is_drawn_again_until_it_is_complete(tmp_path):
     import subprocess
     import time

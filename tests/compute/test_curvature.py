@@ -114,6 +114,7 @@ def test_measures_resume_and_refuse_a_file_without_them(net, digits, tmp_path):
         compute_surface(net, **options, metrics=["hessian"], rtol=0.1)
 
 
+@pytest.mark.slow
 def test_spectrum_top_pairs_density_and_eigenvectors_as_directions(net, digits, tmp_path):
     split = digits["train"].subset(90)
     evaluator = Evaluator(net, CRITERION, {"train": split}, [])

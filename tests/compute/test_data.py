@@ -16,6 +16,7 @@ def test_digits_are_the_real_ones(digits):
     assert set(digits["train"].targets.tolist()) == set(range(10))
 
 
+@pytest.mark.slow
 def test_mnist5k_has_5000_images():
     data = load_data("mnist5k")
     assert len(data["train"]) + len(data["test"]) == 5000

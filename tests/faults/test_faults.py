@@ -99,6 +99,7 @@ def test_killed_mpiexec_leaves_no_rank_behind_and_the_file_goes_on(trained, tmp_
     np.testing.assert_array_equal(finished.metric()[known], kept.metric()[known])
 
 
+@pytest.mark.slow
 def test_a_power_cut_that_keeps_some_sectors_and_loses_others_leaves_a_file_that_opens(digits, tmp_path):
     """Sectors of 512 bytes of two moments of one file, mixed at random: what a disk may hold after a cut."""
     expected = job(digits, None)
