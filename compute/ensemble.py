@@ -17,8 +17,7 @@ from paraloss.compute.ranks.world import on_first_rank, world
 from paraloss.errors import InputError
 from paraloss.option import Options, combine
 from paraloss.progress import say
-from paraloss.surface import DONE, NOT_FINITE, Surface
-from paraloss.surface.file import write_surface
+from paraloss.surface import DONE, NOT_FINITE, Surface, write_surface
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack

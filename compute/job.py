@@ -29,7 +29,7 @@ from paraloss.compute.ranks.watchdog import Watchdog
 from paraloss.compute.ranks.world import on_all_ranks, on_first_rank
 from paraloss.compute.schedule.refinement import (
     coarsest_level,
-    from_height,
+    height_of,
     interpolated,
     level_points,
     points_that_matter,
@@ -38,9 +38,9 @@ from paraloss.compute.schedule.refinement import (
 from paraloss.compute.schedule.visit_order import coarse_to_fine
 from paraloss.compute.settings import Settings
 from paraloss.errors import InputError, ParalossError, SurfaceFileError
+from paraloss.height import is_loss
 from paraloss.progress import Progress, say
-from paraloss.surface import INTERPOLATED, PENDING, Surface
-from paraloss.surface.file import SurfaceWriter, check_fingerprint, read_directions, read_provenance
+from paraloss.surface import INTERPOLATED, PENDING, Surface, SurfaceWriter, check_fingerprint, read_directions, read_provenance
 
 Sampler = SampledEvaluator | CappedEvaluator
 
@@ -322,9 +322,13 @@ def _interpolate(writer: SurfaceWriter, coarsest: int) -> None:
     known = ~np.isin(writer.grid("status"), (PENDING, INTERPOLATED))
     filled = {}
     for name in writer.names:
-        values, logs = writer.grid(name), name.endswith("_loss")
-        full = interpolated(to_height(values) if logs else np.nan_to_num(values), known, coarsest)
-        filled[name] = (from_height(full) if logs else full)[~known]
+        values = writer.grid(name)
+        if is_loss(name):
+            scale = height_of(values, known)
+            full = scale.values(interpolated(to_height(values, scale), known, coarsest))
+        else:
+            full = interpolated(np.nan_to_num(values), known, coarsest)
+        filled[name] = full[~known]
     writer.fill(np.flatnonzero(~known.ravel()), filled)
 
 

@@ -15,8 +15,7 @@ import numpy as np
 from paraloss.converters import GridOptions
 from paraloss.errors import InputError, MissingPackage
 from paraloss.rendering.style import PictureStyle
-from paraloss.surface import Surface
-from paraloss.surface.file import write_surface
+from paraloss.surface import Surface, write_surface
 
 RENDER_SCRIPT = next(
     (

@@ -38,7 +38,7 @@ def demo(
     """
     from paraloss.analysis.numbers import basin_area, convex_share, roughness
     from paraloss.progress import duration, say
-    from paraloss.surface.file import read_surface
+    from paraloss.surface import read_surface
 
     began = time.monotonic()
     output.mkdir(parents=True, exist_ok=True)

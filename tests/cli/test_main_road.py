@@ -3,7 +3,7 @@
 import pytest
 from helpers import call, run
 
-from paraloss.surface.file import read_surface
+from paraloss.surface import read_surface
 
 
 def test_train_compute_convert_render_info(tmp_path):

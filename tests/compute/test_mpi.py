@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from helpers import BIN, call, run
 
-from paraloss.surface.file import read_surface
+from paraloss.surface import read_surface
 
 GRID = ["--x=-1:1:7", "--y=-0.5:1:4", "--samples", "100", "--splits", "train,test"]
 

@@ -19,7 +19,7 @@ from torch import nn
 
 from paraloss.compute import compute_surface
 from paraloss.errors import InputError, ParalossError, SurfaceFileError
-from paraloss.surface.file import SurfaceWriter, read_directions, read_surface
+from paraloss.surface import SurfaceWriter, read_directions, read_surface
 from paraloss.surface.repair import repair
 
 KILLS = 50

@@ -23,8 +23,7 @@ from paraloss.compute.api import as_steps
 from paraloss.compute.inputs.user_code import parse_arguments
 from paraloss.converters import GridOptions, height_map, open_surface, to_structured_grid
 from paraloss.errors import ParalossError, SurfaceFileError
-from paraloss.surface import Surface
-from paraloss.surface.file import read_outline, read_surface
+from paraloss.surface import Surface, read_outline, read_surface
 
 FUZZ = Path(__file__).with_name("fuzz_readers.py")
 CASES = int(os.environ.get("PARALOSS_FUZZ_CASES", "700"))
@@ -55,7 +54,7 @@ def test_sizes_that_lie_are_refused_before_memory_is_taken(shape, tmp_path):
     assert path.stat().st_size < 10**6
     program = f"""
 import re
-import paraloss.surface.file as s, paraloss.converters as c
+import paraloss.surface.reader as s, paraloss.converters as c
 for read in (s.read_surface, s.read_outline, c.open_surface):
     try:
         read({str(path)!r})
