@@ -72,8 +72,10 @@ class Job:
         self.fingerprint = settings.fingerprint()
         self.resumed = path is not None and on_first_rank(comm, lambda: path.exists() and not self.options.overwrite)
         self.directions = [share_direction(comm, d) for d in same_number(comm, on_all_ranks(comm, self._make_directions))]
+        self._undivided: list[str] | None = None  # measured by the first evaluator
         self._probe: Evaluator | None = None  # rank 0's, so that data are not twice on its device
         self.tuning: dict[str, Any] = on_first_rank(comm, self._tune)
+        self._undivided = self.tuning.get("undivided")
         groups = 1 if comm is None else self._number_of_groups(comm.size)
         self.group = Group(comm, groups) if comm is not None and groups < comm.size else None
         if self.group is not None and self.options.sampled:
@@ -132,10 +134,13 @@ class Job:
 
     def _evaluator_in(self, precision: str, size: int | None = None, shard: tuple[int, int] = (0, 1)) -> Evaluator:
         given = self.settings
-        return Evaluator(
+        evaluator = Evaluator(
             given.model, given.criterion[1], given.chosen, self.directions, self.device, size or self.options.batch_size,
-            given.population, precision, shard, given.measures, given.bn_data, given.accuracy,
+            given.population, precision, shard, given.measures, given.bn_data, given.accuracy, given.user_metrics,
+            self._undivided,
         )  # fmt: skip
+        self._undivided = sorted(evaluator.undivided)
+        return evaluator
 
     def _tune(self) -> dict[str, Any]:
         """Precision, batch size and compilation: decided once, by rank 0, and kept when a file is resumed."""

@@ -7,7 +7,7 @@ uses it.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal, TypedDict
@@ -22,6 +22,7 @@ Norm = Literal["filter", "layer", "weight", "dfilter", "dlayer", "none"]
 Ignore = Literal["biasbn", "none"]
 DirectionType = Literal["weights", "states"]
 PLAIN = ("loss", "acc")  # metrics that a forward pass gives
+COSTLY = ("grad_norm", "hessian")
 
 if TYPE_CHECKING:
     import numpy as np
@@ -31,9 +32,10 @@ if TYPE_CHECKING:
     Directions = str | Path | Sequence[Mapping[str, Tensor]]
     Norms = Norm | tuple[Norm, ...]
     Names = str | Sequence[str]
+    Metrics = str | Sequence[str | Callable[..., object]]
     File = str | Path
 else:  # what the command line makes of its texts; needs neither numpy nor torch
-    Names = str
+    Names = Metrics = str
     Target = Directions = File = Path
     Norms = Norm
 
@@ -126,9 +128,9 @@ class MeasureOptions(Options):
 
     splits: Names | None = None
     """Splits of the data to evaluate, as in train,test. Default: train, or the first."""
-    metrics: Names = "loss,acc"
-    """Metrics per point: loss, acc, grad_norm (norm of the gradient), hessian (smallest and largest eigenvalue, ratio). The
-    last two are computed for the first split; the loss is always included."""
+    metrics: Metrics = "loss,acc"
+    """Metrics per point: loss, acc, grad_norm (norm of the gradient), hessian (smallest and largest eigenvalue, ratio), and
+    your own as file.py:callable. The gradient and the Hessian are computed for the first split; the loss is always included."""
     bn: Literal["keep", "recompute"] = "keep"
     """Batch-norm statistics: keep those of the checkpoint (or as the directions move them), or recompute them from the training
     data at each point."""
@@ -136,9 +138,11 @@ class MeasureOptions(Options):
     """Number of samples drawn from each split, the same at every point. Default: all."""
 
     @property
-    def metric_names(self) -> list[str]:
-        """The metrics that were asked for."""
-        return names_in(self.metrics)
+    def metric_names(self) -> list[str | Callable[..., object]]:
+        """The metrics that were asked for: names, references and a user's own functions."""
+        if isinstance(self.metrics, str):
+            return [*names_in(self.metrics)]
+        return [metric.strip() if isinstance(metric, str) else metric for metric in self.metrics]
 
     @property
     def split_names(self) -> list[str]:
@@ -204,10 +208,11 @@ class SurfaceOptions(OutputOptions, EffortOptions, AccuracyOptions, MeasureOptio
             )
         shared = ("split_data",) if (self.split_data or 1) > 1 else ()
         partial = (*(name for name in thrifty if name != "refine"), *shared)
-        costly = [name for name in self.metric_names if name not in PLAIN]
+        costly = [name for name in self.metric_names if name in COSTLY]
         if costly and partial:
             raise InputError(
-                f"{', '.join(costly)}: requires all samples on one rank; leave out {_braced(partial)}", arguments=partial
+                f"{', '.join(map(str, costly))}: requires all samples on one rank; leave out {_braced(partial)}",
+                arguments=partial,
             )
 
     @property
@@ -250,7 +255,7 @@ class MeasureKeywords(TypedDict, total=False):
     """Names and types of the options that surfaces and trajectories share, for editors and type checkers."""
 
     splits: Names | None
-    metrics: Names
+    metrics: Metrics
     bn: Literal["keep", "recompute"]
     samples: int | None
     precision: Literal["auto", "fp32", "tf32", "bf16", "fp16"]

@@ -16,8 +16,10 @@ from paraloss.compute.directions.files import load_directions
 from paraloss.compute.directions.plane import Plane, tensors_of
 from paraloss.compute.evaluate.measures import choose_measures
 from paraloss.compute.inputs.checkpoints import state_sha256
-from paraloss.compute.inputs.criteria import SampleLosses, load_criterion
+from paraloss.compute.inputs.criteria import load_criterion
+from paraloss.compute.inputs.criterion import Criterion
 from paraloss.compute.inputs.data import DataSet, Split, as_data_set
+from paraloss.compute.inputs.metrics import UserMetric, load_metrics
 from paraloss.compute.options import SurfaceOptions
 from paraloss.errors import InputError
 
@@ -37,17 +39,19 @@ class Settings:
         steps: "x", "y", "z" -> the steps along it, for the axes of the surface.
         plane: the directions.
         measures: metrics that need more than a forward pass.
+        user_metrics: the user's own metrics.
         options: everything else that was asked for.
     """
 
     model: nn.Module
-    criterion: tuple[str, SampleLosses]
+    criterion: tuple[str, Criterion]
     chosen: DataSet
     population: Mapping[str, int]
     bn_data: Split | None
     steps: Mapping[str, np.ndarray]
     plane: Plane
     measures: Sequence[str]
+    user_metrics: Sequence[UserMetric]
     options: SurfaceOptions
 
     @property
@@ -86,6 +90,7 @@ class Settings:
             **({"measures": list(self.measures)} if self.measures else {}),
             **({"bn_data": self.bn_data.sha256()} if self.bn_data is not None else {}),
             **({} if self.accuracy else {"acc": False}),
+            **({"metrics": [metric.source for metric in self.user_metrics]} if self.user_metrics else {}),
             **given.deciding(),
         }
 
@@ -96,7 +101,8 @@ def resolve(model: nn.Module, loss: str | Callable[..., Any], data: Any, options
     Raises:
         InputError: no data, a split, metric or checkpoint that does not exist, or a loss that is unknown.
     """
-    measures = choose_measures(options.metric_names)
+    names, user_metrics = load_metrics(options.metric_names)
+    measures = choose_measures(names)
     if data is None:
         raise InputError(
             "{data} is missing: give (inputs, targets), a data set of pairs, or a dict of splits", arguments=("data",)
@@ -115,6 +121,7 @@ def resolve(model: nn.Module, loss: str | Callable[..., Any], data: Any, options
         steps=steps,
         plane=_plane(model, options, len(steps), warn=bn_data is None),
         measures=measures,
+        user_metrics=user_metrics,
         options=options,
     )
 

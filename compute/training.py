@@ -85,6 +85,7 @@ def train(
         return final
 
     model.to(device)
+    criterion = criterion.to(torch.device(device))
     split = data["train"]
     inputs, targets = split.inputs.to(device), split.targets.to(device)
     optimizer = torch.optim.SGD(model.parameters(), lr, momentum, weight_decay=weight_decay, nesterov=nesterov and momentum > 0)
@@ -108,8 +109,7 @@ def train(
             order = torch.randperm(len(split), generator=torch.Generator().manual_seed(seed * 100_003 + epoch)).to(device)
             for rows in order.split(batch_size):
                 optimizer.zero_grad(set_to_none=True)
-                losses = criterion(model(split.normalize(inputs[rows])), targets[rows])
-                losses.mean().backward()
+                criterion.losses(model(split.normalize(inputs[rows])), targets[rows]).mean.backward()
                 optimizer.step()
                 bar.advance()
             schedule.step()

@@ -22,7 +22,8 @@ from paraloss.compute.directions.files import load_directions
 from paraloss.compute.directions.random import Direction
 from paraloss.compute.evaluate.full import Evaluator
 from paraloss.compute.inputs.checkpoints import apply_checkpoint, load_checkpoint
-from paraloss.compute.inputs.criteria import SampleLosses, load_criterion
+from paraloss.compute.inputs.criteria import load_criterion
+from paraloss.compute.inputs.criterion import Criterion
 from paraloss.compute.inputs.data import DataSet, as_data_set
 from paraloss.compute.options import (
     AccuracyOptions,
@@ -305,7 +306,7 @@ def axes_around(projection: Projection, points: int, margin: float) -> tuple[np.
 
 
 def own_losses(
-    model: nn.Module, checkpoints: Sequence[Path], criterion: SampleLosses, data: DataSet, device: torch.device
+    model: nn.Module, checkpoints: Sequence[Path], criterion: Criterion, data: DataSet, device: torch.device
 ) -> np.ndarray:
     """(n,) the loss of each checkpoint itself, which is not the plane's height below it."""
     model = copy.deepcopy(model)

@@ -6,7 +6,7 @@ and over any number of ranks.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 import torch
@@ -32,6 +32,12 @@ class Losses:
     each: Tensor | None = None
     counts: Tensor | None = None
     is_mean: bool = False
+
+    def detach(self) -> Losses:
+        """The same without what autograd recorded."""
+        count = self.count.detach() if isinstance(self.count, Tensor) else self.count
+        each = None if self.each is None else self.each.detach()
+        return replace(self, total=self.total.detach(), count=count, each=each)
 
     @property
     def mean(self) -> Tensor:

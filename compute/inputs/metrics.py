@@ -39,6 +39,11 @@ class Accuracy:
     axis: int
     ignored: int | None = None
 
+    def counts_alike(self, outputs: Tensor, targets: Tensor) -> bool:
+        """Whether every one of these targets counts."""
+        outside = (targets < 0) | (targets >= outputs.shape[self.axis])
+        return not bool((outside if self.ignored is None else outside | (targets == self.ignored)).any())
+
     def sums(self, outputs: Tensor, targets: Tensor) -> Losses:
         """Number of right targets and of those that count, in units of a sample."""
         targets = column_as_row(outputs, targets)
