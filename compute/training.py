@@ -87,7 +87,8 @@ def train(
     model.to(device)
     criterion = criterion.to(torch.device(device))
     split = data["train"]
-    inputs, targets = split.inputs.to(device), split.targets.to(device)
+    own = next(model.parameters()).dtype  # inputs of another floating-point type are converted, as torch's layers want it
+    inputs, targets = (t.to(device, own if t.is_floating_point() else None) for t in (split.inputs, split.targets))
     optimizer = torch.optim.SGD(model.parameters(), lr, momentum, weight_decay=weight_decay, nesterov=nesterov and momentum > 0)
     schedule = torch.optim.lr_scheduler.MultiStepLR(optimizer, [epochs * k // 12 for k in (6, 9, 11)])
     resume_file = folder / "resume.pt"
