@@ -156,10 +156,27 @@ class Job:
         size = self.options.batch_size or choose_batch_size(self._probe, points)
         here = 1 if self.comm is None else self.comm.size
         worth = not self.options.sampled and self._probe.worth_compiling(points // here)
-        return {"precision": used, "difference_from_fp32": differences, "batch_size": size, "compiled": worth}
+        return {
+            "precision": used,
+            "difference_from_fp32": differences,
+            "batch_size": size,
+            "compiled": worth,
+            **self._divisible(self._probe),
+        }
+
+    def _divisible(self, evaluator: Evaluator) -> dict[str, Any]:
+        """What must not be cut into batches or shared by ranks, for the file and for all ranks."""
+        for name in evaluator.undivided:
+            if evaluator.samples[name] > evaluator.batch_size:
+                self.tell(f"the loss of {name} is not the mean of its batches: it is taken of all outputs together")
+        if evaluator.mixing:
+            self.tell("the model's outputs of a sample depend on the others of its batch: all samples are one batch")
+        return {"undivided": sorted(evaluator.undivided), "indivisible": evaluator.indivisible}
 
     def _number_of_groups(self, ranks: int) -> int:
-        split_data = 1 if self.settings.measures else self.options.split_data
+        split_data = self.options.split_data
+        if self.settings.measures or (split_data is None and self.tuning.get("indivisible")):
+            split_data = 1
         if split_data is not None and split_data > ranks:
             raise InputError(
                 f"{{split_data}} {split_data} requires as many ranks; there are {ranks}", arguments=("split_data",)
