@@ -40,6 +40,7 @@ from paraloss.compute.settings import Settings
 from paraloss.errors import InputError, ParalossError, SurfaceFileError
 from paraloss.height import is_loss
 from paraloss.progress import Progress, say
+from paraloss.stopping import keeping, last_resort
 from paraloss.surface import INTERPOLATED, PENDING, Surface, SurfaceWriter, check_fingerprint, read_directions, read_provenance
 
 Sampler = SampledEvaluator | CappedEvaluator
@@ -103,6 +104,8 @@ class Job:
             self.writer = on_all_ranks(self.comm, lambda: self._open_writer(stack, empty))
             save = _nothing if self.writer is None else self.writer.flush
             self.save, self.watchdog = save, Watchdog(self.options.point_timeout, self.comm, save)
+            stack.enter_context(last_resort(save))
+            stack.enter_context(keeping(self._kept))
             again = self.options.refine is None  # points that were interpolated under --refine
             self.pending = set(on_first_rank(self.comm, lambda: self.writer.pending(interpolated=again)).tolist())
             order = coarse_to_fine(self.settings.shape).tolist()
@@ -116,6 +119,14 @@ class Job:
                 self._refine(self.options.refine, order)
             surface: Surface = on_first_rank(self.comm, lambda: self.writer.surface())
         return surface
+
+    def _kept(self) -> str:
+        if self.writer is None or self.path is None:
+            return ""
+        self.writer.flush()
+        total = len(self.settings.grid)
+        done = total - len(self.writer.pending())
+        return f"{done:,} of {total:,} points are kept in {self.path}; the same command goes on from there"
 
     def tell(self, text: str) -> None:
         """A line on rank 0's standard error, where progress is shown; nothing for an empty one."""

@@ -16,6 +16,7 @@ from paraloss.compute.inputs.criteria import load_criterion
 from paraloss.compute.inputs.data import DataSet
 from paraloss.errors import InputError
 from paraloss.progress import Progress
+from paraloss.stopping import keeping
 
 
 def train(
@@ -103,7 +104,11 @@ def train(
         save_checkpoint(folder / "epoch_000.pt", model, {**settings, "epoch": 0})
 
     steps = -(-len(split) // batch_size)
-    with Progress("training", epochs * steps, start * steps, unit="steps", shown=progress) as bar:
+    epoch = start
+    with (
+        Progress("training", epochs * steps, start * steps, unit="steps", shown=progress) as bar,
+        keeping(lambda: f"{epoch} of {epochs} epochs are kept in {folder}; the same command goes on from there"),
+    ):
         for epoch in range(start, epochs):
             model.train()
             # Each epoch's shuffle depends on its number only, so that a resumed run sees the same batches.

@@ -16,6 +16,7 @@ from paraloss._version import __version__
 from paraloss.errors import InputError, ParalossError
 from paraloss.log import logger, shown_on_stderr
 from paraloss.option import suggestion
+from paraloss.stopping import Stopped, listening, requested
 
 HELP = """Loss surfaces of neural networks, from a checkpoint to a lit picture.
 
@@ -77,7 +78,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     arguments = sys.argv[1:] if arguments is None else list(arguments)
     try:
         given, level = _verbosity(arguments)
-        with shown_on_stderr(level, _rank()):
+        with shown_on_stderr(level, _rank()), listening(_rank()):
             logger.debug("paraloss %s, Python %s, %s", __version__, sys.version.split()[0], sys.platform)
             if given and given[0] in VERBS:
                 app[given[0]].help = None  # the verb's own help is its docstring
@@ -86,13 +87,16 @@ def main(arguments: Sequence[str] | None = None) -> None:
         _fail(error.worded(flag))
     except cyclopts.CycloptsError as error:
         _fail(_worded(error, arguments))
-    except KeyboardInterrupt:
-        _fail("interrupted; what was finished is kept, and the same command goes on from there", code=130)
+    except KeyboardInterrupt as error:
+        stop = error if isinstance(error, Stopped) else Stopped()
+        _fail(str(stop), code=128 + stop.number)
     except BrokenPipeError:
         os._exit(141)  # the reader of our output has gone, as in `paraloss info … | head`
     except OSError as error:
         _fail(f"{error.filename or 'input/output'}: {error.strerror or error}")
     except Exception as error:
+        if number := requested():  # a library made another error of the interruption
+            _fail(str(Stopped(number)), code=128 + number)
         if os.environ.get("PARALOSS_TRACEBACK"):
             raise
         what = f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"

@@ -20,7 +20,15 @@ def test_help_imports_the_command_line_library_and_nothing_else():
     foreign = {name for name in foreign if not name.startswith(("_", "paraloss"))}
     assert foreign <= {"attr", "attrs", "cyclopts", "docstring_parser", "markdown_it", "mdurl", "pygments", "rich", "rich_rst"}
     assert {name for name in loaded if name.startswith("paraloss")} <= {
-        *("paraloss", "paraloss._version", "paraloss.cli", "paraloss.errors", "paraloss.log", "paraloss.stopping"),
+        *(
+            "paraloss",
+            "paraloss._version",
+            "paraloss.cli",
+            "paraloss.errors",
+            "paraloss.log",
+            "paraloss.option",
+            "paraloss.stopping",
+        ),
     }
     assert len(loaded) < 450
 
