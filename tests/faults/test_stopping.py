@@ -11,7 +11,7 @@ from jobs import OWN, end, prepare, ranks_of, start, wait_until_held
 
 from paraloss import stopping
 from paraloss.stopping import Stopped, exposed, keeping, listening, requested, shielded
-from paraloss.surface.file import read_surface
+from paraloss.surface import read_surface
 
 COMPUTE = ["compute", "--weights", "path/epoch_003.pt", *OWN, "--x=-1:1:7", "--y=-1:1:5", "--precision", "fp32", "-o", "s.h5"]
 WORDS = {signal.SIGINT: "interrupted", signal.SIGTERM: "stopped by SIGTERM", signal.SIGUSR1: "stopped by SIGUSR1"}
