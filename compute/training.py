@@ -16,7 +16,6 @@ from paraloss.compute.inputs.criteria import load_criterion
 from paraloss.compute.inputs.data import DataSet
 from paraloss.errors import InputError
 from paraloss.progress import Progress
-from paraloss.stopping import keeping
 
 
 def train(
@@ -86,10 +85,9 @@ def train(
         return final
 
     model.to(device)
-    criterion = criterion.to(torch.device(device))
     split = data["train"]
-    own = next(model.parameters()).dtype  # inputs of another floating-point type are converted, as torch's layers want it
-    inputs, targets = (t.to(device, own if t.is_floating_point() else None) for t in (split.inputs, split.targets))
+    kind = next((p.dtype for p in model.parameters() if p.is_floating_point()), torch.float32)
+    inputs, targets = (part.to(device, kind if part.is_floating_point() else None) for part in (split.inputs, split.targets))
     optimizer = torch.optim.SGD(model.parameters(), lr, momentum, weight_decay=weight_decay, nesterov=nesterov and momentum > 0)
     schedule = torch.optim.lr_scheduler.MultiStepLR(optimizer, [epochs * k // 12 for k in (6, 9, 11)])
     resume_file = folder / "resume.pt"
@@ -104,18 +102,15 @@ def train(
         save_checkpoint(folder / "epoch_000.pt", model, {**settings, "epoch": 0})
 
     steps = -(-len(split) // batch_size)
-    epoch = start
-    with (
-        Progress("training", epochs * steps, start * steps, unit="steps", shown=progress) as bar,
-        keeping(lambda: f"{epoch} of {epochs} epochs are kept in {folder}; the same command goes on from there"),
-    ):
+    with Progress("training", epochs * steps, start * steps, unit="steps", shown=progress) as bar:
         for epoch in range(start, epochs):
             model.train()
             # Each epoch's shuffle depends on its number only, so that a resumed run sees the same batches.
             order = torch.randperm(len(split), generator=torch.Generator().manual_seed(seed * 100_003 + epoch)).to(device)
             for rows in order.split(batch_size):
                 optimizer.zero_grad(set_to_none=True)
-                criterion.losses(model(split.normalize(inputs[rows])), targets[rows]).mean.backward()
+                losses = criterion(model(split.normalize(inputs[rows])), targets[rows])
+                losses.mean().backward()
                 optimizer.step()
                 bar.advance()
             schedule.step()

@@ -12,9 +12,8 @@ from vtkmodules.vtkFiltersCore import vtkAppendPolyData, vtkContourFilter, vtkSt
 from vtkmodules.vtkFiltersGeometry import vtkGeometryFilter
 from vtkmodules.vtkFiltersSources import vtkSphereSource
 
-from paraloss.converters.grid import GridOptions, height_map
+from paraloss.converters.grid import GridOptions, height_map, to_log
 from paraloss.errors import InputError
-from paraloss.height import to_log
 from paraloss.look import PATH_RADIUS
 from paraloss.surface import DONE, Surface
 

@@ -2,43 +2,42 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import nn
 
 from paraloss.compute.evaluate.curvature import eigenvalue_ends
-from paraloss.compute.inputs.losses import BatchLoss
-from paraloss.compute.options import PLAIN
+from paraloss.compute.forward.batches import Batches
+from paraloss.compute.inputs.criteria import SampleLosses
 from paraloss.errors import InputError
 
-Measure = Callable[[nn.Module, BatchLoss, Collection[Any]], list[float]]
+PLAIN = ("loss", "acc")
+Measure = Callable[[nn.Module, SampleLosses, Batches, int], list[float]]
 
 
-def gradient_norm(model: nn.Module, loss: BatchLoss, batches: Collection[Any]) -> list[float]:
+def gradient_norm(model: nn.Module, criterion: SampleLosses, batches: Batches, samples: int) -> list[float]:
     """[Euclidean norm of the gradient of the mean loss with respect to all parameters], in evaluation mode."""
-    parameters = list(model.parameters())
+    parameters = [parameter for parameter in model.parameters() if parameter.is_floating_point() or parameter.is_complex()]
+    before = [parameter.requires_grad for parameter in parameters]
     for parameter in parameters:
         parameter.requires_grad_(True)
     try:
         totals = [torch.zeros_like(parameter) for parameter in parameters]
-        count = 0.0
-        for batch in batches:
-            losses = loss.batch_losses(model, batch)
-            count += float(losses.count)
-            gradients = torch.autograd.grad(losses.total, parameters, materialize_grads=True)
-            for total, gradient in zip(totals, gradients, strict=True):
+        for inputs, targets in batches:
+            loss = criterion(model(inputs), targets)
+            loss = loss.sum() / samples if loss.ndim else loss * (len(targets) / samples)
+            for total, gradient in zip(totals, torch.autograd.grad(loss, parameters, materialize_grads=True), strict=True):
                 total += gradient
-        return [float(torch.stack([total.double().square().sum() for total in totals]).sum().sqrt()) / count]
+        return [float(torch.stack([total.abs().double().square().sum() for total in totals]).sum().sqrt())]
     finally:
-        for parameter in parameters:
-            parameter.requires_grad_(False)
+        for parameter, wanted in zip(parameters, before, strict=True):
+            parameter.requires_grad_(wanted)
 
 
-def eigenvalues(model: nn.Module, loss: BatchLoss, batches: Collection[Any]) -> list[float]:
+def eigenvalues(model: nn.Module, criterion: SampleLosses, batches: Batches, samples: int) -> list[float]:
     """[smallest, largest, |smallest / largest|] eigenvalue of the Hessian; see ``curvature``."""
-    low, high = eigenvalue_ends(model, loss, batches)
+    low, high = eigenvalue_ends(model, criterion, batches, samples)
     return [low, high, abs(low / high) if high else float("nan")]
 
 
@@ -67,6 +66,8 @@ def metric_names(measures: Sequence[str], split: str) -> list[str]:
     return [name.format(split=split) for measure in measures for name in _MEASURES[measure][0]]
 
 
-def measure_all(measures: Sequence[str], model: nn.Module, loss: BatchLoss, batches: Collection[Any]) -> list[float]:
+def measure_all(
+    measures: Sequence[str], model: nn.Module, criterion: SampleLosses, batches: Batches, samples: int
+) -> list[float]:
     """Their values where ``model`` is now, in the order of ``metric_names``."""
-    return [value for measure in measures for value in _MEASURES[measure][1](model, loss, batches)]
+    return [value for measure in measures for value in _MEASURES[measure][1](model, criterion, batches, samples)]
