@@ -1,24 +1,30 @@
-# Two commands do everything on a fresh Debian or Ubuntu machine:  make demo   and   make test
+# Two commands do everything on a fresh Debian or Ubuntu machine:  make demo   and   make test.  `make` alone lists all.
 SHELL := /bin/bash
 VENV := .venv
 PY := $(VENV)/bin/python
 SUDO := $(shell [ "$$(id -u)" = 0 ] || { command -v sudo >/dev/null && echo "sudo -n"; })
-# ParaView, a virtual display and xwd to photograph it; GL for pyvista without a display; chromium for the web page's tests.
-PACKAGES := python3-venv paraview python3-paraview python3-h5py xvfb xauth openmpi-bin x11-apps libqt5svg5 procps libegl1 libgl1 libxrender1 chromium
+# `make check` needs GL for pyvista without a display. The demo needs ParaView and a virtual display, too; the tests
+# also xwd to photograph it and chromium for the web page.
+BASICS := python3-venv libegl1 libgl1 libxrender1
+PARAVIEW := paraview python3-paraview python3-h5py xvfb xauth openmpi-bin libqt5svg5
+PACKAGES := $(BASICS) $(PARAVIEW) x11-apps procps chromium
+.DEFAULT_GOAL := help
 
-.PHONY: demo test check install system lint clean bench
+.PHONY: help demo test check install lint format clean bench
+help:  ## this list
+	@sed -nE 's/^([a-z-]+):.*## (.*)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 18
 
-demo: install
+demo: system install  ## trains two networks, computes both surfaces on 2 ranks, draws Figure 1: 2.5 minutes on 2 cores
 	$(VENV)/bin/paraloss demo -o runs/demo
 
-test: install lint
+test: system install lint  ## all tests, with ParaView and Chromium
 	$(PY) -m pytest -n 2 --dist loadfile
 
-check: install lint
+check: install lint  ## lint, types, import rules and the fast tests, under 90 seconds; needs neither ParaView nor Chromium
 	$(PY) -m pytest -n 2 --dist loadfile -m "not slow and not paraview"
 
 # One table of ratios; the peers live in an environment of their own, because they need older packages.
-bench: install .peers/.installed
+bench: install .peers/.installed  ## speed against the peers
 	$(PY) benchmarks/run.py --peers .peers/bin/python
 	$(PY) benchmarks/queue_simulation.py
 
@@ -28,12 +34,18 @@ bench: install .peers/.installed
 	.peers/bin/pip install -q --no-deps .
 	@touch $@
 
-lint: install links
+# mypy keeps its results in .mypy_cache: 55 seconds the first time, one or two from then on.
+lint: install links  ## ruff, mypy, import rules
 	$(VENV)/bin/ruff check .
+	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/mypy -p paraloss
 	PYTHONPATH=build/links $(VENV)/bin/lint-imports
 
-install: $(VENV)/.installed
+format: install  ## let ruff rewrite what it can
+	$(VENV)/bin/ruff check --fix .
+	$(VENV)/bin/ruff format .
+
+install: $(VENV)/.installed  ## the virtual environment in .venv, with the package in editable mode
 
 # Lenient editable mode: new files are seen at once, and tracebacks and breakpoints name the real files.
 $(VENV)/.installed: pyproject.toml constraints.txt | $(VENV)/bin/python
@@ -48,38 +60,43 @@ links:
 	@ln -s $(foreach f,$(wildcard core/*),$(CURDIR)/$(f)) $(LINKS)/
 	@ln -s $(foreach f,compute converters rendering paraview_plugin state_files,$(CURDIR)/$(f)) $(LINKS)/
 
-$(VENV)/bin/python: system
+$(VENV)/bin/python:
+	@$(MAKE) -s debian DEBIAN="$(BASICS)"
 	@[ -x $@ ] || python3 -m venv $(VENV)
 
 # Every figure on real data, about 13 minutes on two cores.
 .PHONY: gallery docs dist coverage
 # Of what runs in the tests' own process; the commands that they start are not counted.
-coverage: install
+coverage: install  ## lines that the tests run
 	$(PY) -m pytest -n 2 --dist loadfile -m "not paraview" --cov=paraloss --cov-report=term:skip-covered
 
-gallery: install
+gallery: install  ## every figure, about 13 minutes
 	$(PY) docs/gallery/make.py
 
 # The documentation as a web site in site/; warnings are errors.
-docs: install
+docs: install  ## the site; warnings are errors
 	$(VENV)/bin/mkdocs build --strict -q
 
 # Known vulnerabilities of the pinned dependencies, where the advisory service can be reached.
 .PHONY: audit
-audit: .audit/bin/pip-audit
+audit: .audit/bin/pip-audit  ## known vulnerabilities of the pinned dependencies; needs the network
 	.audit/bin/pip-audit -r constraints.txt --no-deps --disable-pip
 
 .audit/bin/pip-audit:
 	python3 -m venv .audit && .audit/bin/pip install -q pip-audit
 
 # Wheel and sdist, and a smoke test of both in empty environments.
-dist: install
+dist: install  ## wheel and sdist, each installed into an empty environment and tested
 	rm -rf dist && $(PY) -m build -q
 	$(PY) deploy/smoke.py dist
 
 # Debian packages, once; on a machine without root one line says what to install.
+.PHONY: system debian
 system:
-	@missing=; for p in $(PACKAGES); do dpkg -s $$p >/dev/null 2>&1 || missing="$$missing $$p"; done; \
+	@$(MAKE) -s debian DEBIAN="$(PACKAGES)"
+
+debian:
+	@missing=; for p in $(DEBIAN); do dpkg -s $$p >/dev/null 2>&1 || missing="$$missing $$p"; done; \
 	if [ -z "$$missing" ]; then :; \
 	elif ! command -v apt-get >/dev/null; then echo "not a Debian system: install these yourself:$$missing"; \
 	elif [ "$$(id -u)" = 0 ] || $(SUDO) true 2>/dev/null; then \
@@ -87,10 +104,9 @@ system:
 	  $(SUDO) env DEBIAN_FRONTEND=noninteractive apt-get install -q -y --no-install-recommends $$missing; \
 	else echo "no root here: ask for  apt-get install --no-install-recommends$$missing"; fi
 
-clean:
+clean:  ## removes all that make has made
 	rm -rf $(VENV) .peers .audit build dist site *.egg-info runs .pytest_cache .mypy_cache .ruff_cache
 
 .PHONY: states
-# The ParaView states anew, from state_files/scene.py.
-states: install
+states: install  ## the ParaView states, from state_files/scene.py
 	xvfb-run -a pvpython state_files/generate.py

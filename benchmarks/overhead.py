@@ -12,7 +12,7 @@ from paraloss import Surface
 from paraloss.compute.ranks.queue import run_parallel, run_serial
 from paraloss.compute.ranks.world import world
 from paraloss.progress import Progress
-from paraloss.surface.file import SurfaceWriter
+from paraloss.surface import SurfaceWriter
 
 POINT_S, SIDE = 0.02, 24
 

@@ -21,7 +21,7 @@ from pathlib import Path
 import numpy as np
 
 from paraloss import Surface
-from paraloss.surface.file import SurfaceWriter
+from paraloss.surface import SurfaceWriter
 
 CHUNK_S = 0.2  # as in paraloss.compute.ranks.queue
 

@@ -1,20 +1,71 @@
-"""From a checkpoint to a surface file: models, data, directions, evaluation, the MPI work queue, training."""
+"""From a checkpoint to a surface file: models, data, directions, evaluation, the MPI work queue, training.
 
-from paraloss.compute.api import compute_surface
-from paraloss.compute.directions.between import direction_between
-from paraloss.compute.directions.random import normalize, random_direction
-from paraloss.compute.evaluate.full import Evaluator
-from paraloss.compute.inputs.checkpoints import apply_checkpoint, file_sha256, load_checkpoint, load_model
-from paraloss.compute.inputs.criteria import load_criterion
-from paraloss.compute.inputs.data import Split, as_data_set, classes_of, load_data
-from paraloss.compute.training import train
+Each name below brings torch when it is first used; the options alone need neither torch nor numpy.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from paraloss.compute.api import compute_surface
+    from paraloss.compute.directions.between import direction_between
+    from paraloss.compute.directions.random import normalize, random_direction
+    from paraloss.compute.ensemble import compute_ensemble
+    from paraloss.compute.evaluate.full import Evaluator
+    from paraloss.compute.inputs.checkpoints import apply_checkpoint, file_sha256, load_checkpoint, load_model
+    from paraloss.compute.inputs.criteria import load_criterion
+    from paraloss.compute.inputs.data import Split, as_data_set, classes_of, load_data
+    from paraloss.compute.options import (
+        AccuracyOptions,
+        EffortOptions,
+        InputOptions,
+        MeasureOptions,
+        OutputOptions,
+        PlaneOptions,
+        ProjectionOptions,
+        SurfaceOptions,
+    )
+    from paraloss.compute.training import train
+    from paraloss.compute.trajectory import project_run
+
+_HOMES = {
+    "api": ("compute_surface",),
+    "directions.between": ("direction_between",),
+    "directions.random": ("normalize", "random_direction"),
+    "ensemble": ("compute_ensemble",),
+    "evaluate.full": ("Evaluator",),
+    "inputs.checkpoints": ("apply_checkpoint", "file_sha256", "load_checkpoint", "load_model"),
+    "inputs.criteria": ("load_criterion",),
+    "inputs.data": ("Split", "as_data_set", "classes_of", "load_data"),
+    "options": (
+        "AccuracyOptions",
+        "EffortOptions",
+        "InputOptions",
+        "MeasureOptions",
+        "OutputOptions",
+        "PlaneOptions",
+        "ProjectionOptions",
+        "SurfaceOptions",
+    ),
+    "training": ("train",),
+    "trajectory": ("project_run",),
+}
 
 __all__ = [
+    "AccuracyOptions",
+    "EffortOptions",
     "Evaluator",
+    "InputOptions",
+    "MeasureOptions",
+    "OutputOptions",
+    "PlaneOptions",
+    "ProjectionOptions",
     "Split",
+    "SurfaceOptions",
     "apply_checkpoint",
     "as_data_set",
     "classes_of",
+    "compute_ensemble",
     "compute_surface",
     "direction_between",
     "file_sha256",
@@ -23,6 +74,18 @@ __all__ = [
     "load_data",
     "load_model",
     "normalize",
+    "project_run",
     "random_direction",
     "train",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    for home, names in _HOMES.items():
+        if name in names:
+            return getattr(import_module(f"paraloss.compute.{home}"), name)
+    raise AttributeError(f"module 'paraloss.compute' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -2,74 +2,90 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from torch import nn
 
 from paraloss.analysis.numbers import draw_dependence
 from paraloss.compute.api import compute_surface
+from paraloss.compute.options import SurfaceKeywords, SurfaceOptions
 from paraloss.compute.ranks.world import on_first_rank, world
 from paraloss.errors import InputError
+from paraloss.option import Options, combine
 from paraloss.progress import say
-from paraloss.surface import DONE, NOT_FINITE, Surface
-from paraloss.surface.file import write_surface
+from paraloss.surface import DONE, NOT_FINITE, Surface, write_surface
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
 
 STATISTICS = ("std", "min", "max")
 
 
 def compute_ensemble(
     model: nn.Module,
-    loss: Any,
+    loss: str | Callable[..., Any],
     data: Any,
-    *,
+    *groups: Options,
     repeats: int,
-    path: str | Path,
-    seed: int = 123,
-    **options: Any,
+    provenance: Mapping[str, Any] | None = None,
+    **options: Unpack[SurfaceKeywords],
 ) -> Surface:
     """Compute ``repeats`` surfaces that differ in the seed of their random directions alone, and their summary.
 
     Args:
-        model: as in ``compute_surface``; so are ``loss``, ``data`` and all ``options``.
-        loss: see there.
-        data: see there.
-        repeats: number of planes, 2 at least; their seeds are ``seed``, ``seed + 1`` …
-        path: the summary; the surface of seed 123 lies beside it as ``<name>_seed123.h5``. Each can be resumed.
-        seed: of the first plane.
-        options: of ``compute_surface``.
+        model: see ``compute_surface``.
+        loss: see ``compute_surface``.
+        data: see ``compute_surface``.
+        groups: see ``compute_surface``. ``path`` is the summary; the surface of seed 123 lies beside it as
+            ``<name>_seed123.h5``. Each can be resumed. ``seed`` is that of the first plane.
+        repeats: number of planes, at least 2; their seeds are ``seed``, ``seed + 1`` …
+        provenance: further facts for the files.
+        options: see ``compute_surface``.
 
     Returns:
         The mean surface; beside each metric ``<metric>_std``, ``_min`` and ``_max`` over the planes. The provenance's
         ``draw_dependence`` is explained in ``paraloss.analysis.numbers.draw_dependence``.
 
     Raises:
-        InputError: fewer than two repeats, or as ``compute_surface``.
+        InputError: fewer than two repeats, no path, no random direction, or as ``compute_surface``.
     """
-    if repeats < 2:
-        raise InputError(f"an ensemble needs two planes at least, not {repeats}")
-    path = Path(path)
+    asked = combine(SurfaceOptions, groups, options, "compute_ensemble")
+    path = _checked_path(asked, repeats)
     comm = world()
     first = comm is None or comm.rank == 0
     members, files = [], []
     for number in range(repeats):
-        if first:
-            say(f"plane {number + 1} of {repeats}, seed {seed + number}")
-        file = path.with_name(f"{path.stem}_seed{seed + number}.h5")
-        members.append(compute_surface(model, loss, data, path=file, seed=seed + number, **options))
+        seed = asked.seed + number
+        if first and asked.progress:
+            say(f"plane {number + 1} of {repeats}, seed {seed}")
+        file = path.with_name(f"{path.stem}_seed{seed}.h5")
+        members.append(compute_surface(model, loss, data, replace(asked, path=file, seed=seed), provenance=provenance))
         files.append(file.name)
     summary = summarize(members, files)
     share = summary.provenance["draw_dependence"]
-    if first:
-        say(f"spread over the planes is {100 * share:.0f} % of the surface's own height: {_verdict(share)}")
+    if first and asked.progress:
+        say(f"the spread over the planes is {100 * share:.0f} % of the surface's own height: {_verdict(share)}")
     on_first_rank(comm, lambda: str(write_surface(summary, path)))
     return summary
 
 
+def _checked_path(asked: SurfaceOptions, repeats: int) -> Path:
+    if repeats < 2:
+        raise InputError(f"{{repeats}} must be at least 2 for an ensemble, not {repeats}", arguments=("repeats",))
+    ends = [asked.x_to, asked.y_to, asked.z_to][: len(asked.steps())]
+    if asked.directions is not None or all(end is not None for end in ends):
+        raise InputError("{repeats} draws other random directions each time; here none is random", arguments=("repeats",))
+    if asked.path is None:
+        raise InputError("an ensemble requires {path}, the file of its summary", arguments=("path",))
+    return Path(asked.path)
+
+
 def summarize(members: Sequence[Surface], files: Sequence[str] = ()) -> Surface:
-    """The mean of surfaces over the same steps, and beside each metric its standard deviation, minimum and maximum."""
+    """Return the mean of surfaces over the same steps; beside each metric its standard deviation, minimum and maximum."""
     metrics: dict[str, np.ndarray] = {}
     for name in members[0].metrics:
         values = np.stack([member.metrics[name] for member in members])

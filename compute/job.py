@@ -6,28 +6,20 @@ import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
-from functools import cached_property, partial
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from filelock import FileLock, Timeout
-from torch import nn
 
-from paraloss.compute.directions.plane import Plane
 from paraloss.compute.directions.random import Direction
 from paraloss.compute.evaluate.capped import CappedEvaluator
 from paraloss.compute.evaluate.full import Evaluator
 from paraloss.compute.evaluate.regression import SampledEvaluator
 from paraloss.compute.evaluate.tuning import check_points, choose_batch_size, choose_precision
 from paraloss.compute.forward.batch_norm import normalizing_layers
-from paraloss.compute.forward.precision import own_precision
-from paraloss.compute.inputs.checkpoints import state_sha256
-from paraloss.compute.inputs.criteria import SampleLosses
-from paraloss.compute.inputs.data import DataSet, Split
-from paraloss.compute.inputs.tensors import check_movable, state_tensors
 from paraloss.compute.inputs.user_code import one_line
 from paraloss.compute.ranks.devices import rank_device, who_is_where
 from paraloss.compute.ranks.groups import Group
@@ -37,88 +29,21 @@ from paraloss.compute.ranks.watchdog import Watchdog
 from paraloss.compute.ranks.world import on_all_ranks, on_first_rank
 from paraloss.compute.schedule.refinement import (
     coarsest_level,
-    from_height,
+    height_of,
     interpolated,
     level_points,
     points_that_matter,
     to_height,
 )
 from paraloss.compute.schedule.visit_order import coarse_to_fine
+from paraloss.compute.settings import Settings
 from paraloss.errors import InputError, ParalossError, SurfaceFileError
+from paraloss.height import is_loss
 from paraloss.progress import Progress, say
-from paraloss.surface import INTERPOLATED, PENDING, Surface
-from paraloss.surface.file import SurfaceWriter, check_fingerprint, read_directions, read_provenance
+from paraloss.stopping import keeping, last_resort
+from paraloss.surface import INTERPOLATED, PENDING, Surface, SurfaceWriter, check_fingerprint, read_directions, read_provenance
 
 Sampler = SampledEvaluator | CappedEvaluator
-
-
-@dataclass(frozen=True)
-class Settings:
-    """What to compute, checked, the same on every rank; see ``compute_surface`` for what is not told here.
-
-    Attributes:
-        criterion: its name, and the function.
-        chosen: the splits to evaluate, as drawn.
-        population: split -> the number of samples that it was drawn from.
-        bn_data: what batch-norm statistics are estimated from at each point; None keeps those there are.
-        steps: "x", "y", "z" -> the steps along it, those there are.
-        measures: what is told beside loss and accuracy.
-        accuracy: tell it where targets are classes.
-    """
-
-    model: nn.Module
-    criterion: tuple[str, SampleLosses]
-    chosen: DataSet
-    population: Mapping[str, int]
-    bn_data: Split | None
-    steps: Mapping[str, np.ndarray]
-    plane: Plane
-    measures: Sequence[str]
-    accuracy: bool
-    seed: int
-    precision: str
-    precision_bound: float
-    rtol: float | None
-    loss_cap: float | None
-    refine: float | None
-    split_data: int | None
-    point_timeout: float | None
-    device: str
-    batch_size: int | None
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        """Of the surface's arrays: x runs fastest, along the last axis."""
-        return tuple(len(axis) for axis in self.steps.values())[::-1]
-
-    @cached_property
-    def grid(self) -> np.ndarray:
-        """(points, axes) the coordinates of every point, in the order of the flat index."""
-        axes = np.meshgrid(*list(self.steps.values())[::-1], indexing="ij")
-        return np.stack([axis.ravel() for axis in axes[::-1]], axis=1)
-
-    @property
-    def sampled(self) -> bool:
-        """Whether points are evaluated on a part of the samples."""
-        return self.rtol is not None or self.loss_cap is not None
-
-    def fingerprint(self) -> dict[str, Any]:
-        """What decides the values: a file that was begun with another one is not continued."""
-        return {
-            "weights": state_sha256(self.model),
-            "data": {name: split.sha256() for name, split in self.chosen.items()},
-            "criterion": self.criterion[0],
-            "directions": self.plane.fingerprint(),
-            "x": self.steps["x"].tolist(),
-            "y": self.steps["y"].tolist() if "y" in self.steps else None,
-            "precision": self.precision,
-            "sampling": {"rtol": self.rtol, "loss_cap": self.loss_cap},
-            # Only where they are asked for, so that files of older versions can be finished.
-            **({"z": self.steps["z"].tolist()} if "z" in self.steps else {}),
-            **({"measures": list(self.measures)} if self.measures else {}),
-            **({"bn_data": self.bn_data.sha256()} if self.bn_data is not None else {}),
-            **({} if self.accuracy else {"acc": False}),
-        }
 
 
 class Job:
@@ -127,36 +52,38 @@ class Job:
     Args:
         settings: what to compute.
         comm: all ranks; None for one process.
-        path: the surface file; None keeps the surface in memory.
-        overwrite: start again where ``path`` exists.
-        progress: tell what happens, on rank 0.
 
     Raises:
-        InputError: the device is not there, or an option does not fit the number of ranks.
-        SurfaceFileError: ``path`` cannot be written, or belongs to other settings.
+        InputError: the device does not exist, or an option does not fit the number of ranks.
+        SurfaceFileError: the file cannot be written, or belongs to other settings.
     """
 
-    def __init__(self, settings: Settings, comm: Any | None, path: Path | None, overwrite: bool, progress: bool) -> None:
-        self.settings, self.comm, self.path, self.overwrite = settings, comm, path, overwrite
+    def __init__(self, settings: Settings, comm: Any | None) -> None:
+        self.settings, self.comm, self.options = settings, comm, settings.options
+        path = self.path = None if self.options.path is None else Path(self.options.path)
         self.first = comm is None or comm.rank == 0
-        self.progress = progress and self.first
-        self.device = rank_device(settings.device, comm)
+        self.progress = self.options.progress and self.first
+        self.device = rank_device(self.options.device, comm)
         if comm is not None:
             self.tell(who_is_where(comm, self.device))
         if settings.bn_data is not None and not normalizing_layers(settings.model):
             self.tell("warning: the model has no batch norm with running statistics; there is nothing to recompute")
-        on_first_rank(comm, lambda: _check_path(path, overwrite))
-        on_all_ranks(comm, lambda: check_movable(settings.model))
-        share_tensors(comm, state_tensors(settings.model))
+        on_first_rank(comm, lambda: _check_path(path))
+        share_tensors(comm, settings.model.state_dict())
         self.fingerprint = settings.fingerprint()
-        self.resumed = path is not None and on_first_rank(comm, lambda: path.exists() and not overwrite)
+        self.resumed = path is not None and on_first_rank(comm, lambda: path.exists() and not self.options.overwrite)
         self.directions = [share_direction(comm, d) for d in same_number(comm, on_all_ranks(comm, self._make_directions))]
+        self._undivided: list[str] | None = None  # measured by the first evaluator
         self._probe: Evaluator | None = None  # rank 0's, so that data are not twice on its device
         self.tuning: dict[str, Any] = on_first_rank(comm, self._tune)
+        self._undivided = self.tuning.get("undivided")
         groups = 1 if comm is None else self._number_of_groups(comm.size)
         self.group = Group(comm, groups) if comm is not None and groups < comm.size else None
-        if self.group is not None and settings.sampled:
-            raise InputError("--split-data shares all samples of a point; it does not go with --rtol or --loss-cap")
+        if self.group is not None and self.options.sampled:
+            raise InputError(
+                "{split_data} shares all samples of a point; it excludes {rtol} and {loss_cap}",
+                arguments=("split_data", "rtol", "loss_cap"),
+            )
         self.evaluator: Evaluator = on_all_ranks(comm, self._final_evaluator)
         if self.tuning["compiled"] and not self.evaluator.compiled:
             self.evaluator.compile()
@@ -176,20 +103,30 @@ class Job:
             empty = self._empty_surface(trajectory, provenance)
             self.writer = on_all_ranks(self.comm, lambda: self._open_writer(stack, empty))
             save = _nothing if self.writer is None else self.writer.flush
-            self.save, self.watchdog = save, Watchdog(self.settings.point_timeout, self.comm, save)
-            again = self.settings.refine is None  # points that were interpolated under --refine
+            self.save, self.watchdog = save, Watchdog(self.options.point_timeout, self.comm, save)
+            stack.enter_context(last_resort(save))
+            stack.enter_context(keeping(self._kept))
+            again = self.options.refine is None  # points that were interpolated under --refine
             self.pending = set(on_first_rank(self.comm, lambda: self.writer.pending(interpolated=again)).tolist())
             order = coarse_to_fine(self.settings.shape).tolist()
             if self.resumed:
                 self.tell(f"resuming: {len(order) - len(self.pending)} of {len(order)} points are there already")
             if isinstance(self.sampler, SampledEvaluator) and self.pending:
                 self._learn(self.sampler)
-            if self.settings.refine is None:
+            if self.options.refine is None:
                 self._work(order, "computing")
             else:
-                self._refine(self.settings.refine, order)
+                self._refine(self.options.refine, order)
             surface: Surface = on_first_rank(self.comm, lambda: self.writer.surface())
         return surface
+
+    def _kept(self) -> str:
+        if self.writer is None or self.path is None:
+            return ""
+        self.writer.flush()
+        total = len(self.settings.grid)
+        done = total - len(self.writer.pending())
+        return f"{done:,} of {total:,} points are kept in {self.path}; the same command goes on from there"
 
     def tell(self, text: str) -> None:
         """A line on rank 0's standard error, where progress is shown; nothing for an empty one."""
@@ -208,46 +145,68 @@ class Job:
 
     def _evaluator_in(self, precision: str, size: int | None = None, shard: tuple[int, int] = (0, 1)) -> Evaluator:
         given = self.settings
-        return Evaluator(
-            given.model, given.criterion[1], given.chosen, self.directions, self.device, size or given.batch_size,
-            given.population, precision, shard, given.measures, given.bn_data, given.accuracy,
+        evaluator = Evaluator(
+            given.model, given.criterion[1], given.chosen, self.directions, self.device, size or self.options.batch_size,
+            given.population, precision, shard, given.measures, given.bn_data, given.accuracy, given.user_metrics,
+            self._undivided,
         )  # fmt: skip
+        self._undivided = sorted(evaluator.undivided)
+        return evaluator
 
     def _tune(self) -> dict[str, Any]:
         """Precision, batch size and compilation: decided once, by rank 0, and kept when a file is resumed."""
         given, points = self.settings, len(self.settings.grid)
         if self.resumed and self.path is not None:
             return dict(read_provenance(self.path)["tuning"])
-        used, differences = given.precision, dict[str, float]()
-        if used == "auto" and own_precision(given.model) != "fp32":
-            used = own_precision(given.model)
-        elif used == "auto":
+        used, differences = self.options.precision, dict[str, float]()
+        if used == "auto":
             used, differences = choose_precision(
-                self._evaluator_in, self.device, check_points(given.grid), points, given.precision_bound, self.tell
+                self._evaluator_in, self.device, check_points(given.grid), points, self.options.precision_bound, self.tell
             )
         self._probe = self._evaluator_in(used)
-        size = given.batch_size or choose_batch_size(self._probe, points)
+        size = self.options.batch_size or choose_batch_size(self._probe, points)
         here = 1 if self.comm is None else self.comm.size
-        worth = not given.sampled and self._probe.worth_compiling(points // here)
-        return {"precision": used, "difference_from_fp32": differences, "batch_size": size, "compiled": worth}
+        worth = not self.options.sampled and self._probe.worth_compiling(points // here)
+        return {
+            "precision": used,
+            "difference_from_fp32": differences,
+            "batch_size": size,
+            "compiled": worth,
+            **self._divisible(self._probe),
+        }
+
+    def _divisible(self, evaluator: Evaluator) -> dict[str, Any]:
+        """What must not be cut into batches or shared by ranks, for the file and for all ranks."""
+        for name in evaluator.undivided:
+            if evaluator.samples[name] > evaluator.batch_size:
+                self.tell(f"the loss of {name} is not the mean of its batches: it is taken of all outputs together")
+        if evaluator.mixing:
+            self.tell("the model's outputs of a sample depend on the others of its batch: all samples are one batch")
+        return {"undivided": sorted(evaluator.undivided), "indivisible": evaluator.indivisible}
 
     def _number_of_groups(self, ranks: int) -> int:
-        split_data = 1 if self.settings.measures else self.settings.split_data
+        split_data = self.options.split_data
+        if self.settings.measures or (split_data is None and self.tuning.get("indivisible")):
+            split_data = 1
         if split_data is not None and split_data > ranks:
-            raise InputError(f"--split-data {split_data} needs as many ranks; there are {ranks}")
+            raise InputError(
+                f"{{split_data}} {split_data} requires as many ranks; there are {ranks}", arguments=("split_data",)
+            )
         return min(ranks, len(self.settings.grid)) if split_data is None else max(1, ranks // split_data)
 
     def _final_evaluator(self) -> Evaluator:
         if self._probe is not None and self.group is None:
             return self._probe
         shard = (0, 1) if self.group is None else self.group.shard
-        return self._evaluator_in(self.tuning["precision"], self.settings.batch_size or self.tuning["batch_size"], shard)
+        return self._evaluator_in(self.tuning["precision"], self.options.batch_size or self.tuning["batch_size"], shard)
 
     def _make_sampler(self) -> Sampler | None:
-        given = self.settings
-        if given.rtol is not None:
-            return SampledEvaluator(self.evaluator, given.shape, given.grid, given.rtol, given.seed, given.loss_cap)
-        return None if given.loss_cap is None else CappedEvaluator(self.evaluator, given.grid, given.loss_cap, given.seed)
+        given, options = self.settings, self.options
+        if options.rtol is not None:
+            return SampledEvaluator(self.evaluator, given.shape, given.grid, options.rtol, options.seed, options.loss_cap)
+        if options.loss_cap is not None:
+            return CappedEvaluator(self.evaluator, given.grid, options.loss_cap, options.seed)
+        return None
 
     def _empty_surface(self, trajectory: Mapping[str, np.ndarray] | None, provenance: Mapping[str, Any]) -> Surface:
         steps, shape = self.settings.steps, self.settings.shape
@@ -276,7 +235,7 @@ class Job:
             "precision": self.tuning["precision"],
             "tuning": dict(self.tuning),
             "sampling": self.fingerprint["sampling"],
-            "seed": given.seed,
+            "seed": self.options.seed,
             "device": torch.cuda.get_device_name(self.device) if self.device.type == "cuda" else self.device.type,
             "ranks": 1 if self.comm is None else self.comm.size,
             "batch_norms_folded": evaluator.folded,
@@ -292,7 +251,7 @@ class Job:
             return None
         if self.path is not None:
             _lock(stack, self.path)
-            if self.overwrite:
+            if self.options.overwrite:
                 self.path.unlink(missing_ok=True)
         return stack.enter_context(SurfaceWriter(self.path, empty, self.fingerprint))
 
@@ -396,9 +355,13 @@ def _interpolate(writer: SurfaceWriter, coarsest: int) -> None:
     known = ~np.isin(writer.grid("status"), (PENDING, INTERPOLATED))
     filled = {}
     for name in writer.names:
-        values, logs = writer.grid(name), name.endswith("_loss")
-        full = interpolated(to_height(values) if logs else np.nan_to_num(values), known, coarsest)
-        filled[name] = (from_height(full) if logs else full)[~known]
+        values = writer.grid(name)
+        if is_loss(name):
+            scale = height_of(values, known)
+            full = scale.values(interpolated(to_height(values, scale), known, coarsest))
+        else:
+            full = interpolated(np.nan_to_num(values), known, coarsest)
+        filled[name] = full[~known]
     writer.fill(np.flatnonzero(~known.ravel()), filled)
 
 
@@ -408,21 +371,26 @@ def _lock(stack: ExitStack, path: Path) -> None:
     try:
         stack.enter_context(FileLock(place, timeout=0))
     except Timeout as error:
-        raise SurfaceFileError(f"{path}: another job is computing this file; wait for it, or use another -o") from error
+        raise SurfaceFileError(
+            f"{path}: another job is computing this file; wait for it, or choose another {{path}}", arguments=("path",)
+        ) from error
     except (OSError, NotImplementedError) as error:  # a file system without locks
-        say(f"warning: no lock on {path} ({one_line(error)[:80]}): see to it yourself that only one job computes it")
+        say(
+            f"warning: {path}: file locking is not available here ({one_line(error)[:80]}); "
+            "make sure only one job writes this file"
+        )
     stack.callback(place.unlink, missing_ok=True)
 
 
-def _check_path(path: Path | None, overwrite: bool) -> None:
+def _check_path(path: Path | None) -> None:
     if path is None:
         return
     if not path.parent.is_dir():
         raise SurfaceFileError(f"{path}: the folder {path.parent} does not exist; create it first")
     if path.is_dir():
-        raise SurfaceFileError(f"{path}: is a folder, not a file; name a file, as in -o {path / 'surface.h5'}")
+        raise SurfaceFileError(f"{path}: is a folder, not a file; name a file, as in {path / 'surface.h5'}")
     if not os.access(path.parent, os.W_OK):
-        raise SurfaceFileError(f"{path}: the folder {path.parent} cannot be written to; choose another with -o")
+        raise SurfaceFileError(f"{path}: the folder {path.parent} cannot be written to; choose another")
 
 
 def _nothing() -> None:

@@ -16,6 +16,7 @@ from paraloss.compute.inputs.criteria import load_criterion
 from paraloss.compute.inputs.data import DataSet
 from paraloss.errors import InputError
 from paraloss.progress import Progress
+from paraloss.stopping import keeping
 
 
 def train(
@@ -85,9 +86,10 @@ def train(
         return final
 
     model.to(device)
+    criterion = criterion.to(torch.device(device))
     split = data["train"]
-    kind = next((p.dtype for p in model.parameters() if p.is_floating_point()), torch.float32)
-    inputs, targets = (part.to(device, kind if part.is_floating_point() else None) for part in (split.inputs, split.targets))
+    own = next(model.parameters()).dtype  # inputs of another floating-point type are converted, as torch's layers want it
+    inputs, targets = (t.to(device, own if t.is_floating_point() else None) for t in (split.inputs, split.targets))
     optimizer = torch.optim.SGD(model.parameters(), lr, momentum, weight_decay=weight_decay, nesterov=nesterov and momentum > 0)
     schedule = torch.optim.lr_scheduler.MultiStepLR(optimizer, [epochs * k // 12 for k in (6, 9, 11)])
     resume_file = folder / "resume.pt"
@@ -102,15 +104,18 @@ def train(
         save_checkpoint(folder / "epoch_000.pt", model, {**settings, "epoch": 0})
 
     steps = -(-len(split) // batch_size)
-    with Progress("training", epochs * steps, start * steps, unit="steps", shown=progress) as bar:
+    epoch = start
+    with (
+        Progress("training", epochs * steps, start * steps, unit="steps", shown=progress) as bar,
+        keeping(lambda: f"{epoch} of {epochs} epochs are kept in {folder}; the same command goes on from there"),
+    ):
         for epoch in range(start, epochs):
             model.train()
             # Each epoch's shuffle depends on its number only, so that a resumed run sees the same batches.
             order = torch.randperm(len(split), generator=torch.Generator().manual_seed(seed * 100_003 + epoch)).to(device)
             for rows in order.split(batch_size):
                 optimizer.zero_grad(set_to_none=True)
-                losses = criterion(model(split.normalize(inputs[rows])), targets[rows])
-                losses.mean().backward()
+                criterion.losses(model(split.normalize(inputs[rows])), targets[rows]).mean.backward()
                 optimizer.step()
                 bar.advance()
             schedule.step()

@@ -6,24 +6,44 @@ once: all that is needed are their products, summed tensor by tensor from memory
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import copy
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
+from paraloss.compute.api import compute_surface
 from paraloss.compute.directions.between import movable
-from paraloss.compute.directions.random import Direction, DirectionType, Ignore
+from paraloss.compute.directions.files import load_directions
+from paraloss.compute.directions.random import Direction
 from paraloss.compute.evaluate.full import Evaluator
-from paraloss.compute.forward.copying import copy_model
 from paraloss.compute.inputs.checkpoints import apply_checkpoint, load_checkpoint
-from paraloss.compute.inputs.criteria import SampleLosses
-from paraloss.compute.inputs.data import DataSet
-from paraloss.compute.inputs.tensors import distinct_parameters
+from paraloss.compute.inputs.criteria import load_criterion
+from paraloss.compute.inputs.criterion import Criterion
+from paraloss.compute.inputs.data import DataSet, as_data_set
+from paraloss.compute.options import (
+    AccuracyOptions,
+    DirectionType,
+    EffortOptions,
+    Ignore,
+    MeasureOptions,
+    OutputOptions,
+    TrajectoryKeywords,
+    TrajectoryOptions,
+)
+from paraloss.compute.ranks.devices import rank_device
+from paraloss.compute.ranks.world import on_all_ranks, on_first_rank, world
 from paraloss.errors import InputError
-from paraloss.progress import Progress
+from paraloss.option import Options, combine
+from paraloss.progress import Progress, say
+from paraloss.surface import Surface
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
 
 _BLOCK = 2**24  # numbers of all checkpoints together that are in memory at once
 
@@ -47,6 +67,106 @@ class Projection:
     explained: tuple[float, ...]
 
 
+def project_run(
+    model: nn.Module,
+    checkpoints: Sequence[str | Path],
+    loss: str | Callable[..., Any] = "cross_entropy",
+    data: Any = None,
+    *groups: Options,
+    provenance: Mapping[str, Any] | None = None,
+    **options: Unpack[TrajectoryKeywords],
+) -> Surface:
+    """Project a run's checkpoints onto a plane, and compute the surface over the plane around their path.
+
+    Args:
+        model: model with the weights of the last checkpoint. Not modified.
+        checkpoints: folder of ``paraloss train``, or three or more files in the order of training; the last is the origin.
+        loss: see ``paraloss.compute.load_criterion``.
+        data: see ``compute_surface``.
+        groups: options in groups: ``ProjectionOptions``, ``MeasureOptions``, ``AccuracyOptions``, ``EffortOptions``,
+            ``OutputOptions`` or all of them, ``TrajectoryOptions``.
+        provenance: further facts for the file.
+        options: single options by name, as in the groups of ``paraloss.compute.options``. They win over groups.
+
+    Returns:
+        The complete surface; its ``trajectory`` has each checkpoint's coordinates, own loss and distance from the plane.
+
+    Raises:
+        InputError: checkpoints, model, data and directions do not fit together, or an option is out of range.
+        SurfaceFileError: ``path`` cannot be written, belongs to other settings, or another job is writing it.
+        TypeError: an option that does not exist.
+    """
+    asked = combine(TrajectoryOptions, groups, options, "project_run")
+    comm = world()
+    paths = on_all_ranks(comm, lambda: checkpoints_of(checkpoints))
+    splits = on_all_ranks(comm, lambda: as_data_set(data))
+    split = next(iter(asked.split_names), "train" if "train" in splits else next(iter(splits)))
+    if split not in splits:
+        raise InputError(f"the data have no split '{split}'; they have: {', '.join(splits)}")
+
+    def find() -> tuple[Projection, np.ndarray]:
+        chosen = {split: splits[split].subset(asked.samples)}
+        found = _projection(model, paths, asked)
+        return found, own_losses(model, paths, load_criterion(loss)[1], chosen, rank_device(asked.device, None))
+
+    projection, losses = on_first_rank(comm, find)
+    if asked.progress and (comm is None or comm.rank == 0):
+        _report(projection)
+    x, y = axes_around(projection, asked.points, asked.margin)
+    facts = {"explained_variance_ratio": list(projection.explained), "projection": asked.method, "options": asked.facts()}
+    return compute_surface(
+        model,
+        loss,
+        splits,
+        *(asked.part(kind) for kind in (MeasureOptions, AccuracyOptions, EffortOptions, OutputOptions)),
+        x=x,
+        y=y,
+        directions=projection.directions,
+        trajectory={
+            "x": projection.x,
+            "y": projection.y,
+            "loss": losses,
+            "step": np.arange(len(paths), dtype=float),
+            "residual": projection.residual,
+        },
+        provenance={**(provenance or {}), **facts},
+    )
+
+
+def checkpoints_of(run: Sequence[str | Path]) -> list[Path]:
+    """Return the files named, or those of a folder: epoch_000.pt, epoch_001.pt …
+
+    Raises:
+        InputError: a folder without checkpoints, or fewer than three files.
+    """
+    paths = [Path(path) for path in run]
+    if len(paths) == 1 and paths[0].is_dir():
+        found = sorted(paths[0].glob("epoch_*.pt"))
+        if not found:
+            raise InputError(f"{paths[0]}: holds no epoch_*.pt; name the checkpoints one by one")
+        return found
+    if len(paths) < 3:
+        raise InputError("name a folder of paraloss train, or at least three checkpoints in the order of training")
+    return paths
+
+
+def _projection(model: nn.Module, checkpoints: Sequence[Path], asked: TrajectoryOptions) -> Projection:
+    if asked.onto is None:
+        return principal_plane(model, checkpoints, asked.dir_type, asked.ignore)
+    given = load_directions(Path(asked.onto), model)
+    if len(given) < 2:
+        raise InputError(f"{asked.onto}: holds one direction; a trajectory requires two")
+    return project_onto(model, checkpoints, (given[0], given[1]), asked.method, asked.dir_type)
+
+
+def _report(projection: Projection) -> None:
+    if projection.explained:
+        x_share, y_share = (100 * share for share in projection.explained)
+        say(f"explained variance: x {x_share:.1f} %, y {y_share:.1f} %")
+    farthest = 100 * projection.residual.max() / max(np.hypot(projection.x, projection.y).max(), 1e-300)
+    say(f"{len(projection.x)} checkpoints, up to {farthest:.0f} % of the path's extent away from the plane")
+
+
 def principal_plane(
     model: nn.Module, checkpoints: Sequence[Path], dir_type: DirectionType = "weights", ignore: Ignore = "none"
 ) -> Projection:
@@ -64,14 +184,16 @@ def principal_plane(
     Source: Li et al. 2018, section 7.2; scikit-learn's PCA centers the rows in the same way.
     """
     if len(checkpoints) < 3:
-        raise InputError(f"a plane needs three checkpoints at least, there are {len(checkpoints)}")
+        raise InputError(f"a plane requires at least three checkpoints, there are {len(checkpoints)}")
     rows = _Rows(model, checkpoints, dir_type, ignore)
     products = sum((block @ block.T for _, block in rows.blocks()), torch.zeros(rows.count, rows.count, dtype=torch.float64))
     centered = products - products.mean(dim=0) - products.mean(dim=1, keepdim=True) + products.mean()
     values, vectors = torch.linalg.eigh(centered)
     values, vectors = values.flip(0).clamp_min(0), vectors.flip(1)
     if values[1] <= 1e-12 * values[0] or values[0] <= 0:
-        raise InputError("the checkpoints lie on one line or in one point; a plane needs more: use --x-to for a line")
+        raise InputError(
+            "the checkpoints lie on one line or in one point, which span no plane; use {x_to} for a line", arguments=("x_to",)
+        )
     weights = vectors[:, :2] / values[:2].sqrt()  # R^T u / sqrt(lambda); centering changes nothing, as sum(u) = 0
     signs = torch.sign((products @ weights)[0])  # the path starts at positive coordinates
     weights = weights * torch.where(signs == 0, torch.ones_like(signs), signs)
@@ -130,10 +252,7 @@ class _Rows:
     """theta_t - theta_final of all checkpoints, a block of columns at a time."""
 
     def __init__(self, model: nn.Module, checkpoints: Sequence[Path], dir_type: DirectionType, ignore: Ignore) -> None:
-        tensors = movable(model) if dir_type == "states" else distinct_parameters(model)
-        for name, tensor in tensors.items():
-            if tensor.is_complex():
-                raise InputError(f"the parameter '{name}' is complex; a path is projected for real parameters only")
+        tensors = movable(model) if dir_type == "states" else dict(model.named_parameters())
         self.shapes = {n: t.shape for n, t in tensors.items() if ignore == "none" or t.ndim > 1}
         self.sizes = {name: shape.numel() for name, shape in self.shapes.items()}
         self.count = len(checkpoints)
@@ -187,10 +306,10 @@ def axes_around(projection: Projection, points: int, margin: float) -> tuple[np.
 
 
 def own_losses(
-    model: nn.Module, checkpoints: Sequence[Path], criterion: SampleLosses, data: DataSet, device: torch.device
+    model: nn.Module, checkpoints: Sequence[Path], criterion: Criterion, data: DataSet, device: torch.device
 ) -> np.ndarray:
     """(n,) the loss of each checkpoint itself, which is not the plane's height below it."""
-    model = copy_model(model)
+    model = copy.deepcopy(model)
     losses = []
     with Progress("losses of the checkpoints", len(checkpoints), unit="checkpoints") as bar:
         for path in checkpoints:

@@ -12,8 +12,9 @@ from vtkmodules.vtkFiltersCore import vtkAppendPolyData, vtkContourFilter, vtkSt
 from vtkmodules.vtkFiltersGeometry import vtkGeometryFilter
 from vtkmodules.vtkFiltersSources import vtkSphereSource
 
-from paraloss.converters.grid import GridOptions, height_map, to_log
+from paraloss.converters.grid import GridOptions, height_map
 from paraloss.errors import InputError
+from paraloss.height import to_log
 from paraloss.look import PATH_RADIUS
 from paraloss.surface import DONE, Surface
 

@@ -15,6 +15,7 @@ from vtkmodules.vtkCommonCore import vtkPoints, vtkStringArray
 from vtkmodules.vtkCommonDataModel import vtkCellArray, vtkDataSetAttributes, vtkPolyData, vtkStructuredGrid
 
 from paraloss.errors import InputError
+from paraloss.height import OFFSET, is_loss, to_log
 from paraloss.look import HEIGHT_OF_WIDTH
 from paraloss.surface import Surface
 
@@ -34,7 +35,7 @@ class GridOptions:
 
     metric: str | None = None
     log: bool | None = None
-    log_offset: float = 0.1
+    log_offset: float = OFFSET
     zmax: float | None = None
     zmin: float | None = None
     height_scale: float | None = None
@@ -74,18 +75,6 @@ class HeightMap:
         """Smallest and largest value that is drawn."""
         drawn = self.values[~self.blank]
         return (float(drawn.min()), float(drawn.max())) if drawn.size else (0.0, 1.0)
-
-
-def is_loss(metric: str) -> bool:
-    """Whether a metric is drawn on a logarithmic scale when nobody says otherwise: a loss, not a spread or difference of it."""
-    return "loss" in metric and not metric.endswith(("_stderr", "_std", "_difference"))
-
-
-def to_log(values: np.ndarray, offset: float = 0.1) -> np.ndarray:
-    """ln(values + offset); NaN where that is not a number. Source: Li et al. 2018, their VTP conversion."""
-    with np.errstate(invalid="ignore", divide="ignore"):
-        logs = np.log(values + offset)
-    return np.where(np.isneginf(logs), np.nan, logs)
 
 
 def as_float32(values: np.ndarray) -> np.ndarray:

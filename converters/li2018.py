@@ -14,10 +14,12 @@ from vtkmodules.util.numpy_support import numpy_to_vtk
 from vtkmodules.vtkCommonCore import vtkPoints
 from vtkmodules.vtkCommonDataModel import vtkCellArray, vtkPolyData
 
-from paraloss.converters.grid import GridOptions, as_float32, to_log
+from paraloss.converters.grid import GridOptions, as_float32
 from paraloss.errors import InputError, SurfaceFileError
-from paraloss.surface import DONE, NOT_FINITE, PENDING, Surface
-from paraloss.surface.file import metric_names, open_hdf5, read_dataset, read_surface
+from paraloss.height import to_log
+from paraloss.surface import DONE, NOT_FINITE, PENDING, Surface, read_surface
+from paraloss.surface.hdf5 import open_hdf5, read_dataset
+from paraloss.surface.reader import metric_names
 
 _NOT_METRICS = {"proj_xcoord", "proj_ycoord"}
 _PENDING, _PENDING_MAX_EIG = -1.0, 1.0

@@ -7,8 +7,9 @@ from dataclasses import replace
 
 import numpy as np
 
-from paraloss.converters.grid import GridOptions, HeightMap, blank_cells, height_map, to_log
+from paraloss.converters.grid import GridOptions, HeightMap, blank_cells, height_map
 from paraloss.errors import InputError
+from paraloss.height import to_log
 from paraloss.look import HEIGHT_OF_WIDTH
 from paraloss.surface import Surface
 

@@ -18,8 +18,7 @@ if TYPE_CHECKING:
     from paraloss.converters import convert, to_polydata, to_structured_grid
     from paraloss.errors import ParalossError
     from paraloss.rendering import render
-    from paraloss.surface import Surface
-    from paraloss.surface.file import read_directions, read_surface, write_surface
+    from paraloss.surface import Surface, read_directions, read_surface, write_surface
 
 _HOMES = {
     "compute_surface": "paraloss.compute",
@@ -33,9 +32,9 @@ _HOMES = {
     "render": "paraloss.rendering",
     "ParalossError": "paraloss.errors",
     "Surface": "paraloss.surface",
-    "read_directions": "paraloss.surface.file",
-    "read_surface": "paraloss.surface.file",
-    "write_surface": "paraloss.surface.file",
+    "read_directions": "paraloss.surface",
+    "read_surface": "paraloss.surface",
+    "write_surface": "paraloss.surface",
 }
 
 __all__ = [

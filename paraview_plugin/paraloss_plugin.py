@@ -241,7 +241,7 @@ class LossSurfaceReader(_HeightOptions, VTKPythonAlgorithmBase):
         """What file number ``step`` holds; read again when the file has changed."""
         from paraloss.converters import is_li2018
         from paraloss.errors import InputError
-        from paraloss.surface.file import read_outline
+        from paraloss.surface import read_outline
 
         if not self._files:
             raise InputError("no file is chosen")
@@ -323,7 +323,8 @@ def _default(metrics):
 def _foreign_outline(path):
     """The outline of one of Li et al.'s files."""
     from paraloss.converters import open_surface
-    from paraloss.surface.file import Outline, finite_range
+    from paraloss.surface import Outline
+    from paraloss.surface.reader import finite_range
 
     surface = open_surface(path).drawable()
     ranges = {name: finite_range(values) for name, values in surface.metrics.items()}
@@ -332,8 +333,7 @@ def _foreign_outline(path):
 
 def _window(path, extent, metrics, stride):
     from paraloss.converters import is_li2018, open_surface
-    from paraloss.surface import Surface
-    from paraloss.surface.file import read_window
+    from paraloss.surface import Surface, read_window
 
     if not is_li2018(path):
         return read_window(path, extent, metrics, stride)

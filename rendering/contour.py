@@ -9,9 +9,9 @@ import numpy as np
 
 from paraloss.converters import GridOptions
 from paraloss.converters.colors import color_table
-from paraloss.converters.grid import is_loss
 from paraloss.converters.scale import color_ends
 from paraloss.errors import InputError
+from paraloss.height import is_loss
 from paraloss.look import COLOR_MAPS
 from paraloss.surface import Surface
 

@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 
 from paraloss.converters import GridOptions
-from paraloss.converters.grid import to_log
 from paraloss.errors import InputError, MissingPackage
+from paraloss.height import to_log
 from paraloss.progress import Progress
 from paraloss.rendering.paraview_backend import paraview_orbit
 from paraloss.rendering.style import PictureStyle

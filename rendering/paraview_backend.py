@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import subprocess
 import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
@@ -12,11 +11,11 @@ from pathlib import Path
 
 import numpy as np
 
+from paraloss import processes
 from paraloss.converters import GridOptions
 from paraloss.errors import InputError, MissingPackage
 from paraloss.rendering.style import PictureStyle
-from paraloss.surface import Surface
-from paraloss.surface.file import write_surface
+from paraloss.surface import Surface, write_surface
 
 RENDER_SCRIPT = next(
     (
@@ -122,7 +121,8 @@ def _pvbatch(
     command += ["--metric", options.metric] if options.metric else []
     command += [f"--zmax={options.zmax}"] if options.zmax is not None else []
     command += [f"--height-scale={options.height_scale}"] if options.height_scale is not None else []
-    done = subprocess.run(command, capture_output=True, text=True, env=paraview_environment(), check=False)
+    # xvfb-run keeps its files in TMPDIR: they lie in this folder, and go with it however the drawing ends.
+    done = processes.run(command, capture=True, env={**paraview_environment(), "TMPDIR": str(picture.parent)})
     if done.returncode:
         lines = [line for line in (done.stderr + done.stdout).splitlines() if line.strip()]
         raise MissingPackage(f"pvbatch could not draw ({lines[-1] if lines else 'no message'})")

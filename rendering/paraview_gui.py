@@ -6,11 +6,11 @@ import json
 import os
 import re
 import shutil
-import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from paraloss import processes
 from paraloss.errors import InputError, MissingPackage
 from paraloss.rendering.paraview_backend import RENDER_SCRIPT, display_launcher, paraview_environment
 
@@ -44,7 +44,7 @@ def start_paraview(files: Sequence[Path], state: str = "lit_surface") -> int:
         "PARALOSS_PARAVIEW": json.dumps(wanted),
         "PYTHONPATH": str(STATES_FOLDER / "gui"),  # its sitecustomize cures ParaView 5.11 on Python 3.11
     }
-    return subprocess.run([paraview, f"--script={STATES_FOLDER / 'gui' / 'start.py'}"], env=environment, check=False).returncode
+    return processes.run([paraview, f"--script={STATES_FOLDER / 'gui' / 'start.py'}"], env=environment).returncode
 
 
 def install_plugin() -> list[Path]:
@@ -104,7 +104,7 @@ def _install_cure() -> Path:
     """The line that ParaView 5.11 needs on Python 3.11, where its Python reads it at start."""
     code = "import site; print('SITE=' + site.getusersitepackages())"
     command = [*display_launcher(), _program("pvpython"), "-c", code]
-    done = subprocess.run(command, capture_output=True, text=True, env=paraview_environment(), check=False)
+    done = processes.run(command, capture=True, env=paraview_environment())
     found = re.search(r"SITE=(.+)", done.stdout)
     if not found:
         raise MissingPackage("pvpython does not run here; in 5.11 the plugin then loads only through: paraloss paraview FILE")
@@ -117,7 +117,7 @@ def _install_cure() -> Path:
 
 def _version() -> str:
     command = [*display_launcher(), _program("pvpython"), "--version"]
-    done = subprocess.run(command, capture_output=True, text=True, env=paraview_environment(), check=False)
+    done = processes.run(command, capture=True, env=paraview_environment())
     found = re.search(r"version (\d+\.\d+\.\d+)", done.stdout + done.stderr)
     if not found:
         raise MissingPackage(f"pvpython does not tell its version: {(done.stdout + done.stderr).strip()[:100]}")

@@ -5,9 +5,14 @@ from __future__ import annotations
 import hmac
 import json
 import secrets
-from collections.abc import Sequence
+import socket
+import sys
+import threading
+import time
+from collections.abc import Callable, Sequence
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 from paraloss.converters import GridOptions, open_surface
@@ -15,6 +20,8 @@ from paraloss.errors import InputError, ParalossError
 from paraloss.rendering.web import data_of, page
 
 _HOSTS = ("127.0.0.1", "localhost")
+_LONGEST_S = 20.0  # a connection that takes longer for its one request and answer is closed
+_MOST = 400  # connections at once; more are closed unanswered
 
 
 class ViewServer:
@@ -22,7 +29,7 @@ class ViewServer:
 
     Args:
         files: surface files; what is added to them is shown as it comes.
-        labels: a title each.
+        labels: one title per file.
         options: ``metric`` is shown first.
         look: as in ``write_page``.
         port: 0 takes a free one.
@@ -39,9 +46,11 @@ class ViewServer:
     ) -> None:
         self._files, self._labels, self._options, self._look = list(files), list(labels), options, look
         self._token = secrets.token_urlsafe(24)
-        self._page()  # what cannot be shown is told here, not in the browser
+        self._made: dict[Callable[[str], str], tuple[str, str]] = {}
+        self._making = threading.Lock()
+        self._latest(self._page)  # what cannot be shown is reported here, not in the browser
         try:
-            self._server = ThreadingHTTPServer(("127.0.0.1", port), self._handler())
+            self._server = _Server(("127.0.0.1", port), self._handler())
         except OSError as error:
             raise InputError(f"port {port}: {error.strerror}; choose another with --port, or none") from error
         self.port = int(self._server.server_address[1])
@@ -56,15 +65,21 @@ class ViewServer:
         self._server.shutdown()
         self._server.server_close()
 
-    def _stamp(self) -> str:
-        return ",".join(str(file.stat().st_mtime_ns) for file in self._files)
+    def _latest(self, make: Callable[[str], str]) -> str:
+        """What ``make`` gives for the files as they are, made once for each state of them."""
+        with self._making:
+            stamp = ",".join(str(file.stat().st_mtime_ns) for file in self._files)
+            made, text = self._made.get(make, ("", ""))
+            if made != stamp:
+                text = make(stamp)
+                self._made[make] = stamp, text
+        return text
 
-    def _page(self) -> str:
+    def _page(self, stamp: str) -> str:
         surfaces = [open_surface(file).drawable() for file in self._files]
-        return page(surfaces, self._labels, self._options, self._look, f"data?token={self._token}", self._stamp())
+        return page(surfaces, self._labels, self._options, self._look, f"data?token={self._token}", stamp)
 
-    def _data(self) -> str:
-        stamp = self._stamp()
+    def _data(self, stamp: str) -> str:
         return json.dumps(data_of([open_surface(file).drawable() for file in self._files], self._labels, stamp))
 
     def _handler(self) -> type[BaseHTTPRequestHandler]:
@@ -86,9 +101,13 @@ class ViewServer:
                     return
                 kind, make = makers[where.path]
                 try:
-                    self._answer(200, kind, make())
+                    text = outer._latest(make)
                 except (ParalossError, OSError) as error:
                     self._answer(503, "text/plain", str(error))
+                    return
+                self._answer(200, kind, text)
+
+            do_HEAD = do_GET
 
             def _answer(self, code: int, kind: str, text: str) -> None:
                 body = text.encode()
@@ -102,9 +121,45 @@ class ViewServer:
                 ):
                     self.send_header(name, value)
                 self.end_headers()
-                self.wfile.write(body)
+                if self.command != "HEAD":
+                    self.wfile.write(body)
 
             def log_message(self, *arguments: object) -> None:
                 pass
 
         return Handler
+
+
+class _Server(ThreadingHTTPServer):
+    """One thread per connection, for a limited time and for a limited number of connections."""
+
+    request_queue_size = 512  # connections that the system keeps waiting
+    daemon_threads = True
+
+    def __init__(self, *arguments: Any) -> None:
+        self._since: dict[socket.socket, float] = {}
+        super().__init__(*arguments)
+
+    def verify_request(self, request: Any, client_address: Any) -> bool:
+        if len(self._since) >= _MOST:
+            return False
+        self._since[request] = time.monotonic()
+        return True
+
+    def shutdown_request(self, request: Any) -> None:
+        self._since.pop(request, None)
+        super().shutdown_request(request)
+
+    def service_actions(self) -> None:
+        """Twice a second: end the connections that have had their time."""
+        for request, since in list(self._since.items()):
+            if time.monotonic() - since > _LONGEST_S:
+                self._since.pop(request, None)
+                try:
+                    request.shutdown(socket.SHUT_RDWR)  # wakes the thread that waits for it
+                except OSError:
+                    continue  # closed already
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        if not isinstance(sys.exc_info()[1], OSError):  # a browser that left before its answer is no error of this side
+            super().handle_error(request, client_address)

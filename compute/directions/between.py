@@ -7,8 +7,9 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor, nn
 
-from paraloss.compute.directions.random import Direction, DirectionType
+from paraloss.compute.directions.random import Direction
 from paraloss.compute.inputs.tensors import distinct_parameters, state_tensors, tied_names
+from paraloss.compute.options import DirectionType
 from paraloss.errors import InputError
 
 _STATISTICS = ("running_mean", "running_var")

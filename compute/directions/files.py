@@ -10,13 +10,9 @@ from torch import nn
 from paraloss.compute.directions.between import movable
 from paraloss.compute.directions.random import Direction
 from paraloss.errors import InputError
-from paraloss.surface.file import (
-    open_hdf5,
-    read_dataset,
-    read_direction_groups,
-    read_directions,
-    read_text,
-)
+from paraloss.surface import read_directions
+from paraloss.surface.hdf5 import member, members, open_hdf5, read_dataset, read_text
+from paraloss.surface.reader import read_direction_groups
 
 SPECTRUM_FORMAT = "paraloss-spectrum"  # a file of evaluate/spectrum_file.py
 
@@ -35,10 +31,11 @@ def load_directions(path: str | Path, model: nn.Module) -> list[Direction]:
         SurfaceFileError: the file cannot be read.
     """
     with open_hdf5(path) as file:
-        foreign = {axis: file[f"{axis}direction"] for axis in "xy" if f"{axis}direction" in file}
+        foreign = [axis for axis in "xy" if member(file, f"{axis}direction", path) is not None]
         if foreign:
-            return [_numbered({k: read_dataset(file, f"{axis}direction/{k}", path) for k in group}, model, path)
-                    for axis, group in foreign.items()]  # fmt: skip
+            return [_numbered({k: read_dataset(file, f"{axis}direction/{k}", path)
+                               for k in members(file, f"{axis}direction", path)}, model, path)
+                    for axis in foreign]  # fmt: skip
         spectrum = read_text(file, "format") == SPECTRUM_FORMAT
         kept = read_direction_groups(file, path) if spectrum else {}
     found = kept or read_directions(path)

@@ -4,19 +4,17 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import torch
 from torch import nn
 
 from paraloss.compute.directions.between import direction_between, statistics_differ
-from paraloss.compute.directions.random import Direction, DirectionType, Ignore, Norm, random_direction
+from paraloss.compute.directions.random import Direction, random_direction
 from paraloss.compute.inputs.checkpoints import load_checkpoint
 from paraloss.compute.inputs.tensors import state_tensors, tensor_bytes
+from paraloss.compute.options import DirectionType, Ignore, Norm, Target
 from paraloss.errors import InputError
-
-Target = str | Path | nn.Module | Mapping[str, torch.Tensor]
 
 
 class Plane:
@@ -24,7 +22,7 @@ class Plane:
 
     Args:
         ends: checkpoint at step 1 of each axis, or None for a random direction.
-        norm: of random directions: one for all axes, or one each.
+        norms: normalizations of random directions, one per axis.
         ignore: see ``directions.random_direction``.
         dir_type: see ``directions.random_direction``.
         seed: of the random directions.
@@ -35,7 +33,7 @@ class Plane:
     def __init__(
         self,
         ends: Sequence[Mapping[str, torch.Tensor] | None],
-        norm: Norm | Sequence[Norm],
+        norms: Sequence[Norm],
         ignore: Ignore,
         dir_type: DirectionType,
         seed: int,
@@ -43,7 +41,7 @@ class Plane:
         warn: bool = True,
     ) -> None:
         self.given, self.ends, self.warn = given, tuple(ends), warn
-        self.norms = (norm,) * len(self.ends) if isinstance(norm, str) else (*norm, *norm)[: len(self.ends)]
+        self.norms = tuple(norms)
         self.ignore, self.dir_type, self.seed = ignore, dir_type, seed
 
     def fingerprint(self) -> list[dict[str, Any]]:
@@ -66,8 +64,9 @@ class Plane:
         if self.given:
             if len(self.given) < len(self.ends):
                 raise InputError(
-                    f"{len(self.ends)} axes need as many directions, but {len(self.given)} were given; "
-                    "leave out --y for a curve, --z for a surface"
+                    f"{len(self.ends)} axes require as many directions, but {len(self.given)} were given; "
+                    "leave out {y} for a curve, {z} for a surface",
+                    arguments=("y", "z"),
                 )
             return [{name: _storable(tensor) for name, tensor in given.items()} for given in self.given[: len(self.ends)]]
         generator = torch.Generator().manual_seed(self.seed)

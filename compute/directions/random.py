@@ -6,20 +6,18 @@ Normalization follows Li et al. 2018, section 4 (arXiv 1712.09913). A direction 
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import get_args
 
 import torch
 from torch import Tensor, nn
 
 from paraloss.compute.inputs.tensors import distinct_parameters, state_tensors
+from paraloss.compute.options import DirectionType, Ignore, Norm
 from paraloss.errors import InputError, ShapeMismatch
 
 Direction = dict[str, Tensor]
-Norm = Literal["filter", "layer", "weight", "dfilter", "dlayer", "none"]
-Ignore = Literal["biasbn", "none"]
-DirectionType = Literal["weights", "states"]
 
-NORMS: tuple[Norm, ...] = ("filter", "layer", "weight", "dfilter", "dlayer", "none")
+NORMS: tuple[Norm, ...] = get_args(Norm)
 _TINY = 1e-10  # keeps a zero filter a zero direction instead of NaN
 
 

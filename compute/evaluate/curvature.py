@@ -7,18 +7,16 @@ times ours.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from contextlib import ExitStack
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from paraloss.compute.directions.random import Direction
-from paraloss.compute.inputs.criteria import SampleLosses
+from paraloss.compute.inputs.losses import BatchLoss
 from paraloss.errors import InputError, MissingPackage
 
 _LANCZOS_VECTORS = 20
@@ -43,16 +41,13 @@ class Spectrum:
     density: np.ndarray
 
 
-def eigenvalue_ends(
-    model: nn.Module, criterion: SampleLosses, batches: Iterable[tuple[Tensor, Tensor]], samples: int
-) -> tuple[float, float]:
+def eigenvalue_ends(model: nn.Module, loss: BatchLoss, batches: Collection[Any]) -> tuple[float, float]:
     """(smallest, largest) eigenvalue of the Hessian of the mean loss where ``model`` is now; one Lanczos run for both.
 
     Args:
         model: in evaluation mode.
-        criterion: see ``criteria``.
-        batches: (inputs, targets) on the model's device; iterated once a Hessian product.
-        samples: in all batches together.
+        loss: a criterion or a step.
+        batches: what ``loss`` takes, on the model's device; iterated once per Hessian product.
 
     Raises:
         MissingPackage: curvlinops is not installed.
@@ -62,7 +57,7 @@ def eigenvalue_ends(
     """
     from scipy.sparse.linalg import ArpackError, ArpackNoConvergence, eigsh
 
-    with _Hessian(model, criterion, batches, samples) as hessian:
+    with _Hessian(model, loss, batches) as hessian:
         operator = hessian.operator.to_scipy()
         size = operator.shape[0]
         start = np.random.default_rng(0).standard_normal(size).astype(operator.dtype)
@@ -80,9 +75,8 @@ def eigenvalue_ends(
 
 def spectrum(
     model: nn.Module,
-    criterion: SampleLosses,
-    batches: Iterable[tuple[Tensor, Tensor]],
-    samples: int,
+    loss: BatchLoss,
+    batches: Collection[Any],
     top: int = 10,
     points: int = 1024,
     repeats: int = 4,
@@ -90,10 +84,9 @@ def spectrum(
     """The ``top`` eigenpairs of largest magnitude and the density of all eigenvalues, where ``model`` is now.
 
     Args:
-        model: as in ``eigenvalue_ends``; so are the next three.
-        criterion: see there.
+        model: as in ``eigenvalue_ends``; so are the next two.
+        loss: see there.
         batches: see there.
-        samples: see there.
         top: eigenpairs wanted.
         points: of the density.
         repeats: random starts that the density is averaged over.
@@ -106,7 +99,7 @@ def spectrum(
     """
     from scipy.sparse.linalg import ArpackError, ArpackNoConvergence, eigsh
 
-    with _Hessian(model, criterion, batches, samples) as hessian:
+    with _Hessian(model, loss, batches) as hessian:
         operator = hessian.operator.to_scipy()
         size = operator.shape[0]
         if not 1 <= top < size:
@@ -128,31 +121,28 @@ def spectrum(
 class _Hessian:
     """The Hessian as a linear operator; the model's weights want gradients within the context only."""
 
-    def __init__(
-        self, model: nn.Module, criterion: SampleLosses, batches: Iterable[tuple[Tensor, Tensor]], samples: int
-    ) -> None:
-        self._parameters = {name: p for name, p in model.named_parameters() if p.ndim > 1 and p.is_floating_point()}
-        for name, parameter in model.named_parameters():
-            if parameter.is_complex():
-                raise InputError(f"the parameter '{name}' is complex, and the Hessian is one of real weights only")
+    def __init__(self, model: nn.Module, loss: BatchLoss, batches: Collection[Any]) -> None:
+        self._parameters = {name: p for name, p in model.named_parameters() if p.ndim > 1}
         if not self._parameters:
             raise InputError("the model has no weights of two dimensions or more, so there is no Hessian to look at")
-        self._arguments = (model, _MeanLoss(criterion), list(self._parameters.values()), batches, samples)
+        self._model, self._loss, self._batches = model, loss, batches
 
     def __enter__(self) -> _Hessian:
-        self._before = [parameter.requires_grad for parameter in self._parameters.values()]
+        with torch.no_grad():
+            count = sum(float(self._loss.batch_losses(self._model, batch).count) for batch in self._batches)
         for parameter in self._parameters.values():
             parameter.requires_grad_(True)
-        self._stack = ExitStack()
-        self._stack.enter_context(sdpa_kernel(SDPBackend.MATH))  # the fused attention has no second derivative
-        model, loss, parameters, batches, samples = self._arguments
-        self.operator = _operator_class()(model, loss, parameters, batches, check_deterministic=False, num_data=samples)
+
+        def parts() -> Iterator[Tensor]:
+            for batch in self._batches:
+                yield self._loss.batch_losses(self._model, batch).total / count
+
+        self.operator = _operator(list(self._parameters.values()), parts)
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._stack.close()
-        for parameter, wanted in zip(self._parameters.values(), self._before, strict=True):
-            parameter.requires_grad_(wanted)
+        for parameter in self._parameters.values():
+            parameter.requires_grad_(False)
 
     def density(self, vectors: int, points: int, repeats: int) -> tuple[np.ndarray, np.ndarray]:
         from curvlinops.papyan2020traces.spectrum import lanczos_approximate_spectrum
@@ -169,36 +159,33 @@ class _Hessian:
         return direction
 
 
-class _MeanLoss(nn.Module):
-    reduction = "mean"
-
-    def __init__(self, criterion: SampleLosses) -> None:
-        super().__init__()
-        self._criterion = criterion
-
-    def forward(self, outputs: Tensor, targets: Tensor) -> Tensor:
-        return self._criterion(outputs, targets).mean()
-
-
-def _operator_class() -> Any:
+def _operator(parameters: list[nn.Parameter], parts: Callable[[], Iterator[Tensor]]) -> Any:
+    """The Hessian of the sum of ``parts`` (one differentiable number per batch), as curvlinops has it."""
     try:
         from curvlinops import HessianLinearOperator
     except ImportError as error:
         raise MissingPackage("curvature needs curvlinops: pip install 'paraloss[curvature]'") from error
 
     class DoubleBackward(HessianLinearOperator):  # type: ignore[misc]
-        """curvlinops' Hessian; its products by two reverse passes take a third of the time of its own on a CPU."""
+        """Its products by two reverse passes take a third of the time of curvlinops' own on a CPU."""
 
-        def _matmat_batch(self, X: Tensor, y: Tensor, M: list[Tensor]) -> list[Tensor]:
-            loss = self._loss_func(self._model_func(X), y)
-            gradients = torch.autograd.grad(loss, self._params, create_graph=True, materialize_grads=True)
-            columns = [
-                torch.autograd.grad(gradients, self._params, [m[..., k] for m in M], retain_graph=True, materialize_grads=True)
-                for k in range(M[0].shape[-1])
-            ]
-            return [torch.stack(parts, dim=-1).detach() for parts in zip(*columns, strict=True)]
+        def _matmat(self, M: list[Tensor]) -> list[Tensor]:
+            products = [torch.zeros_like(m) for m in M]
+            for part in parts():
+                gradients = torch.autograd.grad(part, parameters, create_graph=True, materialize_grads=True)
+                for k in range(M[0].shape[-1]):
+                    column = [m[..., k] for m in M]
+                    more = torch.autograd.grad(gradients, parameters, column, retain_graph=True, materialize_grads=True)
+                    for product, part_of_it in zip(products, more, strict=True):
+                        product[..., k] += part_of_it
+            return products
 
-    return DoubleBackward
+    nothing = [(torch.zeros(1), torch.zeros(1))]  # curvlinops' own way to the data, which is not taken
+    return DoubleBackward(_unused, nn.MSELoss(), parameters, nothing, check_deterministic=False, num_data=1)
+
+
+def _unused(_: Any) -> Tensor:
+    raise AssertionError("curvlinops evaluates the model itself")
 
 
 def _symmetric(matrix: np.ndarray) -> np.ndarray:

@@ -21,13 +21,11 @@ def sampled_metrics(evaluator: Evaluator) -> list[str]:
 
 
 def check_sample_losses(evaluator: Evaluator) -> None:
-    """Check that the criterion returns one loss per sample.
+    """Check that the loss of each sample is known, and that all samples count alike.
 
     Raises:
-        InputError: it returns the mean of a batch.
+        InputError: it is not; the message says why.
     """
-    if evaluator.scalar_criterion:
-        raise InputError(
-            "--rtol and --loss-cap need the loss of each sample, but this loss returns a batch's mean; "
-            "return one value a sample (reduction='none')"
-        )
+    reason = evaluator.no_sample_losses()
+    if reason:
+        raise InputError(f"--rtol and --loss-cap need the loss of each sample, but {reason}")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import Any
 
@@ -13,24 +13,37 @@ from torch import Tensor, nn
 
 from paraloss.compute.directions.moving_weights import MovingWeights
 from paraloss.compute.directions.random import Direction
+from paraloss.compute.evaluate.additivity import (
+    activation_bytes,
+    check_broadcasting,
+    may_broadcast,
+    mixes_samples,
+    outputs_add_up,
+)
 from paraloss.compute.evaluate.measures import measure_all, metric_names
+from paraloss.compute.evaluate.sums import add_batch, empty_sums, metrics_of
 from paraloss.compute.forward.agreement import agrees, other_statistics, probe_points
 from paraloss.compute.forward.batch_norm import recompute_statistics
-from paraloss.compute.forward.batches import Batches, default_batch_size
+from paraloss.compute.forward.batches import Batches, default_batch_size, free_bytes
 from paraloss.compute.forward.compiling import compiled, may_pay
 from paraloss.compute.forward.copying import computing_part, copy_model
 from paraloss.compute.forward.folding import FoldedModel
 from paraloss.compute.forward.manner import ForeignTensors, Manner, find_manner
 from paraloss.compute.forward.precision import LOW, arithmetic, check_precision, converted, own_precision
 from paraloss.compute.forward.randomness import seeded
-from paraloss.compute.inputs.criteria import SampleLosses, counts_accuracy, hits
+from paraloss.compute.inputs.criterion import Criterion
 from paraloss.compute.inputs.data import DataSet, Split
+from paraloss.compute.inputs.losses import Losses
+from paraloss.compute.inputs.metrics import OutputsMetric, UserMetric, find_accuracy
 from paraloss.compute.inputs.user_code import one_line
 from paraloss.errors import InputError, ParalossError
 
 _COMPILED_TOLERANCE = 1e-4
 _PROBED_ROWS = 4  # samples on which folding is compared at every probed point
 _SEED = 0  # of the random numbers that the model or the loss draw at each point
+_SHARE_FOR_OUTPUTS = 0.25  # of the free memory, for the outputs of all samples together
+_SHARE_FOR_ACTIVATIONS = 0.5
+_PROBED = 32  # samples on which a loss is checked for broadcasting
 
 
 class Evaluator:
@@ -51,11 +64,15 @@ class Evaluator:
         measures: what else to tell at each point, on the first split; see ``measures``.
         bn_data: samples from which batch-norm statistics are estimated anew at each point; None keeps those there are.
         accuracy: tell it where targets are classes.
+        user_metrics: of (outputs, targets), evaluated on every split.
+        undivided: splits whose loss is taken of all outputs together; None measures which.
 
     Attributes:
         metrics: names of what a call returns, in order: ``<split>_loss``; for a drawn split ``<split>_loss_stderr``, its
             standard error with finite-population correction, s / sqrt(n) * sqrt(1 - n / N); where targets are
-            classes ``<split>_acc``, percent; then those of ``measures``.
+            classes ``<split>_acc``, percent; the user's; then those of ``measures``.
+        undivided: splits whose loss is not a mean over samples: their outputs are gathered, and the criterion is called once.
+        mixing: the model's outputs of a sample depend on its batch, so that all samples go through it as one batch.
         folded: number of batch norms folded away; ``not_folded`` says why none were.
         fused: number of ReLUs computed within a convolution.
         compiled: whether ``torch.compile`` was worth its time.
@@ -63,7 +80,7 @@ class Evaluator:
     Raises:
         InputError: the model cannot take these data, the criterion its outputs, or the device this precision.
 
-    The model is in evaluation mode, nothing is augmented. Losses are sum(loss of each sample) / n, summed in float64.
+    The model is in evaluation mode, nothing is augmented. Losses are sums divided by counts (see ``losses``), in float64.
     """
 
     _forward: nn.Module
@@ -72,7 +89,7 @@ class Evaluator:
     def __init__(
         self,
         model: nn.Module,
-        criterion: SampleLosses,
+        criterion: Criterion,
         data: DataSet,
         directions: Sequence[Direction],
         device: str | torch.device = "cpu",
@@ -83,11 +100,12 @@ class Evaluator:
         measures: Sequence[str] = (),
         bn_data: Split | None = None,
         accuracy: bool = True,
+        user_metrics: Sequence[UserMetric] = (),
+        undivided: Collection[str] | None = None,
     ) -> None:
         self.device = torch.device(device)
-        self.precision, self.criterion = precision or own_precision(model), criterion
-        if self.precision != own_precision(model):
-            check_precision(self.precision, self.device)
+        self.precision, self.criterion = precision or own_precision(model), criterion.to(self.device)
+        check_precision(self.precision, self.device)
         self._autocast = self.precision in LOW and self.precision != own_precision(model)
         named = converted(copy_model(model, self.device), self.precision)
         self.model = computing_part(named)
@@ -96,13 +114,19 @@ class Evaluator:
         self._original = ForeignTensors(model, moving)
         self.samples = {name: len(split) for name, split in data.items()}
         self._population = dict(population or {})
-        self.scalar_criterion, self._accuracy, self._bn_data = False, accuracy, bn_data
+        self._accuracy, self._user_metrics, self._bn_data = accuracy, user_metrics, bn_data
+        self._metrics: dict[str, list[OutputsMetric]] = {}
+        self._counts_alike: dict[str, bool] = {}
         self.manners: dict[str, Manner] = {}
         self.kinds = {name: self._probe(name, split) for name, split in data.items()}
+        self.mixing = self._mixes(data)
         self._shards = {name: split.rows(slice(shard[0], None, shard[1])) for name, split in data.items()}
         self.use_batch_size(batch_size or default_batch_size(next(iter(data.values())), self.device))
         self.compiled = False
         self._fold(*next(iter(data.items())))
+        self.undivided = self._find_undivided(data) if undivided is None else set(undivided)
+        if shard[1] > 1 and self.indivisible:
+            raise InputError("this loss or this model needs all samples on one rank: split_data must be 1")
         self.measures = list(measures)
         self.metrics = [f"{name}_{kind}" for name, kinds in self.kinds.items() for kind in kinds]
         self.metrics += metric_names(measures, next(iter(data)))
@@ -111,38 +135,29 @@ class Evaluator:
         """The metrics at ``coordinates`` (one number a direction), in the order of ``metrics``."""
         results = self.metrics_of(self.sums(coordinates))
         if self.measures:
-            batches = next(iter(self.batches.values()))
-            results += measure_all(self.measures, self.model, self.criterion, batches, next(iter(self.samples.values())))
+            results += measure_all(self.measures, self.model, self.criterion, self.undivided_batches(next(iter(self.samples))))
         return results
 
+    @property
+    def indivisible(self) -> bool:
+        """Whether ranks must not share the samples of a point."""
+        return self.mixing or bool(self.undivided) or any(manner.draws for manner in self.manners.values())
+
     def sums(self, coordinates: Sequence[float]) -> Tensor:
-        """(splits, 4) float64 on the device: sums over this shard's samples of loss, loss^2, hits and 1."""
+        """(splits, columns) float64 on the device: sums over this shard's samples, see ``sums``."""
         self.move_to(coordinates)
-        totals = torch.zeros(len(self.kinds), 4, dtype=torch.float64, device=self.device)
-        for row, (name, batches) in zip(totals, self.batches.items(), strict=True):
+        totals = empty_sums(self.kinds, self.device)
+        for row, (name, kinds) in zip(totals, self.kinds.items(), strict=True):
             with self._running(name):
-                for inputs, targets in batches:
-                    losses, right = self._losses(inputs, targets, self.kinds[name])
-                    row[0] += losses.sum() if losses.ndim else losses * len(targets)
-                    if "loss_stderr" in self.kinds[name]:
-                        row[1] += losses.square().sum()
-                    if right is not None:
-                        row[2] += right.sum()
-                    row[3] += len(targets)
+                for outputs, targets in self._outputs(name):
+                    losses = self.criterion.losses(outputs, targets).detach()
+                    found = [metric.sums(outputs, targets).detach() for metric in self._metrics[name]]
+                    add_batch(row, losses, len(targets), kinds, found)
         return totals
 
     def metrics_of(self, sums: Tensor) -> list[float]:
         """The metrics that ``sums`` (of all shards, added up) amount to."""
-        results: list[float] = []
-        # The only wait for the device in a point.
-        for (name, kinds), (loss, square, right, count) in zip(self.kinds.items(), sums.tolist(), strict=True):
-            mean = loss / count
-            values = {"loss": mean, "acc": 100 * right / count}
-            if "loss_stderr" in kinds:
-                variance = max(square / count - mean**2, 0.0) / (count - 1)
-                values["loss_stderr"] = (variance * (1 - count / self._population[name])) ** 0.5
-            results += [values[kind] for kind in kinds]
-        return results
+        return metrics_of(sums, self.kinds, self._population)
 
     def move_to(self, coordinates: Sequence[float]) -> None:
         """Put the model at ``coordinates``."""
@@ -154,14 +169,40 @@ class Evaluator:
 
     def sample_losses(self, name: str, start: int, stop: int) -> tuple[Tensor, Tensor | None]:
         """Losses, and hits where targets are classes, of samples start..stop where the model is: (n,) float64 each."""
-        losses, rights = [], []
+        losses: list[Tensor] = []
+        rights: list[Tensor] = []
         with self._running(name):
             for first in range(start, stop, self.batch_size):
                 inputs, targets = self.batches[name].rows(first, min(first + self.batch_size, stop))
-                batch_losses, right = self._losses(inputs, targets, self.kinds[name])
-                losses.append(batch_losses)
-                rights.append(right)
-        return torch.cat(losses), None if rights[0] is None else torch.cat([r for r in rights if r is not None])
+                outputs = self._run(inputs)
+                losses.append(_each(self.criterion.losses(outputs, targets)))
+                if "acc" in self.kinds[name]:
+                    rights.append(_each(self._metrics[name][0].sums(outputs, targets)))
+        return torch.cat(losses), torch.cat(rights) if rights else None
+
+    def no_sample_losses(self) -> str:
+        """Why nothing is known of the losses of single samples; empty where they are known and count alike."""
+        for name in self._shards:
+            inputs, targets = self.batches[name].rows(0, self.batch_size)
+            with self._running(name):
+                outputs = self._run(inputs)
+                losses = self.criterion.losses(outputs, targets)
+                if losses.each is None:
+                    return "this loss returns a batch's mean or its sum; return one value per sample (reduction='none')"
+                if not self._counts_alike[name]:
+                    return f"targets of {name} are left out or weighted, so that samples count differently"
+                sizes = (-(-len(targets) // 2), len(targets) // 3)
+                alone = self.criterion.additive or outputs_add_up(self.criterion, outputs, targets, sizes)
+                if self.mixing or (name in self.undivided and not alone):
+                    return "the loss of a sample depends on the other samples of its batch"
+        return "metrics of your own need all samples" if self._user_metrics else ""
+
+    def undivided_batches(self, name: str) -> Batches:
+        """The batches of a split, only one where its loss is not a mean over samples."""
+        return self._batches(name, len(self._shards[name])) if name in self.undivided else self.batches[name]
+
+    def _batches(self, name: str, size: int) -> Batches:
+        return Batches(self._shards[name], self.device, size, self.manners[name])
 
     @contextmanager
     def _running(self, name: str) -> Iterator[None]:
@@ -177,18 +218,18 @@ class Evaluator:
     def reorder(self, name: str, order: np.ndarray) -> None:
         """Put the samples of a split into another order, for ``sample_losses``."""
         self._shards[name] = self._shards[name].rows(order)
-        self.batches[name] = Batches(self._shards[name], self.device, self.batch_size, self.manners[name])
+        self.batches[name] = self._batches(name, self.batch_size)
 
     def use_batch_size(self, size: int) -> None:
-        """Evaluate ``size`` samples at once from now on."""
-        self.batch_size = size
-        self.batches = {name: Batches(split, self.device, size, self.manners[name]) for name, split in self._shards.items()}
+        """Evaluate ``size`` samples at once from now on; all of them where the model mixes them."""
+        self.batch_size = size = max(self.samples.values()) if self.mixing else size
+        self.batches = {name: self._batches(name, size) for name in self._shards}
         first = next(iter(self.manners.values()))
         self._bn_batches = None if self._bn_data is None else Batches(self._bn_data, self.device, size, first)
 
     def halve_batch(self) -> bool:
         """Go on with half as many samples at once; False when it is one already. What was compiled is given up."""
-        if self.batch_size < 2:
+        if self.batch_size < 2 or self.mixing:
             return False
         self.compiled = False
         self.use_batch_size(self.batch_size // 2)
@@ -232,16 +273,21 @@ class Evaluator:
         self.compiled = self._compiled is not None
         return self.compiled
 
-    def _losses(self, inputs: Tensor, targets: Tensor, kinds: Sequence[str]) -> tuple[Tensor, Tensor | None]:
-        outputs = self._run(inputs)
-        outputs = outputs.float() if outputs.dtype in LOW.values() else outputs
-        return self.criterion(outputs, targets).detach(), hits(outputs, targets) if "acc" in kinds else None
+    def _outputs(self, name: str) -> Iterator[tuple[Tensor, Tensor]]:
+        """(outputs, targets) of every batch of a split; of all samples together where the loss is taken of them."""
+        pairs = ((self._run(inputs), targets) for inputs, targets in self.batches[name])
+        if name in self.undivided and len(self.batches[name]) > 1:
+            # A compiled model writes the outputs of the next batch where those of the last one are.
+            outputs, targets = zip(*((o.clone() if self.compiled else o, t) for o, t in pairs), strict=True)
+            yield torch.cat(outputs), torch.cat(targets)
+        else:
+            yield from pairs
 
     def _run(self, inputs: Tensor) -> Tensor:
         # A last, smaller batch would be compiled anew for its own shape.
         whole = self.compiled and len(inputs) == self.batch_size
         outputs: Tensor = self._compiled(inputs) if whole else self._forward(inputs)
-        return outputs
+        return outputs.float() if outputs.dtype in LOW.values() else outputs
 
     def seconds_a_batch(self, size: int, seconds: float) -> float:
         """Shortest time of a forward pass over ``size`` samples, of as many as ``seconds`` allow (one at least)."""
@@ -266,27 +312,34 @@ class Evaluator:
 
         def run(inputs: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
             with arithmetic(self.device, "fp32" if self._autocast else self.precision, False):
-                return self._run_once(name, inputs, targets)
+                outputs, losses = self._run_once(name, inputs, targets, split)
+                return outputs, losses.mean
 
         types = dict.fromkeys(tensor.dtype for tensor in self.model.parameters() if tensor.is_floating_point())
         manner = self.manners[name] = find_manner(run, batches, [*types])
         with self._running(name), self._original:
             inputs, targets = manner.prepare(batches[0])
-            outputs, losses = self._run_once(name, inputs, targets)
-        self._original.check()
-        accuracy = counts_accuracy(outputs, targets)
-        if accuracy:
-            lowest, highest = int(split.targets.min()), int(split.targets.max())
-            if lowest < 0 or highest >= outputs.shape[1]:
-                raise InputError(
-                    f"the {name} targets are classes {lowest} to {highest}, but the model has {outputs.shape[1]} outputs; "
-                    "classes are numbered from 0"
-                )
-        self.scalar_criterion = self.scalar_criterion or not losses.ndim
-        drawn = self._population.get(name, 0) > len(split) > 1
-        return ["loss"] + (["loss_stderr"] if drawn and losses.ndim else []) + (["acc"] if accuracy and self._accuracy else [])
+            outputs, losses = self._run_once(name, inputs, targets, split)
+            self._original.check()
+            if may_broadcast(self.criterion, outputs, targets):
+                self._check_broadcasting(name, split)
+            every = split.targets.to(self.device)
+            accuracy = find_accuracy(self.criterion, outputs, targets, every) if self._accuracy else None
+            self._metrics[name] = [*([accuracy] if accuracy else []), *self._user_metrics]
+            for metric in self._user_metrics:
+                metric.sums(outputs, targets)
+        alike = self.criterion.counts_alike(every)
+        self._counts_alike[name] = alike and (accuracy is None or accuracy.counts_alike(outputs, every))
+        drawn = self._population.get(name, 0) > len(split) > 1 and losses.each is not None and alike
+        own = [metric.name for metric in self._user_metrics]
+        return ["loss", *(["loss_stderr"] if drawn else []), *(["acc"] if accuracy else []), *own]
 
-    def _run_once(self, name: str, inputs: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+    def _check_broadcasting(self, name: str, split: Split) -> None:
+        few = split.rows(np.unique(np.linspace(0, len(split) - 1, _PROBED).round().astype(int)))
+        inputs, targets = Batches(few, self.device, _PROBED, self.manners[name]).rows(0, _PROBED)
+        check_broadcasting(self.criterion, self._run_once(name, inputs, targets, split)[0], targets)
+
+    def _run_once(self, name: str, inputs: Tensor, targets: Tensor, split: Split) -> tuple[Tensor, Losses]:
         """Outputs and losses of the plain model, with messages for people who gave what does not fit."""
         try:
             outputs = self.model(inputs)
@@ -294,9 +347,13 @@ class Evaluator:
             shape = tuple(inputs.shape[1:])
             raise InputError(f"the model cannot take {name} inputs of shape {shape}: {one_line(error)[:200]}") from error
         if not isinstance(outputs, Tensor):
-            raise InputError(f"the model returned {type(outputs).__name__}, not a tensor; wrap it to return its outputs")
+            raise InputError(
+                f"the model returned {type(outputs).__name__}, not a tensor; give step=, which calls the model itself, "
+                "or wrap the model to return its outputs"
+            )
+        self.criterion.check_targets(split.targets, outputs, name)
         try:
-            return outputs, self.criterion(outputs, targets)
+            return outputs, self.criterion.losses(outputs, targets)
         except ParalossError:
             raise
         except Exception as error:
@@ -304,6 +361,63 @@ class Evaluator:
                 f"the loss cannot take outputs {tuple(outputs.shape)} and {name} targets {tuple(targets.shape)}: "
                 f"{one_line(error)[:200]}; classes in the data and in the model may differ"
             ) from error
+
+    def _mixes(self, data: DataSet) -> bool:
+        """Whether the model needs all samples in one batch.
+
+        Raises:
+            InputError: it does, and they do not fit.
+        """
+        name, split = next(iter(data.items()))
+        inputs, _ = Batches(split.rows(slice(0, 64)), self.device, 64, self.manners[name]).rows(0, 64)
+        with self.manners[name].recording(), arithmetic(self.device, "fp32", False):
+            if self.manners[name].draws or not mixes_samples(self.model, inputs):
+                return False
+            samples = max(self.samples.values())
+            needed = activation_bytes(self.model, inputs) * samples / len(inputs)
+        if needed > _SHARE_FOR_ACTIVATIONS * free_bytes(self.device):
+            raise InputError(
+                "the model's outputs of a sample depend on the other samples of its batch (batch norm without running "
+                f"statistics?), and {samples} samples are too many for one batch; take fewer with samples="
+            )
+        return True
+
+    def _find_undivided(self, data: DataSet) -> set[str]:
+        """Splits whose loss is not the mean over their batches, measured at three points.
+
+        Raises:
+            InputError: there is one whose outputs do not fit into memory together.
+        """
+        if self.criterion.additive is not None:
+            return set()
+        found = set()
+        for name, split in data.items():
+            one_batch = len(split) <= self.batch_size and len(self._shards[name]) == len(split)
+            if one_batch or not self._adds_up(name, split):
+                found.add(name)
+        return found
+
+    def _adds_up(self, name: str, split: Split) -> bool:
+        with self._running(name):
+            row, _ = self.batches[name].rows(0, 1)
+            fitting = _SHARE_FOR_OUTPUTS * free_bytes(self.device) / (8 * self._run(row).numel())
+        part = split.subset(int(fitting))
+        batches = Batches(part, self.device, self.batch_size, self.manners[name])
+        sizes = (self.batch_size, -(-len(part) // 2), -(-self.batch_size * 2 // 3))
+        for step in (0.0, 0.5, -0.7):
+            self.move_to([step * (-1) ** k for k in range(self._axes)])
+            with self._running(name):
+                pairs = [(self._run(inputs), targets) for inputs, targets in batches]
+                outputs, targets = (torch.cat(tensors) for tensors in zip(*pairs, strict=True))
+                if outputs_add_up(self.criterion, outputs, targets, sizes):
+                    continue
+            if len(part) < len(split):
+                raise InputError(
+                    f"the loss of all {name} samples is not the mean over batches, and the outputs of {len(split)} samples "
+                    "are too many to take it at once; return a pair (sum, count)"
+                )
+            return False
+        return True
 
     def _fold(self, name: str, split: Split) -> None:
         """Fold and fuse where it changes nothing: the traced model is compared with the plain one all around the center."""
@@ -345,3 +459,8 @@ class Evaluator:
         self.weights.move_to(point)
         self._folded.refresh()
         return agrees(self.model, self._folded.module, inputs)
+
+
+def _each(losses: Losses) -> Tensor:
+    assert losses.each is not None  # checked by ``no_sample_losses``
+    return losses.each.detach()

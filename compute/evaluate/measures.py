@@ -2,42 +2,43 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
+from typing import Any
 
 import torch
 from torch import nn
 
 from paraloss.compute.evaluate.curvature import eigenvalue_ends
-from paraloss.compute.forward.batches import Batches
-from paraloss.compute.inputs.criteria import SampleLosses
+from paraloss.compute.inputs.losses import BatchLoss
+from paraloss.compute.options import PLAIN
 from paraloss.errors import InputError
 
-PLAIN = ("loss", "acc")
-Measure = Callable[[nn.Module, SampleLosses, Batches, int], list[float]]
+Measure = Callable[[nn.Module, BatchLoss, Collection[Any]], list[float]]
 
 
-def gradient_norm(model: nn.Module, criterion: SampleLosses, batches: Batches, samples: int) -> list[float]:
+def gradient_norm(model: nn.Module, loss: BatchLoss, batches: Collection[Any]) -> list[float]:
     """[Euclidean norm of the gradient of the mean loss with respect to all parameters], in evaluation mode."""
-    parameters = [parameter for parameter in model.parameters() if parameter.is_floating_point() or parameter.is_complex()]
-    before = [parameter.requires_grad for parameter in parameters]
+    parameters = list(model.parameters())
     for parameter in parameters:
         parameter.requires_grad_(True)
     try:
         totals = [torch.zeros_like(parameter) for parameter in parameters]
-        for inputs, targets in batches:
-            loss = criterion(model(inputs), targets)
-            loss = loss.sum() / samples if loss.ndim else loss * (len(targets) / samples)
-            for total, gradient in zip(totals, torch.autograd.grad(loss, parameters, materialize_grads=True), strict=True):
+        count = 0.0
+        for batch in batches:
+            losses = loss.batch_losses(model, batch)
+            count += float(losses.count)
+            gradients = torch.autograd.grad(losses.total, parameters, materialize_grads=True)
+            for total, gradient in zip(totals, gradients, strict=True):
                 total += gradient
-        return [float(torch.stack([total.abs().double().square().sum() for total in totals]).sum().sqrt())]
+        return [float(torch.stack([total.double().square().sum() for total in totals]).sum().sqrt()) / count]
     finally:
-        for parameter, wanted in zip(parameters, before, strict=True):
-            parameter.requires_grad_(wanted)
+        for parameter in parameters:
+            parameter.requires_grad_(False)
 
 
-def eigenvalues(model: nn.Module, criterion: SampleLosses, batches: Batches, samples: int) -> list[float]:
+def eigenvalues(model: nn.Module, loss: BatchLoss, batches: Collection[Any]) -> list[float]:
     """[smallest, largest, |smallest / largest|] eigenvalue of the Hessian; see ``curvature``."""
-    low, high = eigenvalue_ends(model, criterion, batches, samples)
+    low, high = eigenvalue_ends(model, loss, batches)
     return [low, high, abs(low / high) if high else float("nan")]
 
 
@@ -66,8 +67,6 @@ def metric_names(measures: Sequence[str], split: str) -> list[str]:
     return [name.format(split=split) for measure in measures for name in _MEASURES[measure][0]]
 
 
-def measure_all(
-    measures: Sequence[str], model: nn.Module, criterion: SampleLosses, batches: Batches, samples: int
-) -> list[float]:
+def measure_all(measures: Sequence[str], model: nn.Module, loss: BatchLoss, batches: Collection[Any]) -> list[float]:
     """Their values where ``model`` is now, in the order of ``metric_names``."""
-    return [value for measure in measures for value in _MEASURES[measure][1](model, criterion, batches, samples)]
+    return [value for measure in measures for value in _MEASURES[measure][1](model, loss, batches)]

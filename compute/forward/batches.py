@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from dataclasses import replace
 
@@ -78,6 +79,15 @@ def default_batch_size(split: Split, device: torch.device) -> int:
     return max(1, min(len(split), most, numbers // max(1, split.inputs[0].numel())))
 
 
+def free_bytes(device: torch.device) -> int:
+    """Memory that is free on ``device``."""
+    if device.type == "cuda":
+        return int(torch.cuda.mem_get_info(device)[0])
+    try:
+        return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    except (ValueError, OSError):  # a system that does not tell
+        return 2**32
+
+
 def _fits(inputs: Tensor, device: torch.device) -> bool:
-    free, _ = torch.cuda.mem_get_info(device)
-    return inputs.numel() * inputs.element_size() < _SHARE_OF_FREE_MEMORY * free
+    return inputs.numel() * inputs.element_size() < _SHARE_OF_FREE_MEMORY * free_bytes(device)

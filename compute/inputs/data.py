@@ -8,12 +8,10 @@ fetched them), ``cifar10:DIR``, ``cifar100:DIR`` (the published python batches),
 
 from __future__ import annotations
 
-import hashlib
 import pickle
 import zipfile
 import zlib
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +20,8 @@ import torch
 from torch import Tensor
 
 from paraloss.compute.inputs.fetch import data_home
+from paraloss.compute.inputs.pairs import as_data_set
+from paraloss.compute.inputs.split import DataSet, Split
 from paraloss.compute.inputs.user_code import call_reference, is_reference, one_line
 from paraloss.errors import InputError, MissingPackage
 
@@ -29,49 +29,6 @@ from paraloss.errors import InputError, MissingPackage
 CIFAR_MEAN, CIFAR_STD = (125.3, 123.0, 113.9), (63.0, 62.1, 66.7)
 # Mean and standard deviation of Fashion-MNIST's training images, on the same scale.
 FASHION_MEAN, FASHION_STD = 72.94, 90.02
-
-
-@dataclass(frozen=True)
-class Split:
-    """inputs: (n, …) and targets: (n, …); row k belongs to row k.
-
-    ``scale`` is (mean, deviation) of inputs kept as uint8, each broadcastable to a batch: a quarter of the memory.
-    """
-
-    inputs: Tensor
-    targets: Tensor
-    scale: tuple[Tensor, Tensor] | None = None
-
-    def __len__(self) -> int:
-        return len(self.targets)
-
-    def subset(self, samples: int | None, seed: int = 0) -> Split:
-        """``samples`` of the rows, drawn without replacement with ``seed``, in their old order; all when None."""
-        if samples is None or samples >= len(self):
-            return self
-        return self.rows(np.sort(np.random.default_rng(seed).permutation(len(self))[:samples]))
-
-    def rows(self, chosen: np.ndarray | slice) -> Split:
-        """A split of the rows ``chosen``, in that order."""
-        return Split(self.inputs[chosen], self.targets[chosen], self.scale)
-
-    def normalize(self, inputs: Tensor) -> Tensor:
-        """What the model is given for some of ``inputs``: (inputs - mean) / deviation in float32, or they themselves."""
-        if self.scale is None:
-            return inputs
-        mean, deviation = (part.to(inputs.device) for part in self.scale)
-        return (inputs.float() - mean) / deviation
-
-    def sha256(self) -> str:
-        """Identifies the numbers of this split."""
-        digest = hashlib.sha256()
-        for tensor in (self.inputs, self.targets, *(self.scale or ())):
-            digest.update(f"{tensor.dtype}{tuple(tensor.shape)}".encode())
-            digest.update(tensor.contiguous().cpu().view(torch.uint8).numpy().data if tensor.numel() else b"")
-        return digest.hexdigest()
-
-
-DataSet = dict[str, Split]
 
 
 def load_data(name: str = "digits", arguments: Mapping[str, Any] | None = None) -> DataSet:
@@ -100,49 +57,6 @@ def load_data(name: str = "digits", arguments: Mapping[str, Any] | None = None) 
         f"unknown data set '{name}'; there are digits, mnist5k, cifar10, fashion-mnist, cifar10:DIR, cifar100:DIR, "
         "npz:FILE, and your own as file.py:callable"
     )
-
-
-def as_data_set(data: Any, name: str = "data") -> DataSet:
-    """Turn what users have into a data set.
-
-    Args:
-        data: two tensors or arrays (inputs, targets); a torch data set or any iterable of (input, target) pairs; a
-            ``DataLoader`` (its batches are joined); or a dict from split name to any of these.
-        name: what to call it in messages.
-
-    Raises:
-        InputError: it is none of these, empty, or inputs and targets differ in number.
-    """
-    if isinstance(data, Mapping):
-        return {str(split): _as_split(part, f"{name}[{split!r}]") for split, part in data.items()}
-    return {"train": _as_split(data, name)}
-
-
-def _as_split(data: Any, name: str) -> Split:
-    if isinstance(data, Split):
-        return data
-    if isinstance(data, Sequence) and len(data) == 2 and all(isinstance(part, (Tensor, np.ndarray)) for part in data):
-        inputs, targets = (torch.as_tensor(part) for part in data)
-    else:
-        inputs, targets = _stack_pairs(data, name)
-    if inputs.ndim == 0 or targets.ndim == 0 or len(inputs) != len(targets):
-        raise InputError(f"{name}: inputs are {tuple(inputs.shape)} and targets {tuple(targets.shape)}; rows must match")
-    if len(inputs) == 0:
-        raise InputError(f"{name}: holds no samples")
-    if not (targets.dtype.is_floating_point or targets.dtype.is_complex):
-        targets = targets.long()
-    return Split(inputs, targets)
-
-
-def _stack_pairs(data: Any, name: str) -> tuple[Tensor, Tensor]:
-    batched = isinstance(data, torch.utils.data.DataLoader) and data.batch_size is not None
-    rows = (data[i] for i in range(len(data))) if hasattr(data, "__getitem__") and hasattr(data, "__len__") else data
-    join = torch.cat if batched else torch.stack
-    try:
-        pairs = [(torch.as_tensor(pair[0]), torch.as_tensor(pair[1])) for pair in rows]
-        return join([pair[0] for pair in pairs]), join([pair[1] for pair in pairs])
-    except (TypeError, ValueError, RuntimeError, IndexError) as error:
-        raise InputError(f"{name}: not (input, target) pairs of one shape nor two tensors: {one_line(error)}") from error
 
 
 def classes_of(data: DataSet) -> int:
@@ -239,7 +153,7 @@ def _npz(place: str) -> DataSet:
     except _DAMAGED as error:
         raise InputError(f"{path}: cannot be read as .npz: {one_line(error)}") from error
     data = {
-        split: _as_split((arrays[f"{prefix}inputs"], arrays[f"{prefix}targets"]), f"{path} ({split})")
+        split: as_data_set((arrays[f"{prefix}inputs"], arrays[f"{prefix}targets"]), f"{path} ({split})")["train"]
         for split, prefix in (("train", ""), ("test", "test_"))
         if f"{prefix}inputs" in arrays and f"{prefix}targets" in arrays
     }

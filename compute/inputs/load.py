@@ -6,7 +6,7 @@ name counts only where it is one of the built-in names. The user's own code and 
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -17,29 +17,20 @@ from paraloss.compute.inputs.criteria import CRITERIA
 from paraloss.compute.inputs.data import PLACELESS, DataSet, classes_of, load_data
 from paraloss.compute.inputs.models import MODELS
 from paraloss.compute.inputs.user_code import parse_arguments
+from paraloss.compute.options import InputOptions
 from paraloss.errors import InputError
 
 _DEFAULT_LOSS = "cross_entropy"
 _MOST_CLASSES = 1_000_000
 
 
-def load_all(
-    weights: Path,
-    model: str | None,
-    model_arg: Sequence[str],
-    data: str | None,
-    data_arg: Sequence[str],
-    loss: str | None = None,
-) -> tuple[nn.Module, DataSet, str, dict[str, Any]]:
+def load_all(weights: Path, inputs: InputOptions) -> tuple[nn.Module, DataSet, str, dict[str, Any]]:
     """Load the model with its weights and the data, and choose the loss.
 
     Args:
         weights: checkpoint file.
-        model: name of the model; None takes the built-in name that the checkpoint records.
-        model_arg: options of the model as ``name=value``.
-        data: name of the data; None takes the built-in name that the checkpoint records.
-        data_arg: options of the user's data callable as ``name=value``.
-        loss: name of the loss; None takes the built-in name that the checkpoint records, else ``cross_entropy``.
+        inputs: names of the model, the data and the loss. What is not named is taken from the checkpoint's record, as far as
+            it is built in.
 
     Returns:
         The model, the data, the name of the loss, and the facts about them for the surface file.
@@ -48,8 +39,9 @@ def load_all(
         InputError: something is neither named nor recorded, the record names what is not built in, or model, data and
             checkpoint do not fit together.
     """
+    model, data, loss = inputs.model, inputs.data, inputs.loss
     state, record = load_checkpoint(weights)
-    model_arguments = parse_arguments(model_arg)
+    model_arguments = parse_arguments(inputs.model_arg or [])
     if model is None:
         model = _recorded(weights, record, "model", MODELS, SOURCES)
         model_arguments = {**_recorded_arguments(weights, record, model), **model_arguments}
@@ -57,7 +49,7 @@ def load_all(
         data = _recorded(weights, record, "data", PLACELESS)
     if loss is None:
         loss = _recorded(weights, record, "loss", CRITERIA) if "loss" in record else _DEFAULT_LOSS
-    data_set = load_data(data, parse_arguments(data_arg))
+    data_set = load_data(data, parse_arguments(inputs.data_arg or []))
     shape = tuple(next(iter(data_set.values())).inputs.shape[1:])
     network = load_model(model, shape, _classes(weights, record, data_set), model_arguments)
     apply_checkpoint(network, state, str(weights))

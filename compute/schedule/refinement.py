@@ -12,7 +12,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-_OFFSET = 0.1  # of the logarithm that is drawn
+from paraloss.height import MetricScale, metric_scale
 
 
 def coarsest_level(shape: Sequence[int]) -> int:
@@ -49,7 +49,7 @@ def points_that_matter(loss: np.ndarray, known: np.ndarray, level: int, toleranc
         Flat indices, ascending.
     """
     shape = loss.shape
-    heights = interpolated(to_height(loss), known, coarsest_level(shape), level)
+    heights = interpolated(to_height(loss, height_of(loss, known)), known, coarsest_level(shape), level)
     axes = level_axes(shape, level)
     coarse = heights[np.ix_(*axes)]
     # A third: the second difference is that of the coarse level, and what is narrower shows in it only in part.
@@ -101,14 +101,13 @@ def _along(axis: int, coarse: np.ndarray, fine: np.ndarray, block: np.ndarray) -
     return np.moveaxis((1 - share) * rows[left] + share * rows[left + 1], 0, axis)
 
 
-def to_height(loss: np.ndarray) -> np.ndarray:
-    """ln(loss + 0.1); what is not finite becomes the largest finite height."""
-    with np.errstate(invalid="ignore", divide="ignore"):
-        heights = np.log(loss + _OFFSET)
+def height_of(loss: np.ndarray, known: np.ndarray) -> MetricScale:
+    """Choose the scale on which the losses that are ``known`` so far are drawn and interpolated."""
+    return metric_scale(loss[known])
+
+
+def to_height(loss: np.ndarray, scale: MetricScale) -> np.ndarray:
+    """Turn losses into heights; what is not finite becomes the largest finite height."""
+    heights = scale.heights(loss)
     finite = heights[np.isfinite(heights)]
     return np.where(np.isfinite(heights), heights, finite.max() if finite.size else 0.0)
-
-
-def from_height(heights: np.ndarray) -> np.ndarray:
-    """The loss at a height."""
-    return np.asarray(np.exp(heights) - _OFFSET)

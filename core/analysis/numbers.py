@@ -1,6 +1,6 @@
-"""Numbers that say how a surface looks: roughness, share of convex points, area of the basin.
+"""Measure the shape of a surface: roughness, share of convex points, area of the basin.
 
-They compare two surfaces only on grids of the same steps and directions of the same normalization.
+Two surfaces may be compared only on grids of the same steps and along directions of the same normalization.
 """
 
 from __future__ import annotations
@@ -11,15 +11,17 @@ import numpy as np
 
 from paraloss.analysis.topology import MINIMUM, CriticalPoint, critical_points
 from paraloss.errors import InputError, MissingPackage
+from paraloss.height import OFFSET, log_field, metric_scale
 from paraloss.surface import Surface
+from paraloss.text import printable
 
 
-def roughness(values: np.ndarray, offset: float = 0.1) -> float:
-    """Mean absolute second difference of ln(loss + offset) along the grid lines, (f[i-1] - 2 f[i] + f[i+1]).
+def roughness(values: np.ndarray, offset: float = OFFSET) -> float:
+    """Average the absolute second difference of ln(loss + offset) along the grid lines, (f[i-1] - 2 f[i] + f[i+1]).
 
     Args:
         values: (ny, nx) losses; differences that touch a NaN are left out.
-        offset: as in the pictures.
+        offset: added before the logarithm, in the loss's unit; enlarged for negative losses, see ``paraloss.height``.
 
     0 for a plane; grows with ripples of the size of a grid step. Depends on that step.
     """
@@ -30,7 +32,7 @@ def roughness(values: np.ndarray, offset: float = 0.1) -> float:
 
 
 def convex_share(values: np.ndarray) -> float:
-    """Share of inner points where the 2×2 Hessian of the loss, by central differences, has no negative eigenvalue.
+    """Find the share of inner points where the 2×2 Hessian of the loss, by central differences, has no negative eigenvalue.
 
     Args:
         values: (ny, nx) losses on an evenly spaced grid with equal steps along x and y.
@@ -47,14 +49,14 @@ def convex_share(values: np.ndarray) -> float:
 
 
 def basin_area(surface: Surface, metric: str | None = None, rise: float = 1.0) -> float:
-    """Area around the center in which the loss stays within ``rise`` of the center's, as a share of the whole plot.
+    """Find the area around the center where the loss stays within ``rise`` of the center's, as a share of the plot.
 
     Args:
         surface: two-dimensional, with (0, 0) on it.
         metric: a loss; the default one when None.
-        rise: in the loss's unit.
+        rise: largest rise above the center's loss, in the loss's unit.
 
-    Only the part that hangs together with the center counts (4-neighborhood).
+    Only the part connected to the center counts (4-neighborhood).
 
     Raises:
         InputError: a curve.
@@ -62,7 +64,7 @@ def basin_area(surface: Surface, metric: str | None = None, rise: float = 1.0) -
     from scipy.ndimage import label
 
     if surface.y is None:
-        raise InputError("a curve (1D) has no area; compute the surface with --y")
+        raise InputError("a curve (1D) has no area; compute a surface, with y")
     values = surface.metric(metric)
     center = int(np.abs(surface.y).argmin()), int(np.abs(surface.x).argmin())
     low = values <= values[center] + rise
@@ -71,7 +73,7 @@ def basin_area(surface: Surface, metric: str | None = None, rise: float = 1.0) -
 
 
 def rise_within(surface: Surface, radius: float, metric: str | None = None) -> tuple[float, float]:
-    """(worst, mean) rise of the loss above the center's within ``radius`` of (0, 0), in the loss's unit.
+    """Find the (worst, mean) rise of the loss above the center's within ``radius`` of (0, 0), in the loss's unit.
 
     Args:
         surface: two-dimensional, with (0, 0) on it.
@@ -84,7 +86,7 @@ def rise_within(surface: Surface, radius: float, metric: str | None = None) -> t
         InputError: a curve.
     """
     if surface.y is None:
-        raise InputError("a curve (1D) has no neighborhood in the plane; compute the surface with --y")
+        raise InputError("a curve (1D) has no neighborhood in the plane; compute a surface, with y")
     values = surface.metric(metric)
     center = int(np.abs(surface.y).argmin()), int(np.abs(surface.x).argmin())
     inside = np.add.outer(surface.y**2, surface.x**2) <= radius**2 * (1 + 1e-9)
@@ -93,7 +95,7 @@ def rise_within(surface: Surface, radius: float, metric: str | None = None) -> t
 
 
 def measures(surface: Surface, metric: str | None = None, radius: float = 0.25, rise: float = 1.0) -> dict[str, float]:
-    """Name -> number: all that this module tells of one surface; ``MEANINGS`` says what each is."""
+    """Compute all numbers of this module for one surface: name -> number; ``MEANINGS`` says what each is."""
     values = surface.metric(metric)
     worst, mean = rise_within(surface, radius, metric)
     j, i = np.unravel_index(int(np.nanargmin(np.where(np.isfinite(values), values, np.nan))), values.shape)
@@ -120,22 +122,22 @@ def _number_of_minima(values: np.ndarray) -> float:
 
 
 def area_below(values: np.ndarray, level: float) -> float:
-    """Share of the evaluated points whose loss is at most ``level``; they need not hang together.
+    """Find the share of the evaluated points whose loss is at most ``level``; they need not be connected.
 
     Args:
         values: (ny, nx) losses.
-        level: in the loss's unit.
+        level: loss, in its own unit.
     """
     known = ~np.isnan(values)
     return float((values[known] <= level).mean()) if known.any() else float("nan")
 
 
 def persistent_minima(values: np.ndarray, share: float = 0.01) -> list[CriticalPoint]:
-    """Minima of ln(loss + 0.1) whose persistence is more than ``share`` of its range; see ``paraloss.analysis.topology``.
+    """Find the minima of ln(loss + 0.1) whose persistence exceeds ``share`` of its range; see ``paraloss.analysis.topology``.
 
     Args:
         values: (ny, nx) losses.
-        share: of the height between the lowest and the highest value.
+        share: fraction of the height between the lowest and the highest value, 0.01 by default.
 
     Raises:
         MissingPackage: gudhi is not installed.
@@ -145,22 +147,15 @@ def persistent_minima(values: np.ndarray, share: float = 0.01) -> list[CriticalP
     return [p for p in critical_points(field, height_share(field, share)) if p.kind == MINIMUM]
 
 
-def log_field(values: np.ndarray, offset: float = 0.1) -> np.ndarray:
-    """ln(values + offset), NaN where that is not a number: the field whose shape the pictures show."""
-    with np.errstate(invalid="ignore", divide="ignore"):
-        field = np.log(values + offset)
-    return np.where(np.isfinite(field), field, np.nan)
-
-
 def height_share(field: np.ndarray, share: float) -> float:
-    """``share`` of the height between the lowest and the highest finite value of ``field``.
+    """Return ``share`` times the height between the lowest and the highest finite value of ``field``.
 
     Raises:
         InputError: no value is finite.
     """
     finite = field[np.isfinite(field)]
     if not finite.size:
-        raise InputError("no value of the metric is above -0.1, so that it has no logarithm whose shape could be told")
+        raise InputError("no value of the metric is finite, so the surface has no shape")
     return share * float(np.ptp(finite))
 
 
@@ -179,16 +174,15 @@ MEANINGS = {
 
 
 def draw_dependence(losses: Sequence[np.ndarray]) -> float:
-    """How much surfaces over different random planes differ, as a share of what there is to see in each.
+    """Measure how much surfaces over different random planes differ, as a share of the variation within each.
 
     Args:
-        losses: of the same shape and steps, one a plane.
+        losses: arrays of the same shape and steps, one per plane.
 
     The mean standard deviation of ln(loss + 0.1) over the planes, divided by the standard deviation of the mean surface over
     the plot: 0 where every draw gives the same picture, 1 where planes differ as much as places in one.
     """
-    with np.errstate(invalid="ignore", divide="ignore"):
-        logs = np.log(np.stack(losses) + 0.1)
+    logs = metric_scale(losses).heights(np.stack(losses))
     known = np.isfinite(logs).all(axis=0)
     if known.sum() < 2:
         return float("nan")
@@ -197,20 +191,20 @@ def draw_dependence(losses: Sequence[np.ndarray]) -> float:
 
 
 def why_not_comparable(surfaces: Sequence[Surface]) -> str:
-    """Why numbers of these surfaces must not be set side by side; empty when they may."""
+    """Explain why numbers of these surfaces must not be compared; an empty text when they may."""
     first = surfaces[0]
     for number, other in enumerate(surfaces[1:], start=2):
         same = first.shape == other.shape and np.allclose(first.x, other.x)
         if not same or (first.y is not None and other.y is not None and not np.allclose(first.y, other.y)):
-            return f"surface {number} has other steps than the first; compute both with the same --x and --y"
-        ours, theirs = (
+            return f"surface {number} has other steps than the first; compute both with the same x and y"
+        one, another = (
             [{key: value for key, value in axis.items() if key != "seed"} for axis in surface.provenance.get("directions", [])]
             for surface in (first, other)
         )
-        if ours != theirs:
+        if one != another:
             return f"the directions of surface {number} were chosen or normalized otherwise than the first's"
         if first.provenance.get("criterion") != other.provenance.get("criterion"):
-            return f"surface {number} has another criterion ({other.provenance.get('criterion')})"
-        if any(axis.get("norm", "filter") not in ("filter", "layer", "weight") for axis in ours):
-            return "the directions are not normalized to the weights, so that a step means another thing in each network"
+            return f"surface {number} has another criterion ({printable(other.provenance.get('criterion'))})"
+        if any(axis.get("norm", "filter") not in ("filter", "layer", "weight") for axis in one):
+            return "the directions are not normalized to the weights, so a step means a different thing in each network"
     return ""

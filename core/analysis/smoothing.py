@@ -1,4 +1,4 @@
-"""A finer surface for the eye: bicubic splines through what was computed. Never done unasked, and marked as such."""
+"""Interpolate a surface more finely for a picture: bicubic splines through what was computed, on request, and marked."""
 
 from __future__ import annotations
 
@@ -7,21 +7,22 @@ from dataclasses import replace
 import numpy as np
 
 from paraloss.errors import InputError
+from paraloss.height import is_loss, metric_scale
 from paraloss.surface import INTERPOLATED, NOT_FINITE, PENDING, Surface
 
-_OFFSET = 0.1  # losses are interpolated as ln(loss + 0.1), so that a spike does not ring through its neighbors
 _MOST = 4_000_000  # points
 
 
 def smoothed(surface: Surface, factor: int) -> Surface:
-    """A surface with ``factor`` times as many steps along each axis; computed points keep their values.
+    """Interpolate ``factor`` times as many steps along each axis; computed points keep their values.
 
     Args:
         surface: two-dimensional and complete; points that are not finite keep a blank around them.
-        factor: 2 or more; 1 gives the surface back.
+        factor: 2 or more; 1 returns the surface itself.
 
     Returns:
-        Metrics by bicubic splines (losses by splines of their logarithm); new points have the status 3, interpolated.
+        Metrics by bicubic splines (losses by splines of their heights, see ``paraloss.height``); new points have the status
+        3, interpolated.
 
     Raises:
         InputError: a curve or a volume, too few points, pending points, or a result of more than four million points.
@@ -35,21 +36,21 @@ def smoothed(surface: Surface, factor: int) -> Surface:
     if factor < 1 or min(surface.shape) < 4:
         raise InputError(f"--smooth {factor}: give 2 or more, and a surface of 4 x 4 points at least")
     if (surface.status == PENDING).any():
-        raise InputError("the surface is not complete; finish it before it is smoothed")
+        raise InputError("the surface is not complete; finish it before smoothing it")
     x, y = (_finer(axis, factor) for axis in (surface.x, surface.y))
     if len(x) * len(y) > _MOST:
         raise InputError(f"--smooth {factor} would make {len(x)} x {len(y)} points; {_MOST:,} is the most")
     metrics = {}
     for name, values in surface.metrics.items():
         known = np.isfinite(values)
-        log = "loss" in name and bool((values[known] > -_OFFSET).all())
-        field = np.log(np.where(known, values, 1.0) + _OFFSET) if log else np.where(known, values, 0.0)
+        scale = metric_scale(values, log=is_loss(name))  # of heights, so that a spike does not ring through its neighbors
+        field = np.where(known, scale.heights(values), 0.0)
         if not known.all():
             field[~known] = field[known].max() if known.any() else 0.0
         fine = RectBivariateSpline(surface.y, surface.x, field)(y, x)
-        # A spline overshoots; no value beyond those that were computed around it is shown.
+        # A spline overshoots: no value may exceed those that were computed around it.
         fine = np.clip(fine, *_around(field, factor))
-        fine = np.exp(fine) - _OFFSET if log else fine
+        fine = scale.values(fine)
         fine[::factor, ::factor] = values
         fine[_near(~known, factor)] = np.nan
         metrics[name] = fine
@@ -65,7 +66,7 @@ def _finer(axis: np.ndarray, factor: int) -> np.ndarray:
 
 
 def _around(field: np.ndarray, factor: int) -> tuple[np.ndarray, np.ndarray]:
-    """Smallest and largest of the sixteen computed values around each fine point."""
+    """Find the smallest and largest of the sixteen computed values around each fine point."""
     from scipy.ndimage import maximum_filter, minimum_filter
 
     rows, columns = (np.minimum(np.arange((n - 1) * factor + 1) // factor, n - 2) for n in field.shape)
@@ -76,7 +77,7 @@ def _around(field: np.ndarray, factor: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _near(blank: np.ndarray, factor: int) -> np.ndarray:
-    """Fine points in cells that touch a blank point."""
+    """Mark the fine points in cells that touch a blank point."""
     cells = blank[:-1, :-1] | blank[1:, :-1] | blank[:-1, 1:] | blank[1:, 1:]
     near = np.zeros([(n - 1) * factor + 1 for n in blank.shape], bool)
     for j, i in np.argwhere(cells):

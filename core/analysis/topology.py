@@ -24,7 +24,7 @@ class CriticalPoint:
         row: index along y.
         column: index along x.
         kind: 0 minimum, 1 saddle, 2 maximum.
-        value: of the field that was looked at.
+        value: value of the analyzed field at the point.
         persistence: difference in value to the point that it is paired with; infinite for the lowest minimum.
     """
 
@@ -36,11 +36,11 @@ class CriticalPoint:
 
 
 def critical_points(values: np.ndarray, threshold: float = 0.0) -> list[CriticalPoint]:
-    """Paired critical points whose persistence exceeds ``threshold``, minima first, the most persistent first.
+    """Find the paired critical points whose persistence exceeds ``threshold``, minima first, the most persistent first.
 
     Args:
         values: (ny, nx); what is not finite counts as higher than everything else.
-        threshold: in the unit of ``values``.
+        threshold: smallest persistence, in the unit of ``values``; 0 by default.
 
     Raises:
         MissingPackage: gudhi is not installed.
@@ -78,11 +78,11 @@ def critical_points(values: np.ndarray, threshold: float = 0.0) -> list[Critical
 
 
 def basins(values: np.ndarray, minima: list[CriticalPoint]) -> np.ndarray:
-    """(ny, nx) int32: the number of the minimum in ``minima`` that each point runs down to; -1 where not finite.
+    """Assign each point to the minimum that it runs down to: (ny, nx) int32, the number in ``minima``, -1 where not finite.
 
     Args:
-        values: (ny, nx).
-        minima: of ``critical_points``; minima that are not among them flood into the neighboring basin at their saddle.
+        values: (ny, nx) field.
+        minima: result of ``critical_points``; other minima flood into the neighboring basin at their saddle.
 
     Raises:
         MissingPackage: scikit-image is not installed.

@@ -89,12 +89,13 @@ def _write_topology(
 ) -> None:
     import sys
 
-    from paraloss.analysis.numbers import height_share, log_field
+    from paraloss.analysis.numbers import height_share
     from paraloss.analysis.topology import MINIMUM
     from paraloss.analysis.topology import basins as find_basins
     from paraloss.analysis.topology import critical_points as find_points
     from paraloss.converters import GridOptions
     from paraloss.converters.critical import write_basins, write_critical_points
+    from paraloss.height import log_field
 
     field = log_field(surface.metric(metric))
     found = find_points(field, height_share(field, share))

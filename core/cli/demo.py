@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import subprocess
 import sys
 import time
 from pathlib import Path
@@ -38,7 +37,7 @@ def demo(
     """
     from paraloss.analysis.numbers import basin_area, convex_share, roughness
     from paraloss.progress import duration, say
-    from paraloss.surface.file import read_surface
+    from paraloss.surface import read_surface
 
     began = time.monotonic()
     output.mkdir(parents=True, exist_ok=True)
@@ -78,17 +77,19 @@ def demo(
 
 def _run(arguments: list[str], ranks: int = 1) -> None:
     """One of our own commands in a process of its own, as a user would type it; its failure is ours."""
+    from paraloss import processes
     from paraloss.errors import InputError
     from paraloss.progress import say
+    from paraloss.stopping import SIGNALS, Stopped
 
     mpiexec = _mpiexec() if ranks > 1 else None
     launcher = [mpiexec, "-n", str(ranks)] if mpiexec else []
     if ranks > 1 and not mpiexec:
         say("no mpiexec of mpi4py's MPI found (pip install 'paraloss[mpich]'): one process does the work")
     say(" ".join(["$", *(["mpiexec", "-n", str(ranks)] if mpiexec else []), "paraloss", *arguments]))
-    done = subprocess.run([*launcher, sys.executable, "-m", "paraloss", *arguments], stdout=sys.stderr, check=False)
-    if done.returncode == 130 or done.returncode < 0:
-        raise KeyboardInterrupt
+    done = processes.run([*launcher, sys.executable, "-m", "paraloss", *arguments], stdout=sys.stderr)
+    if done.returncode < 0 or done.returncode - 128 in SIGNALS:
+        raise Stopped(abs(done.returncode) % 128, "the same command goes on from there")
     if done.returncode:
         raise InputError(f"the step 'paraloss {arguments[0]}' failed with exit code {done.returncode}; see above")
 

@@ -5,25 +5,24 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated
 
-from cyclopts import Parameter
+from paraloss.cli.groups import EFFORT, INPUT, OUTPUT, Inputs
+from paraloss.compute.options import InputOptions
+
+_PICTURES = (".png", ".pdf", ".svg")
 
 
 def hessian(
     *,
-    weights: Path,
-    output: Annotated[Path, Parameter(name=["--output", "-o"])] = Path("spectrum.h5"),
+    weights: Annotated[Path, INPUT],
+    inputs: Inputs = InputOptions(),
+    samples: Annotated[int | None, INPUT] = None,
     top: int = 10,
     repeats: int = 4,
-    model: str | None = None,
-    data: str | None = None,
-    loss: str | None = None,
-    model_arg: Annotated[list[str] | None, Parameter(negative="")] = None,
-    data_arg: Annotated[list[str] | None, Parameter(negative="")] = None,
-    samples: int | None = None,
-    batch_size: int | None = None,
-    device: str = "auto",
+    batch_size: Annotated[int | None, EFFORT] = None,
+    device: Annotated[str, EFFORT] = "auto",
+    output: Annotated[Path, OUTPUT] = Path("spectrum.h5"),
 ) -> None:
-    """The Hessian's spectrum at a checkpoint: its leading eigenvalues, their eigenvectors, the density of all.
+    """Compute the Hessian's spectrum at a checkpoint: leading eigenvalues and eigenvectors, the density of all.
 
     Example: paraloss hessian --weights final.pt --top 10 -o spectrum.h5
 
@@ -31,40 +30,32 @@ def hessian(
     eigenvalue over a plane is a surface with --metrics loss,acc,hessian.
 
     Args:
-        weights: Checkpoint.
-        output: File for eigenvalues, density and the two leading eigenvectors; a .png, .pdf or .svg is drawn instead.
-        top: Eigenpairs wanted, those of largest magnitude.
-        repeats: Random starts that the density is averaged over.
-        model: As for compute.
-        data: As for compute.
-        loss: As for compute.
-        model_arg: As for compute.
-        data_arg: As for compute.
-        samples: Draw this many training samples. Default: all.
-        batch_size: Samples at once.
+        weights: Checkpoint: a state_dict, or a dict with the key state_dict.
+        samples: Number of training samples drawn. Default: all.
+        top: Number of eigenpairs, those of largest magnitude.
+        repeats: Number of random starts that the density is averaged over.
+        batch_size: Samples per batch. Default: chosen by the size of a sample.
         device: auto, cpu, cuda or cuda:N.
+        output: File for eigenvalues, density and the two leading eigenvectors; a .png, .pdf or .svg is drawn instead.
     """
-    from paraloss.compute import Evaluator, load_criterion
+    from paraloss.compute import EffortOptions, Evaluator, MeasureOptions, load_criterion
     from paraloss.compute.evaluate.curvature import spectrum
     from paraloss.compute.evaluate.spectrum_file import save_spectrum
     from paraloss.compute.inputs.load import load_all
     from paraloss.compute.ranks.devices import rank_device
-    from paraloss.errors import InputError
     from paraloss.progress import say
 
-    if output.suffix.lower() not in (".h5", ".hdf5", *_PICTURES):
-        raise InputError(f"{output}: unknown ending '{output.suffix}'; there are .h5 {' '.join(_PICTURES)}")
-    if not output.parent.is_dir():
-        raise InputError(f"{output}: the folder {output.parent} does not exist; create it first")
-    if repeats < 1:
-        raise InputError(f"--repeats must be at least 1, not {repeats}")
-    network, data_set, loss, facts = load_all(weights, model, model_arg or [], data, data_arg or [], loss)
-    split = "train" if "train" in data_set else next(iter(data_set))
-    chosen = {split: data_set[split].subset(samples)}
+    _check_output(output)
+    _check_count("top", top)
+    _check_count("repeats", repeats)
+    effort, measure = EffortOptions(device=device, batch_size=batch_size), MeasureOptions(samples=samples)
+    model, data, loss, facts = load_all(weights, inputs)
+    split = "train" if "train" in data else next(iter(data))
+    chosen = {split: data[split].subset(measure.samples)}
     criterion = load_criterion(loss)[1]
-    evaluator = Evaluator(network, criterion, chosen, [], rank_device(device, None), batch_size)
+    evaluator = Evaluator(model, criterion, chosen, [], rank_device(effort.device, None), effort.batch_size)
     say(f"Hessian over {len(chosen[split])} samples of {split}; Lanczos takes some tens to hundreds of products")
-    found = spectrum(evaluator.model, criterion, evaluator.batches[split], len(chosen[split]), top, repeats=repeats)
+    found = spectrum(evaluator.model, evaluator.criterion, evaluator.undivided_batches(split), top, repeats=repeats)
     for number, value in enumerate(found.eigenvalues, start=1):
         say(f"eigenvalue {number:3}: {value:.6g}")
     if output.suffix.lower() in _PICTURES:
@@ -76,4 +67,17 @@ def hessian(
     print(output)
 
 
-_PICTURES = (".png", ".pdf", ".svg")
+def _check_output(path: Path) -> None:
+    from paraloss.errors import InputError
+
+    if path.suffix.lower() not in (".h5", ".hdf5", *_PICTURES):
+        raise InputError(f"{path}: unknown ending '{path.suffix}'; there are .h5 {' '.join(_PICTURES)}")
+    if not path.parent.is_dir():
+        raise InputError(f"{path}: the folder {path.parent} does not exist; create it first")
+
+
+def _check_count(name: str, value: int) -> None:
+    from paraloss.errors import InputError
+
+    if value < 1:
+        raise InputError(f"{{{name}}} must be at least 1, not {value}", arguments=(name,))

@@ -2,29 +2,10 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from pathlib import Path
 
 from paraloss.errors import InputError
-
-
-def parse_axis(text: str, name: str) -> tuple[float, float, int]:
-    """``-1:1:51`` -> (-1.0, 1.0, 51).
-
-    Raises:
-        InputError: another form, or fewer than two points.
-    """
-    parts = text.split(":")
-    try:
-        first, last, number = float(parts[0]), float(parts[1]), int(parts[2])
-    except (ValueError, IndexError):
-        first, last, number = 0.0, 0.0, 0
-    if len(parts) != 3 or number < 2 or not -math.inf < first < last < math.inf:
-        raise InputError(
-            f"--{name}={text}: give FIRST:LAST:NUMBER with FIRST < LAST and two points at least, as in --{name}=-1:1:51"
-        )
-    return first, last, number
 
 
 def split_output(files: Sequence[Path], output: Path | None, suffixes: Sequence[str]) -> tuple[list[Path], Path]:

@@ -1,4 +1,10 @@
-"""The loss surface: the value, its file, and the repair of damaged files."""
+"""The loss surface: the value, its file, and the repair of damaged files.
+
+The value needs numpy only; the names of the file's modules need h5py, and bring it when they are first used.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
 
 from paraloss.surface.value import (
     DONE,
@@ -11,4 +17,52 @@ from paraloss.surface.value import (
     subgrid,
 )
 
-__all__ = ["DONE", "INTERPOLATED", "NOT_FINITE", "PENDING", "Surface", "Tensors", "complete_stride", "subgrid"]
+if TYPE_CHECKING:
+    from paraloss.surface.fingerprint import check_fingerprint
+    from paraloss.surface.reader import (
+        Outline,
+        read_directions,
+        read_outline,
+        read_provenance,
+        read_surface,
+        read_window,
+    )
+    from paraloss.surface.writer import SurfaceWriter, write_surface
+
+_HOMES = {
+    "Outline": "reader",
+    "SurfaceWriter": "writer",
+    "check_fingerprint": "fingerprint",
+    "read_directions": "reader",
+    "read_outline": "reader",
+    "read_provenance": "reader",
+    "read_surface": "reader",
+    "read_window": "reader",
+    "write_surface": "writer",
+}
+
+__all__ = [
+    "DONE",
+    "INTERPOLATED",
+    "NOT_FINITE",
+    "PENDING",
+    "Outline",
+    "Surface",
+    "SurfaceWriter",
+    "Tensors",
+    "check_fingerprint",
+    "complete_stride",
+    "read_directions",
+    "read_outline",
+    "read_provenance",
+    "read_surface",
+    "read_window",
+    "subgrid",
+    "write_surface",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name in _HOMES:
+        return getattr(import_module(f"paraloss.surface.{_HOMES[name]}"), name)
+    raise AttributeError(f"module 'paraloss.surface' has no attribute {name!r}")

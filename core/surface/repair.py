@@ -1,4 +1,4 @@
-"""Mends surface files that a power cut or a broken copy cut short or damaged; what cannot be trusted is computed again.
+"""Repair surface files that a power cut or a broken copy cut short or damaged; lost points are marked as pending.
 
 A surface file's structure is written once, when it is made; results change raw data only. So a cut can lose results, but
 not the file, unless its end is missing.
@@ -12,60 +12,61 @@ import shutil
 import struct
 import subprocess
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 import h5py
 import numpy as np
 
 from paraloss.errors import SurfaceFileError
+from paraloss.files import check_input, locked, replacing
 from paraloss.surface import DONE, NOT_FINITE, PENDING
-from paraloss.surface.file import (
-    FORMAT,
-    directions_sha256,
-    metric_names,
-    open_hdf5,
-    read_direction_groups,
-    read_text,
-    write_text,
-)
+from paraloss.surface.hdf5 import checked, open_hdf5, read_text, write_text
+from paraloss.surface.reader import FORMAT, directions_sha256, metric_names, read_direction_groups
 
 _MAGIC = b"\x89HDF\r\n\x1a\n"
 
 
 def repair(path: str | Path) -> list[str]:
-    """Mend a surface file in place; the damaged file stays beside it as ``<name>.damaged``.
+    """Repair a surface file in place; the damaged file stays beside it as ``<name>.damaged``, or ``.damaged2`` …
 
     Args:
-        path: the file; nobody may be computing it meanwhile.
+        path: the file; no job may be computing it meanwhile.
 
     Returns:
-        What was done, a line each; empty when the file is sound.
+        What was done, one line per change; empty when the file is sound.
 
     Raises:
         SurfaceFileError: missing, no surface file, or damaged in its structure, so that it must be computed again.
     """
     path = Path(path)
-    if not path.is_file():
-        raise SurfaceFileError(f"{path}: no such file")
+    check_input(path, SurfaceFileError)
     length, missing = path.stat().st_size, _missing_bytes(path)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    shutil.copyfile(path, temporary)
-    try:
+    changes = [f"the last {missing:,} bytes were missing"] if missing else []
+    with locked(path, error=SurfaceFileError), suppress(_Sound), replacing(path, SurfaceFileError) as temporary:
+        shutil.copyfile(path, temporary)
         if missing:
             with temporary.open("r+b") as file:
                 file.truncate(length + missing)
-        told = [f"the last {missing:,} bytes were missing"] if missing else []
-        told += _mend_apart(temporary, path, length)
-        if told:
-            os.replace(path, path.with_name(f"{path.name}.damaged"))
-            os.replace(temporary, path)
-        return told
-    finally:
-        temporary.unlink(missing_ok=True)
+        changes += _mend_apart(temporary, path, length)
+        if not changes:
+            raise _Sound
+        shutil.copyfile(path, _free_name(path))
+    return changes
+
+
+class _Sound(Exception):
+    """Nothing to replace."""
+
+
+def _free_name(path: Path) -> Path:
+    """``<name>.damaged``, or the first of ``.damaged2`` … that does not exist: an older copy is kept."""
+    names = (path.with_name(f"{path.name}.damaged{number}") for number in ("", *range(2, 10_000)))
+    return next(name for name in names if not os.path.lexists(name))
 
 
 def _mend_apart(copy: Path, path: Path, length: int) -> list[str]:
-    """``_mend`` in a process of its own: HDF5 does not survive writing into every damaged file."""
+    """Call ``_mend`` in a process of its own: writing into some damaged files crashes HDF5."""
     command = [sys.executable, "-m", "paraloss.surface.repair", str(copy), str(path), str(length)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     try:
@@ -74,15 +75,17 @@ def _mend_apart(copy: Path, path: Path, length: int) -> list[str]:
         raise SurfaceFileError(f"{path}: its structure is damaged beyond repair; compute it again with --overwrite") from None
     if "error" in answer:
         raise SurfaceFileError(answer["error"])
-    return list(answer["told"])
+    return list(answer["changes"])
 
 
 def _mend(copy: Path, path: Path, length: int) -> list[str]:
-    told = []
+    changes: list[str] = []
     try:
         with h5py.File(copy, "r+", locking=False) as file:
             if read_text(file, "format") != FORMAT:
                 raise SurfaceFileError(f"{path}: is no surface file of Paraloss; there is nothing to repair")
+            for name in ("status", *metric_names(file)):
+                checked(file, name, path)
             status = file["status"][...]
             flat = status.ravel()
             before = flat.copy()
@@ -99,16 +102,16 @@ def _mend(copy: Path, path: Path, length: int) -> list[str]:
             file["status"][...] = flat.reshape(status.shape)
             lost = int(((flat == PENDING) & (before != PENDING)).sum())
             if lost:
-                told.append(f"{lost} of {flat.size} points cannot be trusted and will be computed again")
+                changes.append(f"{lost} of {flat.size} points cannot be trusted and will be computed again")
             elif length < copy.stat().st_size and (flat == PENDING).any():
-                told.append(f"{int((flat == PENDING).sum())} of {flat.size} points are to be computed")
-            told += _check_directions(file, path)
+                changes.append(f"{int((flat == PENDING).sum())} of {flat.size} points are to be computed")
+            changes += _check_directions(file, path)
     except (OSError, KeyError, RuntimeError, ValueError) as error:
         raise SurfaceFileError(
             f"{path}: its structure is damaged ({' '.join(str(error).split())[:120]}); compute it again with --overwrite"
         ) from error
     with open_hdf5(copy):
-        return told
+        return changes
 
 
 def _check_directions(file: h5py.File, path: Path) -> list[str]:
@@ -122,7 +125,7 @@ def _check_directions(file: h5py.File, path: Path) -> list[str]:
         sound = False
     if sound:
         return []
-    if "directions" in file:
+    if file.id.links.exists(b"directions"):
         del file["directions"]
     write_text(file, "directions_sha256", directions_sha256({}))
     return ["the directions were damaged; they are made again when the computation goes on"]
@@ -142,7 +145,7 @@ def _missing_bytes(path: Path) -> int:
     if not head.startswith(_MAGIC):
         raise SurfaceFileError(f"{path}: is not an HDF5 file, or its beginning is lost; compute it again with --overwrite")
     version = head[8]
-    # HDF5 file format, superblock: versions 0 and 1 tell the end of the file at byte 40 or 44, versions 2 and 3 at byte 28.
+    # HDF5 file format, superblock: versions 0 and 1 have the end of the file at byte 40 or 44, versions 2 and 3 at byte 28.
     place = {0: 40, 1: 44, 2: 28, 3: 28}.get(version)
     if place is None or len(head) < place + 8:
         raise SurfaceFileError(f"{path}: HDF5 superblock of version {version} is not known; compute it again with --overwrite")
@@ -156,7 +159,7 @@ def _missing_bytes(path: Path) -> int:
 def _main() -> None:
     copy, path, length = sys.argv[1:4]
     try:
-        print(json.dumps({"told": _mend(Path(copy), Path(path), int(length))}))
+        print(json.dumps({"changes": _mend(Path(copy), Path(path), int(length))}))
     except SurfaceFileError as error:
         print(json.dumps({"error": str(error)}))
 

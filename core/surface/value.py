@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from paraloss.errors import InputError, ShapeMismatch
+from paraloss.height import OFFSET, default_metric, metric_scale
 
 PENDING, DONE, NOT_FINITE, INTERPOLATED = 0, 1, 2, 3
 """Values of ``Surface.status``: not evaluated yet; evaluated; evaluated with a result that is not finite; not evaluated
@@ -21,7 +22,9 @@ _ENOUGH = 0.8
 
 
 def complete_stride(status: np.ndarray) -> int:
-    """Stride of the finest sub-grid around the middle with four fifths of its cells known; 1 where there is none, too.
+    """Find the stride of the finest sub-grid around the middle with four fifths of its cells known.
+
+    Returns 1 if there is no such sub-grid.
 
     Points are visited coarse to fine, so that a file that is still being computed holds such a sub-grid early.
     """
@@ -37,7 +40,7 @@ def complete_stride(status: np.ndarray) -> int:
 
 
 def subgrid(shape: tuple[int, ...], stride: int) -> tuple[slice, ...]:
-    """The indices of each axis whose offset from its middle is a multiple of ``stride``."""
+    """Select the indices of each axis whose offset from its middle is a multiple of ``stride``."""
     return tuple(slice((size - 1) // 2 % stride, None, stride) for size in shape)
 
 
@@ -54,7 +57,7 @@ class Surface:
         provenance: model, checkpoint, data, criterion … as stored in the file.
         directions: "x", "y", "z" -> parameter name -> array; empty when they were not kept or not read.
         trajectory: "x", "y", "loss", "step", "residual" -> (n,), or None.
-        z: (nz,) steps along a third direction; None but for a volume (3D).
+        z: (nz,) steps along a third direction of a volume (3D); else None.
 
     Raises:
         ShapeMismatch: an array does not fit the coordinates; the message names it.
@@ -81,7 +84,7 @@ class Surface:
 
     @property
     def axes(self) -> tuple[np.ndarray, ...]:
-        """x, y and z, those there are."""
+        """The coordinate arrays that are present, in the order x, y, z."""
         return tuple(axis for axis in (self.x, self.y, self.z) if axis is not None)
 
     @property
@@ -90,7 +93,7 @@ class Surface:
         return bool((self.status != PENDING).all())
 
     def drawable(self) -> Surface:
-        """This surface, or while it is being computed its finest sub-grid that is complete; nothing is interpolated."""
+        """Return this surface, or while it is being computed its finest complete sub-grid; nothing is interpolated."""
         stride = complete_stride(self.status)
         if stride == 1:
             return self
@@ -107,16 +110,16 @@ class Surface:
     @property
     def default_metric(self) -> str:
         """The metric that is drawn when none is named: the training loss, else the first loss, else the first."""
-        if not self.metrics:
+        name = default_metric(self.metrics)
+        if name is None:
             raise InputError("the surface holds no metric at all; compute it again")
-        losses = [name for name in self.metrics if name.endswith(("_loss", "_loss_difference", "_loss_ratio"))]
-        return "train_loss" if "train_loss" in losses else (losses or list(self.metrics))[0]
+        return name
 
     def metric(self, name: str | None = None) -> np.ndarray:
-        """The values of one metric, the default one when ``name`` is None.
+        """Return the values of one metric, the default one when ``name`` is None.
 
         Raises:
-            InputError: there is no such metric; the message lists those there are.
+            InputError: there is no such metric; the message lists the metrics of the surface.
         """
         name = name or self.default_metric
         if name not in self.metrics:
@@ -124,13 +127,13 @@ class Surface:
         return self.metrics[name]
 
     def at(self, *place: float) -> dict[str, float]:
-        """Every metric at the grid point nearest to ``place``, (x,), (x, y) or (x, y, z); what is not given is 0."""
+        """Look up every metric at the grid point nearest to ``place``, (x,), (x, y) or (x, y, z); missing steps are 0."""
         steps = (*place, 0.0, 0.0)[: len(self.axes)]
         index = tuple(int(np.abs(axis - step).argmin()) for axis, step in zip(self.axes, steps, strict=True))[::-1]
         return {name: float(values[index]) for name, values in self.metrics.items()}
 
     def __sub__(self, other: Surface) -> Surface:
-        """The metrics that both have, each minus the other's; not done where either is not.
+        """Subtract ``other``'s metrics from the same ones of this surface; a point pending in either is pending.
 
         Raises:
             InputError: the steps differ, or there is no metric in common.
@@ -138,10 +141,11 @@ class Surface:
         shared = self._shared_with(other)
         return self._compared_with(other, {f"{name}_difference": self.metrics[name] - other.metrics[name] for name in shared})
 
-    def ratio(self, other: Surface, log_offset: float = 0.1) -> Surface:
-        """The losses that both have, each divided by the other's: (a + offset) / (b + offset), named ``<loss>_ratio``.
+    def ratio(self, other: Surface, log_offset: float = OFFSET) -> Surface:
+        """Divide this surface's losses by the same ones of ``other``: (a + offset) / (b + offset), named ``<loss>_ratio``.
 
-        Its logarithm is the difference of the two surfaces' heights, ln(a + offset) - ln(b + offset).
+        Its logarithm is the difference of the two surfaces' heights, ln(a + offset) - ln(b + offset). Where losses are at
+        or below ``-log_offset``, the offset grows as in ``paraloss.height``; the provenance holds it as ``log_offset``.
 
         Raises:
             InputError: the steps differ, or there is no loss in common.
@@ -149,11 +153,12 @@ class Surface:
         losses = [name for name in self._shared_with(other) if name.endswith("_loss")]
         if not losses:
             raise InputError("a ratio needs a loss that both surfaces hold")
-        with np.errstate(divide="ignore", invalid="ignore"):
-            ratios = {
-                f"{name}_ratio": (self.metrics[name] + log_offset) / (other.metrics[name] + log_offset) for name in losses
-            }
-        return self._compared_with(other, ratios)
+        pairs = {name: (self.metrics[name], other.metrics[name]) for name in losses}
+        scales = {name: metric_scale(pair, offset=log_offset) for name, pair in pairs.items()}
+        with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
+            ratios = {f"{name}_ratio": (a + scales[name].offset) / (b + scales[name].offset) for name, (a, b) in pairs.items()}
+        enlarged = {name: scale.offset for name, scale in scales.items() if scale.note}
+        return self._compared_with(other, ratios, {"log_offset": enlarged} if enlarged else {})
 
     def _shared_with(self, other: Surface) -> list[str]:
         names = [name for name in self.metrics if name in other.metrics]
@@ -162,30 +167,30 @@ class Surface:
             raise InputError("a difference needs surfaces of the same steps and metrics; compute both with the same --x, --y")
         return names
 
-    def _compared_with(self, other: Surface, metrics: Tensors) -> Surface:
+    def _compared_with(self, other: Surface, metrics: Tensors, facts: Mapping[str, Any] | None = None) -> Surface:
         status = np.where((self.status == PENDING) | (other.status == PENDING), PENDING, np.maximum(self.status, other.status))
         return replace(
             self,
             metrics=metrics,
             status=status.astype(np.uint8),
             trajectory=None,
-            provenance={"difference": [dict(self.provenance), dict(other.provenance)]},
+            provenance={"difference": [dict(self.provenance), dict(other.provenance)], **(facts or {})},
         )
 
     def save(self, path: str | Path) -> Path:
-        """Write a surface file (HDF5, format 1); see ``paraloss.surface.file``."""
-        from paraloss.surface.file import write_surface
+        """Write a surface file (HDF5, format 1); see ``paraloss.surface.writer``."""
+        from paraloss.surface import write_surface
 
         return write_surface(self, path)
 
     def to_vtk(self, **options: Any) -> Any:
-        """This surface as a ``vtkStructuredGrid``; options as in ``paraloss.converters.GridOptions``."""
+        """Convert to a ``vtkStructuredGrid``; options as in ``paraloss.converters.GridOptions``."""
         from paraloss.converters import GridOptions, to_structured_grid
 
         return to_structured_grid(self, GridOptions(**options))
 
     def to_pyvista(self, **options: Any) -> Any:
-        """This surface as a ``pyvista.StructuredGrid`` (a volume as ``pyvista.ImageData``); options as in ``to_vtk``."""
+        """Convert to a ``pyvista.StructuredGrid`` (a volume to ``pyvista.ImageData``); options as in ``to_vtk``."""
         import pyvista
 
         from paraloss.converters import GridOptions, to_image
@@ -193,7 +198,7 @@ class Surface:
         return pyvista.wrap(to_image(self, GridOptions(**options)) if self.z is not None else self.to_vtk(**options))
 
     def to_xarray(self) -> Any:
-        """This surface as an ``xarray.Dataset``: metrics and status over x, y (and z), provenance as attributes."""
+        """Convert to an ``xarray.Dataset``: metrics and status over x, y (and z), provenance as attributes."""
         import xarray
 
         names = ["x", "y", "z"][: len(self.axes)]
@@ -205,7 +210,7 @@ class Surface:
         )
 
     def _repr_png_(self) -> bytes | None:
-        """The picture that Jupyter shows: lit for a surface, a plot for a curve; none before anything is evaluated."""
+        """Draw the picture that Jupyter shows: lit for a surface, a plot for a curve; None before a point is evaluated."""
         import tempfile
 
         if self.z is not None or not np.isfinite(self.metric()).any():
@@ -214,7 +219,7 @@ class Surface:
             return self.plot(Path(folder) / "surface.png").read_bytes()
 
     def explore(self, look: str = "paper") -> Any:
-        """In a notebook: the surface to turn around, with sliders and values; see ``paraloss.rendering.web``."""
+        """Show the surface in a notebook, to turn around, with sliders and values; see ``paraloss.rendering.web``."""
         from paraloss.rendering.picture import default_label
         from paraloss.rendering.web import Page, page
 

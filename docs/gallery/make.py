@@ -17,7 +17,7 @@ import numpy as np
 
 from paraloss.analysis.numbers import basin_area, convex_share, draw_dependence, persistent_minima, roughness
 from paraloss.compute import load_checkpoint
-from paraloss.surface.file import read_surface
+from paraloss.surface import read_surface
 
 HERE = Path(__file__).resolve().parent
 WORK = Path("runs/gallery")

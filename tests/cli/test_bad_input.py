@@ -4,7 +4,7 @@ import re
 
 import numpy as np
 import pytest
-from helpers import run, surface_of
+from helpers import call, surface_of
 
 CASES = [
     (["compute", "--weights", "none.pt"], "none.pt: no such checkpoint"),
@@ -49,7 +49,29 @@ CASES = [
     (["info", "text.h5"], "not an HDF5 file"),
     (["train", "-o", "r", "--model", "nothing"], "unknown model"),
     (["train", "-o", "r", "--epochs", "0"], "--epochs must be above zero"),
-    (["dance"], "dance"),
+    (["compute", "--weights", "RUN/final.pt", "--rtol", "2"], "--rtol must lie between 0 and 1"),
+    (["compute", "--weights", "RUN/final.pt", "--refine", "0"], "--refine must lie between 0 and 1"),
+    (["compute", "--weights", "RUN/final.pt", "--loss-cap", "nan"], "--loss-cap must be a finite number"),
+    (["compute", "--weights", "RUN/final.pt", "--z=-1:1:3"], "--z requires --y"),
+    (["compute", "--weights", "RUN/final.pt", "--y-to", "RUN/final.pt"], "--y-to requires --y"),
+    (["compute", "--weights", "RUN/final.pt", "--point-timeout", "0"], "--point-timeout must be above 0"),
+    (["compute", "--weights", "RUN/final.pt", "--batch-size", "2.5"], '--batch-size: "2.5" is not a whole number'),
+    (["compute", "--weights", "RUN/final.pt", "--batch-size", "0"], "--batch-size must be at least 1"),
+    (["compute", "--weights", "RUN/final.pt", "--split-data", "two"], '--split-data: "two" is not a whole number'),
+    (["compute", "--weights", "RUN/final.pt", "--seed", "1e3"], '--seed: "1e3" is not a whole number'),
+    (
+        ["compute", "--weights", "RUN/final.pt", "--metrics", "hessian", "--rtol", "0.1"],
+        "hessian: .* leave out --rtol",
+    ),
+    (["compute", "--weights", "RUN/final.pt", "--sample", "9"], "unknown option --sample; did you mean --samples\\?"),
+    (["compute", "--weights", "RUN/final.pt", "--qzx", "9"], "unknown option --qzx. See: paraloss compute --help"),
+    (["compute", "--weights", "RUN/final.pt", "--norm", "filtr"], 'Choose from: "filter", .*"none". See'),
+    (["project", "RUN", "--method", "cos"], "--method cos requires --onto"),
+    (["project", "RUN", "--points", "2"], "--points must be at least 3"),
+    (["hessian", "--weights", "RUN/final.pt", "--top", "0"], "--top must be at least 1"),
+    (["info", "s.h5", "s.h5"], "s.h5: not expected here"),
+    (["comput"], "unknown command 'comput'; did you mean compute\\?"),
+    (["dance"], "unknown command 'dance'; there are demo, data"),
 ]
 
 # These end only after the model has been made; `make check` takes a few such above.
@@ -62,13 +84,8 @@ DEEPER = [
     (["compute", "--weights", "RUN/final.pt", "--splits", "valid"], "no split 'valid'"),
     (["compute", "--weights", "RUN/final.pt", "--device", "cuda:77"], "cuda"),
     (["compute", "--weights", "RUN/final.pt", "--device", "toaster"], "unknown device"),
-    (["compute", "--weights", "RUN/final.pt", "--rtol", "2"], "rtol must lie between 0 and 1"),
-    (["compute", "--weights", "RUN/final.pt", "--refine", "0"], "refine must lie between 0 and 1"),
-    (["compute", "--weights", "RUN/final.pt", "--loss-cap", "nan"], "loss_cap must be a number"),
     (["compute", "--weights", "RUN/final.pt", "-o", "no/where.h5"], "no does not exist"),
-    (["compute", "--weights", "RUN/final.pt", "--z=-1:1:3"], "--z needs --y"),
     (["compute", "--weights", "RUN/final.pt", "--repeats", "3", "--x-to", "RUN/epoch_001.pt"], "none is random"),
-    (["compute", "--weights", "RUN/final.pt", "--point-timeout", "0"], "point_timeout"),
     (["compute", "--weights", "RUN/final.pt", "--model", "timm:"], "unknown model|no module"),
     (["train", "-o", "text.h5/r"], "cannot make this folder"),
 ]
@@ -81,7 +98,7 @@ def test_one_line_exit_2_nothing_left(arguments, told, trained, tmp_path):
     np.savez(tmp_path / "wide.npz", inputs=np.zeros((4, 3, 8, 8)), targets=np.arange(4))
     surface_of(lambda x, y: x**2 + 1).save(tmp_path / "s.h5")
     before = sorted(path.name for path in tmp_path.rglob("*"))
-    done = run(*[argument.replace("RUN", str(trained)) for argument in arguments], cwd=tmp_path)
+    done = call(*[argument.replace("RUN", str(trained)) for argument in arguments], cwd=tmp_path)
     lines = done.stderr.strip().splitlines()
     assert done.returncode == 2, done.stderr
     assert len(lines) == 1, done.stderr

@@ -1,14 +1,14 @@
 """The road of the README, step by step, as a user types it."""
 
 import pytest
-from helpers import run
+from helpers import call, run
 
-from paraloss.surface.file import read_surface
+from paraloss.surface import read_surface
 
 
 def test_train_compute_convert_render_info(tmp_path):
     def step(*arguments, ranks=0):
-        done = run(*arguments, cwd=tmp_path, ranks=ranks)
+        done = run(*arguments, cwd=tmp_path, ranks=ranks) if ranks else call(*arguments, cwd=tmp_path)
         assert done.returncode == 0, done.stderr
         return done.stdout
 
@@ -42,14 +42,14 @@ def test_a_users_own_model_data_and_loss(tmp_path):
     import sys
 
     subprocess.run([sys.executable, "mine.py"], cwd=tmp_path, check=True)
-    done = run(
+    done = call(
         "compute", "--weights", "w.pt", "--model", "mine.py:net", "--model-arg", "width=6", "--data", "mine.py:data",
         "--loss", "mine.py:loss", "--x=-1:1:5", "-o", "c.h5", cwd=tmp_path,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     surface = read_surface(tmp_path / "c.h5")
     assert list(surface.metrics) == ["train_loss"]  # real targets have no accuracy
-    assert run("render", "c.h5", "c.svg", cwd=tmp_path).returncode == 0
+    assert call("render", "c.h5", "c.svg", cwd=tmp_path).returncode == 0
 
 
 @pytest.mark.slow
@@ -66,6 +66,7 @@ def test_the_demo_runs_and_a_second_run_re_uses_everything(tmp_path):
     assert "resuming: 25 of 25" in second.stderr
 
 
+@pytest.mark.slow
 def test_a_growing_file_is_drawn_again_until_it_is_complete(tmp_path):
     import subprocess
     import time
@@ -100,9 +101,9 @@ def test_analyze_prints_a_table_and_json_that_agree(tmp_path):
 
     surface_of(lambda x, y: 1 + x**2 + 2 * y**2, 9, 9).save(tmp_path / "a.h5")
     surface_of(lambda x, y: 1 + x**2 + 2 * y**2, 9, 7).save(tmp_path / "b.h5")
-    table = run("analyze", "a.h5", "b.h5", cwd=tmp_path)
+    table = call("analyze", "a.h5", "b.h5", cwd=tmp_path)
     assert table.returncode == 0, table.stderr
     assert "do not compare them: surface 2 has other steps" in table.stdout
-    found = json.loads(run("analyze", "a.h5", "--json", cwd=tmp_path).stdout)
+    found = json.loads(call("analyze", "a.h5", "--json", cwd=tmp_path).stdout)
     assert found["surfaces"]["a.h5"]["minimum"] == 1.0
-    assert run("analyze", "none.h5", cwd=tmp_path).returncode == 2
+    assert call("analyze", "none.h5", cwd=tmp_path).returncode == 2

@@ -84,6 +84,7 @@ def test_a_deep_network_without_shortcuts_has_a_rougher_less_convex_surface(digi
     assert without[1] < with_[1], found
 
 
+@pytest.mark.slow
 def test_weight_decay_shrinks_the_weights_of_small_batches_more(digits, tmp_path):
     """Li et al. 2018, section 3: a small batch takes more steps, and each step of weight decay shrinks the weights."""
     norms = {}

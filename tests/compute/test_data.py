@@ -16,6 +16,7 @@ def test_digits_are_the_real_ones(digits):
     assert set(digits["train"].targets.tolist()) == set(range(10))
 
 
+@pytest.mark.slow
 def test_mnist5k_has_5000_images():
     data = load_data("mnist5k")
     assert len(data["train"]) + len(data["test"]) == 5000
@@ -50,7 +51,7 @@ def test_npz_and_user_callables(tmp_path):
     np.savez(tmp_path / "d.npz", inputs=inputs, targets=targets, test_inputs=inputs[:2], test_targets=targets[:2])
     data = load_data(f"npz:{tmp_path / 'd.npz'}")
     assert (len(data["train"]), len(data["test"])) == (6, 2)
-    assert data["train"].inputs.dtype == torch.float64  # as saved: the model decides what it takes
+    assert data["train"].inputs.dtype == torch.float64  # as it is in the file; the model's type decides later
     (tmp_path / "mine.py").write_text(
         "import torch\n"
         "def pairs(n=4):\n    return [(torch.zeros(3), i % 2) for i in range(n)]\n"
@@ -89,3 +90,17 @@ def test_a_subset_is_the_same_each_time_and_keeps_its_order(digits):
     a, b = digits["train"].subset(50), digits["train"].subset(50)
     assert a.sha256() == b.sha256() != digits["train"].sha256()
     assert len(a) == 50
+
+
+def test_a_loader_that_shuffles_is_read_in_one_order_and_one_that_drops_samples_says_so(caplog):
+    rows = torch.utils.data.TensorDataset(torch.arange(10.0).reshape(10, 1), torch.arange(10))
+    shuffled = [as_data_set(torch.utils.data.DataLoader(rows, batch_size=3, shuffle=True))["train"] for _ in range(2)]
+    assert shuffled[0].sha256() == shuffled[1].sha256()
+    sampler = torch.utils.data.BatchSampler(torch.utils.data.SequentialSampler(rows), 4, drop_last=True)
+    for loader in (
+        torch.utils.data.DataLoader(rows, batch_size=3, drop_last=True),
+        torch.utils.data.DataLoader(rows, batch_sampler=sampler),
+    ):
+        split = as_data_set(loader)["train"]
+        assert len(split) in (9, 8)
+        assert "drops its last, smaller batch" in caplog.records[-1].message

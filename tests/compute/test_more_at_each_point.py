@@ -11,7 +11,7 @@ from torch.optim.swa_utils import update_bn
 from paraloss.compute import compute_surface, random_direction
 from paraloss.compute.ensemble import compute_ensemble
 from paraloss.errors import InputError, SurfaceFileError
-from paraloss.surface.file import read_outline, read_surface
+from paraloss.surface import read_outline, read_surface
 
 
 def test_recomputed_statistics_equal_those_of_torch(small_net, digits):
@@ -95,7 +95,7 @@ def test_volume_resumes(small_net, digits, tmp_path):
 @pytest.mark.parametrize(
     ("options", "told"),
     [
-        ({"z": (-1, 1, 3), "y": None}, "z needs --y"),
+        ({"z": (-1, 1, 3), "y": None}, "z requires y: a volume"),
         ({"z": (-1, 1, 3), "refine": 0.1}, "every point on all samples"),
         ({"bn": "sometimes"}, "'keep' or 'recompute'"),
     ],

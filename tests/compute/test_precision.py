@@ -16,8 +16,11 @@ from paraloss.compute.forward.precision import check_precision
 from paraloss.errors import InputError
 
 CRITERION = load_criterion("cross_entropy")[1]
-LARGE = [pytest.param(name, marks=pytest.mark.slow) for name in ("densenet121", "resnet18", "resnet50_noshort", "wrn56_2")]
-ZOO = [*LARGE, "vgg9", "resnet20", "resnet56", "resnet20_noshort", "resnet56_noshort", "mlp"]
+LARGE = [
+    pytest.param(name, marks=pytest.mark.slow)
+    for name in ("densenet121", "resnet18", "resnet50_noshort", "resnet56", "resnet56_noshort", "vgg9", "wrn56_2")
+]
+ZOO = [*LARGE, "resnet20", "resnet20_noshort", "mlp"]
 BOUND = {"fp32": 1e-5, "bf16": 0.05}
 
 

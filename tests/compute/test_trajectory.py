@@ -4,7 +4,7 @@ import h5py
 import numpy as np
 import pytest
 import torch
-from helpers import run
+from helpers import call
 from sklearn.decomposition import PCA
 
 from paraloss import read_surface
@@ -99,7 +99,7 @@ def test_axes_hold_the_path_and_the_last_checkpoint_lies_on_a_step(model, tmp_pa
 
 @pytest.mark.slow
 def test_project_on_the_command_line_gives_the_path_its_own_losses_and_the_surface(trained, digits, tmp_path):
-    done = run("project", trained, "--points", "5", "--precision", "fp32", "-o", tmp_path / "p.h5")
+    done = call("project", trained, "--points", "5", "--precision", "fp32", "-o", tmp_path / "p.h5")
     assert done.returncode == 0, done.stderr
     assert "explained variance" in done.stderr
     surface = read_surface(tmp_path / "p.h5", directions=True)
@@ -112,15 +112,17 @@ def test_project_on_the_command_line_gives_the_path_its_own_losses_and_the_surfa
     assert path["loss"][1] == pytest.approx(own, rel=1e-9)
     assert path["loss"][-1] == pytest.approx(surface.at(0.0, 0.0)["train_loss"], rel=1e-6)
     # The same plane again from the file's own directions.
-    again = run("compute", "--weights", trained / "epoch_002.pt", "--directions", tmp_path / "p.h5", "--x=-1:1:3", "--y=-1:1:3",
-                "--precision", "fp32", "-o", tmp_path / "again.h5")  # fmt: skip
+    again = call(
+        "compute", "--weights", trained / "epoch_002.pt", "--directions", tmp_path / "p.h5", "--x=-1:1:3", "--y=-1:1:3",
+        "--precision", "fp32", "-o", tmp_path / "again.h5",
+    )  # fmt: skip
     assert again.returncode == 0, again.stderr
     assert read_surface(tmp_path / "again.h5").at(0, 0)["train_loss"] == pytest.approx(path["loss"][-1], rel=1e-6)
-    onto = run("project", trained, "--onto", tmp_path / "p.h5", "--points", "3", "-o", tmp_path / "onto.h5")
+    onto = call("project", trained, "--onto", tmp_path / "p.h5", "--points", "3", "-o", tmp_path / "onto.h5")
     assert onto.returncode == 0, onto.stderr
     np.testing.assert_allclose(read_surface(tmp_path / "onto.h5").trajectory["x"], path["x"], atol=1e-6)
     for name in ("p.pdf", "p.svg"):
-        assert run("render", tmp_path / "p.h5", tmp_path / name).returncode == 0
+        assert call("render", tmp_path / "p.h5", tmp_path / name).returncode == 0
 
 
 def test_li_et_als_direction_files_go_by_number_not_by_text(tmp_path):

@@ -4,7 +4,7 @@ import logging
 
 import numpy as np
 import pytest
-from helpers import run, surface_of
+from helpers import call, surface_of
 
 from paraloss import compute_surface, progress
 from paraloss.cli import main
@@ -23,7 +23,7 @@ def test_a_python_program_sees_standard_log_records_and_nothing_on_its_streams(s
     assert {record.name for record in caplog.records} == {"paraloss"}
     warnings = [record.getMessage() for record in caplog.records if record.levelno == logging.WARNING]
     assert len(warnings) == 1
-    assert warnings[0].startswith("no step along x")
+    assert warnings[0].startswith("the x grid does not contain")
     assert capfd.readouterr() == ("", "")
     assert logger.handlers == []
 
@@ -70,10 +70,10 @@ def test_quiet_and_verbose_stand_before_or_after_the_verb(where, tmp_path, capsy
 def test_quiet_hides_what_is_going_on_but_neither_results_nor_errors(trained, tmp_path):
     arguments = ["compute", "--weights", trained / "final.pt", "--x=-1:1:3", "--samples", "20"]
     for flags, lines in ([], []), ([], ["resuming: 3 of 3 points are there already"]), (["--quiet"], []):
-        done = run(*arguments, "-o", tmp_path / "a.h5", *flags)
+        done = call(*arguments, "-o", tmp_path / "a.h5", *flags)
         assert (done.returncode, done.stdout.strip(), done.stderr.splitlines()) == (0, str(tmp_path / "a.h5"), lines)
-    assert run("--quiet", "info", tmp_path / "gone.h5").stderr.startswith("paraloss: ")
-    both = run("--quiet", "info", tmp_path / "a.h5", "--verbose")
+    assert call("--quiet", "info", tmp_path / "gone.h5").stderr.startswith("paraloss: ")
+    both = call("--quiet", "info", tmp_path / "a.h5", "--verbose")
     assert (both.returncode, both.stderr) == (2, "paraloss: --quiet and --verbose exclude each other\n")
 
 

@@ -14,8 +14,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from paraloss.errors import ShapeMismatch, SurfaceFileError
-from paraloss.surface import DONE, NOT_FINITE, PENDING, Surface
-from paraloss.surface.file import (
+from paraloss.surface import (
+    DONE,
+    NOT_FINITE,
+    PENDING,
+    Surface,
     SurfaceWriter,
     check_fingerprint,
     read_directions,
@@ -112,7 +115,7 @@ def test_a_writer_killed_at_any_moment_leaves_a_file_that_opens(tmp_path):
     script = (
         "import numpy as np, sys\n"
         "from paraloss.surface import Surface\n"
-        "from paraloss.surface.file import SurfaceWriter\n"
+        "from paraloss.surface import SurfaceWriter\n"
         "SurfaceWriter.flush_every_s = 0.0\n"
         "nan = np.full((300, 300), np.nan)\n"
         "s = Surface(np.arange(300.), np.arange(300.), {'train_loss': nan}, np.zeros((300, 300), np.uint8))\n"

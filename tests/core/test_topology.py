@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from helpers import run, surface_of
+from helpers import call, surface_of
 from vtkmodules.util.numpy_support import vtk_to_numpy
 from vtkmodules.vtkIOXML import vtkXMLPolyDataReader, vtkXMLStructuredGridReader
 
@@ -74,7 +74,7 @@ def test_area_below_a_level_is_that_of_the_disc():
 def test_critical_points_and_basins_are_geometry_on_the_surface(tmp_path):
     surface = surface_of(lambda x, y: double_well(1.5 * x, 1.5 * y) + 0.5, 61, 41)
     surface.save(tmp_path / "s.h5")
-    done = run(
+    done = call(
         "analyze", tmp_path / "s.h5", "--critical-points", tmp_path / "p.vtp", "--basins", tmp_path / "b.vts", "--level", "0.6"
     )
     assert done.returncode == 0, done.stderr

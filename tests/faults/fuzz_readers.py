@@ -19,8 +19,8 @@ from paraloss.compute import load_checkpoint, load_data
 from paraloss.compute.directions.files import load_directions
 from paraloss.converters import open_surface, to_structured_grid
 from paraloss.errors import ParalossError
-from paraloss.surface import Surface
-from paraloss.surface.file import read_directions, read_outline, read_window, write_text
+from paraloss.surface import Surface, read_directions, read_outline, read_window
+from paraloss.surface.hdf5 import write_text
 from paraloss.surface.repair import repair
 
 

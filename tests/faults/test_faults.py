@@ -14,12 +14,12 @@ import h5py
 import numpy as np
 import pytest
 import torch
-from helpers import BIN, run
+from helpers import BIN, call, run
 from torch import nn
 
 from paraloss.compute import compute_surface
 from paraloss.errors import InputError, ParalossError, SurfaceFileError
-from paraloss.surface.file import SurfaceWriter, read_directions, read_surface
+from paraloss.surface import SurfaceWriter, read_directions, read_surface
 from paraloss.surface.repair import repair
 
 KILLS = 50
@@ -35,6 +35,7 @@ def job(digits, path, **options):
     return compute_surface(network(), data={"train": digits["train"].subset(64)}, path=path, **chosen)
 
 
+@pytest.mark.slow
 def test_fifty_kills_at_random_moments_leave_the_undisturbed_surface(digits, tmp_path, monkeypatch):
     """Each child is a process of its own that computes for real and dies by SIGKILL, in a write or between two."""
     torch.set_num_threads(1)
@@ -98,6 +99,7 @@ def test_killed_mpiexec_leaves_no_rank_behind_and_the_file_goes_on(trained, tmp_
     np.testing.assert_array_equal(finished.metric()[known], kept.metric()[known])
 
 
+@pytest.mark.slow
 def test_a_power_cut_that_keeps_some_sectors_and_loses_others_leaves_a_file_that_opens(digits, tmp_path):
     """Sectors of 512 bytes of two moments of one file, mixed at random: what a disk may hold after a cut."""
     expected = job(digits, None)
@@ -143,7 +145,7 @@ def test_a_file_that_was_cut_short_is_mended_and_goes_on(share, digits, tmp_path
     path.write_bytes(whole[: int(share * len(whole))])
     with pytest.raises(SurfaceFileError, match="info --repair"):
         read_surface(path)
-    done = run("info", "--repair", path)
+    done = call("info", "--repair", path)
     if done.returncode == 2:  # what describes the arrays was lost: said in one line, nothing changed
         assert "compute it again" in done.stderr
         assert path.read_bytes() == whole[: int(share * len(whole))]
@@ -184,6 +186,7 @@ def test_what_cannot_be_mended_is_left_alone(tmp_path):
         assert [file.name for file in tmp_path.iterdir()] == ["s.h5"]
 
 
+@pytest.mark.slow
 def test_a_full_disk_is_one_line_and_nothing_half_written(trained, tmp_path):
     """A limit on the size of files stands for the full disk: writes fail in the same way."""
 

@@ -13,7 +13,7 @@ import h5py
 import numpy as np
 import pytest
 import torch
-from helpers import run, surface_of
+from helpers import call, surface_of
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -23,8 +23,7 @@ from paraloss.compute.api import as_steps
 from paraloss.compute.inputs.user_code import parse_arguments
 from paraloss.converters import GridOptions, height_map, open_surface, to_structured_grid
 from paraloss.errors import ParalossError, SurfaceFileError
-from paraloss.surface import Surface
-from paraloss.surface.file import read_outline, read_surface
+from paraloss.surface import Surface, read_outline, read_surface
 
 FUZZ = Path(__file__).with_name("fuzz_readers.py")
 CASES = int(os.environ.get("PARALOSS_FUZZ_CASES", "700"))
@@ -55,7 +54,7 @@ def test_sizes_that_lie_are_refused_before_memory_is_taken(shape, tmp_path):
     assert path.stat().st_size < 10**6
     program = f"""
 import re
-import paraloss.surface.file as s, paraloss.converters as c
+import paraloss.surface.reader as s, paraloss.converters as c
 for read in (s.read_surface, s.read_outline, c.open_surface):
     try:
         read({str(path)!r})
@@ -80,7 +79,7 @@ def test_a_malicious_checkpoint_does_not_run(tmp_path):
         ("bare.pkl", lambda path: path.write_bytes(pickle.dumps(Attack()))),
     ):
         save(tmp_path / name)
-        done = run("compute", "--weights", tmp_path / name, "--model", "mlp", "-o", tmp_path / "s.h5")
+        done = call("compute", "--weights", tmp_path / name, "--model", "mlp", "-o", tmp_path / "s.h5")
         assert done.returncode == 2
         assert len(done.stderr.strip().splitlines()) == 1
         assert not (tmp_path / "it_ran").exists()
@@ -128,7 +127,7 @@ def test_names_with_spaces_and_other_letters_work_throughout(name, tmp_path, tra
         ["render", surface, "-o", picture, "--backend", "pyvista", "--size", "200x150"],
         ["info", surface],
     ):
-        done = run(*command)
+        done = call(*command)
         assert done.returncode == 0, done.stderr
     assert picture.stat().st_size > 1000
 

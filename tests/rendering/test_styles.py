@@ -8,7 +8,7 @@ import imageio_ffmpeg
 import numpy as np
 import pytest
 import pyvista
-from helpers import run, surface_of
+from helpers import call, surface_of
 from matplotlib import image
 from scipy.ndimage import binary_dilation
 from skimage.measure import label
@@ -121,7 +121,7 @@ def test_a_ratio_is_the_difference_of_the_heights_and_its_colors_are_even_on_bot
     np.testing.assert_allclose(np.log(ratio.metric()), np.log(1.0) - np.log(other.metric() + 0.1))
     for name, surface in (("a", one), ("b", other)):
         surface.save(tmp_path / f"{name}.h5")
-    done = run("render", tmp_path / "a.h5", tmp_path / "b.h5", tmp_path / "r.png", "--difference", "--style", "heat")
+    done = call("render", tmp_path / "a.h5", tmp_path / "b.h5", tmp_path / "r.png", "--difference", "--style", "heat")
     assert done.returncode == 0, done.stderr
     seen = image.imread(tmp_path / "r.png")[..., :3]
     pale = np.abs(seen - 0.865).max(axis=-1) < 0.03  # where both are equal: loss 0.9 on the bowl
@@ -145,7 +145,7 @@ def test_contour_lines_are_whole_on_a_coarse_surface(tmp_path):
 def test_smoothing_is_told_in_the_picture(tmp_path):
     surface_of(bowl, 9, 9).save(tmp_path / "s.h5")
     for name, extra in (("plain", []), ("fine", ["--smooth", "4"])):
-        done = run("render", tmp_path / "s.h5", tmp_path / f"{name}.png", "--backend", "pyvista", "--size", "500x400", *extra)
+        done = call("render", tmp_path / "s.h5", tmp_path / f"{name}.png", "--backend", "pyvista", "--size", "500x400", *extra)
         assert done.returncode == 0, done.stderr
     corner = [(image.imread(tmp_path / f"{name}.png")[380:, :120, :3] < 0.6).any() for name in ("plain", "fine")]
     assert corner == [False, True]
@@ -211,10 +211,10 @@ def test_movies_refuse_what_does_not_fit_and_leave_nothing(tmp_path):
 
 
 def test_histograms_tell_the_norm_of_the_weights(tmp_path, trained):
-    done = run("histogram", trained / "epoch_000.pt", trained / "final.pt", tmp_path / "w.svg")
+    done = call("histogram", trained / "epoch_000.pt", trained / "final.pt", tmp_path / "w.svg")
     assert done.returncode == 0, done.stderr
     assert (tmp_path / "w.svg").stat().st_size > 5000
-    done = run("histogram", trained / "final.pt", tmp_path / "w.png", "--label", "a", "--label", "b")
+    done = call("histogram", trained / "final.pt", tmp_path / "w.png", "--label", "a", "--label", "b")
     assert done.returncode == 2
     assert "2 labels for 1" in done.stderr
 

@@ -4,6 +4,8 @@ import json
 import os
 import shutil
 import signal
+import socket
+import struct
 import subprocess
 import sys
 import threading
@@ -124,6 +126,78 @@ def test_server_shows_what_a_running_job_adds(browser, tmp_path):
         assert page.complaints == []
     finally:
         server.close()
+
+
+@pytest.fixture
+def served(tmp_path):
+    server = ViewServer([surface_of(tilted).save(tmp_path / "s.h5")], ["s"], GridOptions())
+    threading.Thread(target=server.run, daemon=True).start()
+    yield server
+    server.close()
+
+
+def connected(server, sent=b""):
+    link = socket.create_connection(("127.0.0.1", server.port), timeout=60)
+    link.sendall(sent)
+    return link
+
+
+def test_two_hundred_requests_at_once_are_all_answered(served):
+    """Every connection is open before the first one asks."""
+    address = served.url.removeprefix(f"http://127.0.0.1:{served.port}")
+    links = [connected(served) for _ in range(200)]
+    for link in links:
+        link.sendall(f"GET {address} HTTP/1.0\r\nHost: localhost:{served.port}\r\n\r\n".encode())
+    for link in links:
+        with link, link.makefile("rb") as answer:
+            text = answer.read()
+            assert text.startswith(b"HTTP/1.0 200 OK")
+            assert text.rstrip().endswith(b"</html>")
+
+
+def test_head_tells_the_length_and_sends_no_body(served):
+    with urllib.request.urlopen(served.url, timeout=60) as whole:
+        length = len(whole.read())
+    with urllib.request.urlopen(urllib.request.Request(served.url, method="HEAD"), timeout=60) as head:
+        assert (head.status, head.read(), int(head.headers["Content-Length"])) == (200, b"", length)
+
+
+def test_idle_and_slow_connections_are_closed_and_hold_no_thread(served, monkeypatch):
+    before = threading.active_count()
+    links = [connected(served, sent) for sent in (b"", b"GET / HT", b"GET / HTTP/1.0\r\nHost: local") for _ in range(10)]
+    until = time.monotonic() + 60
+    while threading.active_count() < before + 30 and time.monotonic() < until:
+        time.sleep(0.05)
+    monkeypatch.setattr("paraloss.rendering.server._LONGEST_S", 0.0)
+    for link in links:
+        with link:
+            assert link.recv(100) == b""  # closed by the server, within the minute of its timeout
+    while threading.active_count() > before and time.monotonic() < until:
+        time.sleep(0.05)
+    assert threading.active_count() <= before
+    monkeypatch.undo()
+    with urllib.request.urlopen(served.url, timeout=60) as answer:
+        assert answer.status == 200
+
+
+def test_a_browser_that_leaves_before_its_answer_prints_nothing(served, capfd):
+    address = served.url.removeprefix(f"http://127.0.0.1:{served.port}")
+    for _ in range(20):
+        link = connected(served, f"GET {address} HTTP/1.0\r\nHost: localhost\r\n\r\n".encode())
+        link.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))  # a reset instead of a good-bye
+        link.close()
+    with urllib.request.urlopen(served.url, timeout=60) as answer:
+        assert answer.status == 200
+    assert capfd.readouterr() == ("", "")
+
+
+def test_more_connections_than_the_limit_are_closed_unanswered(served, monkeypatch):
+    monkeypatch.setattr("paraloss.rendering.server._MOST", 3)
+    links = [connected(served) for _ in range(3)]
+    with connected(served) as late:
+        assert late.recv(1) == b""
+    for link in links:
+        link.close()
 
 
 def test_server_answers_its_token_and_this_machine_only(tmp_path):

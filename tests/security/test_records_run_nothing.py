@@ -4,7 +4,7 @@ import itertools
 
 import pytest
 import torch
-from helpers import run
+from helpers import call
 
 from paraloss.compute import load_model
 
@@ -43,7 +43,7 @@ def write(folder, record):
 @pytest.mark.parametrize(("verb", "trap"), list(itertools.product(VERBS, TRAPS)))
 def test_a_record_that_names_code_or_a_path_is_refused_in_one_line(folder, verb, trap):
     write(folder, {**GOOD, **TRAPS[trap]})
-    done = run(*VERBS[verb], cwd=folder)
+    done = call(*VERBS[verb], cwd=folder)
     assert done.returncode == 2, done.stderr
     assert not (folder / "ran").exists()
     assert not (folder / "out.h5").exists()
@@ -55,7 +55,7 @@ def test_a_record_that_names_code_or_a_path_is_refused_in_one_line(folder, verb,
 @pytest.mark.parametrize("verb", VERBS)
 def test_the_same_record_with_built_in_names_is_used(folder, verb):
     write(folder, GOOD)
-    done = run(*VERBS[verb], cwd=folder)
+    done = call(*VERBS[verb], cwd=folder)
     assert done.returncode == 0, done.stderr
 
 
@@ -64,7 +64,7 @@ def test_the_same_names_on_the_command_line_are_the_users_own(folder):
     (folder / "mine.py").write_text(
         "from paraloss.compute import load_model\n\ndef build(): return load_model('mlp', (1, 8, 8), 10)\n"
     )
-    done = run(*VERBS["compute"], "--model", "mine.py:build", cwd=folder)
+    done = call(*VERBS["compute"], "--model", "mine.py:build", cwd=folder)
     assert done.returncode == 0, done.stderr
     assert not (folder / "ran").exists()
 
@@ -72,6 +72,6 @@ def test_the_same_names_on_the_command_line_are_the_users_own(folder):
 @pytest.mark.parametrize("key", ["model", "data"])
 def test_what_is_neither_named_nor_recorded_is_asked_for(folder, key):
     write(folder, {name: value for name, value in GOOD.items() if name != key})
-    done = run(*VERBS["compute"], cwd=folder)
+    done = call(*VERBS["compute"], cwd=folder)
     assert done.returncode == 2
     assert f"does not record its {key}; name it with --{key}" in done.stderr

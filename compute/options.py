@@ -1,0 +1,311 @@
+"""The options of a computation, in groups; see ``paraloss.option`` for how a field is defined, checked, stored and compared.
+
+Python's users pass groups or single options to ``compute_surface``; the verbs of the command line take the same groups, with
+flags and help from the fields below. A new option is a field here, its line in the keywords at the end, and the code that
+uses it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal, TypedDict
+
+from cyclopts import Parameter
+
+from paraloss.compute.steps import Steps, steps_along
+from paraloss.errors import InputError
+from paraloss.option import Options, above, at_least, is_share, option, within
+
+Norm = Literal["filter", "layer", "weight", "dfilter", "dlayer", "none"]
+Ignore = Literal["biasbn", "none"]
+DirectionType = Literal["weights", "states"]
+PLAIN = ("loss", "acc")  # metrics that a forward pass gives
+COSTLY = ("grad_norm", "hessian")
+
+if TYPE_CHECKING:
+    import numpy as np
+    from torch import Tensor, nn
+
+    Target = str | Path | nn.Module | Mapping[str, Tensor]
+    Directions = str | Path | Sequence[Mapping[str, Tensor]]
+    Norms = Norm | tuple[Norm, ...]
+    Names = str | Sequence[str]
+    Metrics = str | Sequence[str | Callable[..., object]]
+    File = str | Path
+else:  # what the command line makes of its texts; needs neither numpy nor torch
+    Names = Metrics = str
+    Target = Directions = File = Path
+    Norms = Norm
+
+
+@dataclass(frozen=True, kw_only=True)
+class InputOptions(Options):
+    """The model, the data and the loss, as named on the command line."""
+
+    model: str | None = None
+    """Built-in name, file.py:callable or package.module:callable. Default: the built-in name that the checkpoint records."""
+    model_arg: Annotated[list[str] | None, Parameter(negative="")] = None
+    """Option of the model as name=value; may be repeated."""
+    data: str | None = None
+    """digits, mnist5k, cifar10, fashion-mnist, cifar100:DIR, npz:FILE or file.py:callable. Default: as for the model."""
+    data_arg: Annotated[list[str] | None, Parameter(negative="")] = None
+    """Option of your own data callable as name=value; may be repeated."""
+    loss: str | None = None
+    """cross_entropy, mse, softmax_mse or file.py:callable. Default: the built-in name that the checkpoint records, else
+    cross_entropy."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class PlaneOptions(Options):
+    """The directions through the weights, and the steps along them.
+
+    In Python steps may also be (first, last, number) or increasing numbers, a checkpoint may be a model or a state_dict,
+    directions may be given themselves (x, y and z, each parameter name -> tensor), and norm may be a tuple with one name per
+    axis.
+    """
+
+    x: Steps = "-1:1:51"
+    """Steps along x as FIRST:LAST:NUMBER. A negative FIRST requires the equals sign, as in --x=-1:1:51."""
+    y: Steps | None = None
+    """Steps along y. Without y a curve is computed."""
+    z: Steps | None = None
+    """Steps along z, a third direction: a volume."""
+    x_to: Target | None = None
+    """Checkpoint at x = 1. Default: x is a random direction."""
+    y_to: Target | None = None
+    """Checkpoint at y = 1."""
+    z_to: Target | None = None
+    """Checkpoint at z = 1."""
+    directions: Directions | None = None
+    """Surface file, or direction file of Li et al.'s code, whose directions are used as given, in place of all that
+    chooses them otherwise."""
+    norm: Norms = "filter"
+    """Normalization of random directions."""
+    y_norm: Norm | None = None
+    """Normalization of a random y. Default: that of x."""
+    z_norm: Norm | None = None
+    """Normalization of a random z. Default: that of x."""
+    ignore: Ignore = "biasbn"
+    """Tensors that random directions do not move: biasbn for biases and batch norm, or none."""
+    dir_type: DirectionType | None = None
+    """Tensors that move: weights for parameters, states for batch-norm statistics too. Default: states where a direction leads
+    to a checkpoint, else weights."""
+    seed: int = 123
+    """Seed of the random directions, and of the order of samples where points are left early."""
+
+    def __post_init__(self) -> None:
+        if isinstance(self.norm, (tuple, list)) and self.norm:  # one per axis
+            first, *others = self.norm
+            object.__setattr__(self, "norm", first)
+            for name, norm in zip(("y_norm", "z_norm"), others, strict=False):
+                object.__setattr__(self, name, norm)
+        super().__post_init__()
+
+    def check(self) -> None:
+        for axis, needed in (("z", "y"), ("y_to", "y"), ("z_to", "z")):
+            if getattr(self, axis) is not None and getattr(self, needed) is None:
+                why = ": a volume has three axes" if axis == "z" else f", as in {{{needed}}}=-0.5:1.5:51"
+                raise InputError(f"{{{axis}}} requires {{{needed}}}{why}", arguments=(axis, needed))
+        self.steps()
+
+    def steps(self) -> dict[str, np.ndarray]:
+        """Return "x", "y", "z" -> (n,) float64 steps, for the axes of the surface."""
+        given = {name: getattr(self, name) for name in "xyz"}
+        return {name: steps_along(axis, name) for name, axis in given.items() if axis is not None}
+
+    @property
+    def norms(self) -> tuple[Norm, Norm, Norm]:
+        """Normalizations of random x, y and z directions."""
+        assert isinstance(self.norm, str)
+        return self.norm, self.y_norm or self.norm, self.z_norm or self.norm
+
+
+@dataclass(frozen=True, kw_only=True)
+class MeasureOptions(Options):
+    """What is measured at each point, and on which samples."""
+
+    splits: Names | None = None
+    """Splits of the data to evaluate, as in train,test. Default: train, or the first."""
+    metrics: Metrics = "loss,acc"
+    """Metrics per point: loss, acc, grad_norm (norm of the gradient), hessian (smallest and largest eigenvalue, ratio), and
+    your own as file.py:callable. The gradient and the Hessian are computed for the first split; the loss is always included."""
+    bn: Literal["keep", "recompute"] = "keep"
+    """Batch-norm statistics: keep those of the checkpoint (or as the directions move them), or recompute them from the training
+    data at each point."""
+    samples: int | None = option(None, at_least(1))
+    """Number of samples drawn from each split, the same at every point. Default: all."""
+
+    @property
+    def metric_names(self) -> list[str | Callable[..., object]]:
+        """The metrics that were asked for: names, references and a user's own functions."""
+        if isinstance(self.metrics, str):
+            return [*names_in(self.metrics)]
+        return [metric.strip() if isinstance(metric, str) else metric for metric in self.metrics]
+
+    @property
+    def split_names(self) -> list[str]:
+        """The splits that were asked for; empty where none was."""
+        return names_in(self.splits or "")
+
+
+@dataclass(frozen=True, kw_only=True)
+class AccuracyOptions(Options):
+    """How accurate the values must be: less accuracy costs less time."""
+
+    precision: Literal["auto", "fp32", "tf32", "bf16", "fp16"] = "auto"
+    """Number type of the evaluation; auto: the fastest whose losses at nine points differ from fp32's by at most the bound."""
+    precision_bound: float = option(1e-3, is_share)
+    """Largest relative difference that precision auto accepts."""
+    rtol: float | None = option(None, is_share)
+    """Standard error of each loss, as a share of it, that ends the evaluation of a point early, as in 0.01. Default: all
+    samples."""
+    loss_cap: float | None = None
+    """Loss above which a point is left after its first samples. Default: none."""
+    refine: float | None = option(None, is_share)
+    """Error of linear interpolation, as a share of the height, below which points are interpolated instead of evaluated (status
+    3). Default: every point is evaluated."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class EffortOptions(Options):
+    """Where the work is done, and how it is divided."""
+
+    device: str = "auto"
+    """auto, cpu, cuda or cuda:N. auto: the GPU of each rank's local rank where there is one."""
+    batch_size: int | None = option(None, at_least(1))
+    """Samples per batch. Default: chosen by the size of a sample, by a probe where the work is long."""
+    split_data: int | None = option(None, at_least(1))
+    """Ranks that share the samples of one point. Default: 1, more where there are fewer points than ranks."""
+    point_timeout: float | None = option(None, above(0))
+    """Longest time per point in seconds; the job ends, with what is finished kept, where one takes longer. Default: none."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class OutputOptions(Options):
+    """The file that is written, and what is reported meanwhile."""
+
+    path: Annotated[File | None, Parameter(name=["--output", "-o"])] = None
+    """Surface file to write, or to finish where it exists. Default: surface.h5 (compute), trajectory.h5 (project), memory only
+    (Python)."""
+    overwrite: Annotated[bool, Parameter(negative="")] = False
+    """Start again where the file exists."""
+    progress: bool = True
+    """Show progress on standard error."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class SurfaceOptions(OutputOptions, EffortOptions, AccuracyOptions, MeasureOptions, PlaneOptions):
+    """All options of a surface."""
+
+    def check(self) -> None:
+        super().check()
+        thrifty = tuple(name for name in ("rtol", "loss_cap", "refine") if getattr(self, name) is not None)
+        if self.z is not None and thrifty:
+            raise InputError(
+                f"a volume is evaluated at every point on all samples: leave out {_braced(thrifty)}", arguments=thrifty
+            )
+        shared = ("split_data",) if (self.split_data or 1) > 1 else ()
+        partial = (*(name for name in thrifty if name != "refine"), *shared)
+        costly = [name for name in self.metric_names if name in COSTLY]
+        if costly and partial:
+            raise InputError(
+                f"{', '.join(map(str, costly))}: requires all samples on one rank; leave out {_braced(partial)}",
+                arguments=partial,
+            )
+
+    @property
+    def sampled(self) -> bool:
+        """Whether points are evaluated on a part of the samples."""
+        return self.rtol is not None or self.loss_cap is not None
+
+
+@dataclass(frozen=True, kw_only=True)
+class ProjectionOptions(Options):
+    """The plane that a run's checkpoints are projected onto, and the grid around them."""
+
+    onto: File | None = None
+    """Surface file, or direction file of Li et al.'s code, whose plane is used. Default: the plane of the first two principal
+    components."""
+    method: Literal["lstsq", "cos"] = "lstsq"
+    """Coordinates: lstsq for least squares, cos for the lengths that Li et al.'s code computes."""
+    dir_type: DirectionType = "weights"
+    """Tensors that count: weights for parameters, states for batch-norm statistics too."""
+    ignore: Ignore = "none"
+    """Tensors left out of the principal components: biasbn for biases and batch norm, or none."""
+    points: int = option(51, at_least(3))
+    """Steps along each axis."""
+    margin: float = option(0.2, within(0, 10))
+    """Space around the path, as a share of its extent."""
+
+    def check(self) -> None:
+        if self.method == "cos" and self.onto is None:
+            raise InputError(
+                "{method} cos requires {onto}: along principal components it is the same as lstsq", arguments=("method", "onto")
+            )
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrajectoryOptions(OutputOptions, EffortOptions, AccuracyOptions, MeasureOptions, ProjectionOptions):
+    """All options of a trajectory and the surface around it."""
+
+
+class MeasureKeywords(TypedDict, total=False):
+    """Names and types of the options that surfaces and trajectories share, for editors and type checkers."""
+
+    splits: Names | None
+    metrics: Metrics
+    bn: Literal["keep", "recompute"]
+    samples: int | None
+    precision: Literal["auto", "fp32", "tf32", "bf16", "fp16"]
+    precision_bound: float
+    rtol: float | None
+    loss_cap: float | None
+    refine: float | None
+    device: str
+    batch_size: int | None
+    split_data: int | None
+    point_timeout: float | None
+    path: File | None
+    overwrite: bool
+    progress: bool
+
+
+class SurfaceKeywords(MeasureKeywords, total=False):
+    """The options of ``compute_surface`` by name; each is documented in its group."""
+
+    x: Steps
+    y: Steps | None
+    z: Steps | None
+    x_to: Target | None
+    y_to: Target | None
+    z_to: Target | None
+    directions: Directions | None
+    norm: Norms
+    y_norm: Norm | None
+    z_norm: Norm | None
+    ignore: Ignore
+    dir_type: DirectionType | None
+    seed: int
+
+
+class TrajectoryKeywords(MeasureKeywords, total=False):
+    """The options of ``project_run`` by name; each is documented in its group."""
+
+    onto: File | None
+    method: Literal["lstsq", "cos"]
+    dir_type: DirectionType
+    ignore: Ignore
+    points: int
+    margin: float
+
+
+def names_in(text: Names) -> list[str]:
+    """Return the names of a list, or of a text with commas."""
+    names = text.split(",") if isinstance(text, str) else text
+    return [name.strip() for name in names if name.strip()]
+
+
+def _braced(names: Sequence[str]) -> str:
+    return ", ".join(f"{{{name}}}" for name in names)

@@ -1,0 +1,150 @@
+"""What a surface's options mean for a model, a loss and data: the settings of one computation, the same on every rank."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from paraloss.compute.directions.files import load_directions
+from paraloss.compute.directions.plane import Plane, tensors_of
+from paraloss.compute.evaluate.measures import choose_measures
+from paraloss.compute.inputs.checkpoints import state_sha256
+from paraloss.compute.inputs.criteria import load_criterion
+from paraloss.compute.inputs.criterion import Criterion
+from paraloss.compute.inputs.data import DataSet, Split, as_data_set
+from paraloss.compute.inputs.metrics import UserMetric, load_metrics
+from paraloss.compute.options import SurfaceOptions
+from paraloss.errors import InputError
+
+End = Mapping[str, torch.Tensor] | None
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What to compute, checked, the same on every rank.
+
+    Attributes:
+        model: model at the origin.
+        criterion: its name, and the function.
+        chosen: the splits to evaluate, as drawn.
+        population: split -> the number of samples that it was drawn from.
+        bn_data: samples that batch-norm statistics are estimated from at each point; None keeps the statistics.
+        steps: "x", "y", "z" -> the steps along it, for the axes of the surface.
+        plane: the directions.
+        measures: metrics that need more than a forward pass.
+        user_metrics: the user's own metrics.
+        options: everything else that was asked for.
+    """
+
+    model: nn.Module
+    criterion: tuple[str, Criterion]
+    chosen: DataSet
+    population: Mapping[str, int]
+    bn_data: Split | None
+    steps: Mapping[str, np.ndarray]
+    plane: Plane
+    measures: Sequence[str]
+    user_metrics: Sequence[UserMetric]
+    options: SurfaceOptions
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Shape of the surface's arrays: x runs fastest, along the last axis."""
+        return tuple(len(axis) for axis in self.steps.values())[::-1]
+
+    @cached_property
+    def grid(self) -> np.ndarray:
+        """(points, axes) coordinates of every point, in the order of the flat index."""
+        axes = np.meshgrid(*list(self.steps.values())[::-1], indexing="ij")
+        return np.stack([axis.ravel() for axis in axes[::-1]], axis=1)
+
+    @property
+    def accuracy(self) -> bool:
+        """Whether the accuracy is computed where targets are classes."""
+        return "acc" in self.options.metric_names
+
+    def fingerprint(self) -> dict[str, Any]:
+        """Return what decides the values: a file that was begun with another one is not continued.
+
+        The options behind weights, data, criterion, directions and steps are compared as what they lead to; options defined
+        with ``decides=True`` by their values, only where they are not the defaults, so that older files can be finished.
+        """
+        given = self.options
+        return {
+            "weights": state_sha256(self.model),
+            "data": {name: split.sha256() for name, split in self.chosen.items()},
+            "criterion": self.criterion[0],
+            "directions": self.plane.fingerprint(),
+            "x": self.steps["x"].tolist(),
+            "y": self.steps["y"].tolist() if "y" in self.steps else None,
+            "precision": given.precision,
+            "sampling": {"rtol": given.rtol, "loss_cap": given.loss_cap},
+            **({"z": self.steps["z"].tolist()} if "z" in self.steps else {}),
+            **({"measures": list(self.measures)} if self.measures else {}),
+            **({"bn_data": self.bn_data.sha256()} if self.bn_data is not None else {}),
+            **({} if self.accuracy else {"acc": False}),
+            **({"metrics": [metric.source for metric in self.user_metrics]} if self.user_metrics else {}),
+            **given.deciding(),
+        }
+
+
+def resolve(model: nn.Module, loss: str | Callable[..., Any], data: Any, options: SurfaceOptions) -> Settings:
+    """Find what ``options`` mean for a model, a loss and data; see ``compute_surface``.
+
+    Raises:
+        InputError: no data, a split, metric or checkpoint that does not exist, or a loss that is unknown.
+    """
+    names, user_metrics = load_metrics(options.metric_names)
+    measures = choose_measures(names)
+    if data is None:
+        raise InputError(
+            "{data} is missing: give (inputs, targets), a data set of pairs, or a dict of splits", arguments=("data",)
+        )
+    all_splits = as_data_set(data)
+    whole = _choose_splits(all_splits, options.split_names)
+    chosen = {name: split.subset(options.samples) for name, split in whole.items()}
+    bn_data = _training_split(chosen, all_splits, options.samples) if options.bn == "recompute" else None
+    steps = options.steps()
+    return Settings(
+        model=model,
+        criterion=load_criterion(loss),
+        chosen=chosen,
+        population={name: len(split) for name, split in whole.items()},
+        bn_data=bn_data,
+        steps=steps,
+        plane=_plane(model, options, len(steps), warn=bn_data is None),
+        measures=measures,
+        user_metrics=user_metrics,
+        options=options,
+    )
+
+
+def _plane(model: nn.Module, options: SurfaceOptions, axes: int, warn: bool) -> Plane:
+    targets = (options.x_to, options.y_to, options.z_to)[:axes]
+    ends: list[End] = [None if target is None else tensors_of(target) for target in targets]
+    dir_type = options.dir_type or ("states" if any(ends) else "weights")
+    given = options.directions
+    directions = load_directions(Path(given), model) if isinstance(given, (str, Path)) else given
+    return Plane(ends, options.norms[:axes], options.ignore, dir_type, options.seed, directions, warn)
+
+
+def _choose_splits(data: DataSet, wanted: Sequence[str]) -> DataSet:
+    names = wanted or ["train" if "train" in data else next(iter(data))]
+    for name in names:
+        if name not in data:
+            raise InputError(f"the data have no split '{name}'; they have: {', '.join(data)}")
+    return {name: data[name] for name in names}
+
+
+def _training_split(chosen: DataSet, data: DataSet, samples: int | None) -> Split:
+    """Return the samples for batch-norm statistics: of the training split, as drawn where it is evaluated, too."""
+    if "train" in chosen:
+        return chosen["train"]
+    return data["train"].subset(samples) if "train" in data else next(iter(chosen.values()))

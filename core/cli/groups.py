@@ -1,0 +1,32 @@
+"""The groups of options that several verbs share, as sections of ``--help``."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from cyclopts import Group, Parameter
+
+from paraloss.compute.options import (
+    AccuracyOptions,
+    EffortOptions,
+    InputOptions,
+    MeasureOptions,
+    OutputOptions,
+    PlaneOptions,
+    ProjectionOptions,
+)
+
+_INPUT, _PLANE, _MEASURE, _ACCURACY, _EFFORT, _OUTPUT = (
+    Group(name, sort_key=number)
+    for number, name in enumerate(("Input", "Plane", "Data and metrics", "Accuracy", "Effort", "Output"), start=1)
+)
+INPUT, PLANE, EFFORT = Parameter(group=_INPUT), Parameter(group=_PLANE), Parameter(group=_EFFORT)
+OUTPUT = Parameter(name=["--output", "-o"], group=_OUTPUT)
+
+Inputs = Annotated[InputOptions, Parameter(name="*", group=_INPUT)]
+Plane = Annotated[PlaneOptions, Parameter(name="*", group=_PLANE)]
+Projection = Annotated[ProjectionOptions, Parameter(name="*", group=_PLANE)]
+Measure = Annotated[MeasureOptions, Parameter(name="*", group=_MEASURE)]
+Accuracy = Annotated[AccuracyOptions, Parameter(name="*", group=_ACCURACY)]
+Effort = Annotated[EffortOptions, Parameter(name="*", group=_EFFORT)]
+Output = Annotated[OutputOptions, Parameter(name="*", group=_OUTPUT)]
