@@ -24,6 +24,8 @@ if TYPE_CHECKING:
         PlaneOptions,
         ProjectionOptions,
         SurfaceOptions,
+        TrainOptions,
+        TrajectoryOptions,
     )
     from paraloss.compute.training import train
     from paraloss.compute.trajectory import project_run
@@ -46,6 +48,8 @@ _HOMES = {
         "PlaneOptions",
         "ProjectionOptions",
         "SurfaceOptions",
+        "TrainOptions",
+        "TrajectoryOptions",
     ),
     "training": ("train",),
     "trajectory": ("project_run",),
@@ -62,6 +66,8 @@ __all__ = [
     "ProjectionOptions",
     "Split",
     "SurfaceOptions",
+    "TrainOptions",
+    "TrajectoryOptions",
     "apply_checkpoint",
     "as_data_set",
     "classes_of",

@@ -251,6 +251,28 @@ class TrajectoryOptions(OutputOptions, EffortOptions, AccuracyOptions, MeasureOp
     """All options of a trajectory and the surface around it."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class TrainOptions(Options):
+    """Stochastic gradient descent as in Li et al. 2018."""
+
+    epochs: int = option(20, at_least(1))
+    """Passes over the training data."""
+    lr: float = option(0.1, above(0))
+    """Learning rate at the start; divided by ten at 50, 75 and 92 % of the epochs."""
+    batch_size: int = option(128, at_least(1))
+    """Samples per step."""
+    weight_decay: float = option(5e-4, at_least(0))
+    """L2 penalty factor, as in torch's SGD."""
+    momentum: float = option(0.9, within(0, 1))
+    """Momentum."""
+    nesterov: bool = True
+    """Use Nesterov's momentum."""
+    seed: int = option(0, at_least(0))
+    """Seed of the shuffles, and of the initial weights on the command line."""
+    device: str = "cpu"
+    """auto, cpu, cuda or cuda:N."""
+
+
 class MeasureKeywords(TypedDict, total=False):
     """Names and types of the options that surfaces and trajectories share, for editors and type checkers."""
 
@@ -299,6 +321,19 @@ class TrajectoryKeywords(MeasureKeywords, total=False):
     ignore: Ignore
     points: int
     margin: float
+
+
+class TrainKeywords(TypedDict, total=False):
+    """The options of ``train`` by name; each is documented in ``TrainOptions``."""
+
+    epochs: int
+    lr: float
+    batch_size: int
+    weight_decay: float
+    momentum: float
+    nesterov: bool
+    seed: int
+    device: str
 
 
 def names_in(text: Names) -> list[str]:

@@ -1,11 +1,11 @@
-"""Train a model with SGD, a checkpoint an epoch; as much as the paper's figures need."""
+"""Train a model with SGD, one checkpoint per epoch; as much as the paper's figures need."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import nn
@@ -14,45 +14,37 @@ from paraloss.compute.evaluate.full import Evaluator
 from paraloss.compute.inputs.checkpoints import save_checkpoint
 from paraloss.compute.inputs.criteria import load_criterion
 from paraloss.compute.inputs.data import DataSet
+from paraloss.compute.options import TrainKeywords, TrainOptions
 from paraloss.errors import InputError
+from paraloss.option import combine
 from paraloss.progress import Progress
 from paraloss.stopping import keeping
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
 
 
 def train(
     model: nn.Module,
     data: DataSet,
     folder: str | Path,
-    *,
+    *groups: TrainOptions,
     loss: str | Callable[..., Any] = "cross_entropy",
-    epochs: int = 20,
-    lr: float = 0.1,
-    batch_size: int = 128,
-    weight_decay: float = 5e-4,
-    momentum: float = 0.9,
-    nesterov: bool = True,
-    seed: int = 0,
-    device: str = "cpu",
     record: Mapping[str, Any] | None = None,
     progress: bool = True,
+    **options: Unpack[TrainKeywords],
 ) -> Path:
-    """SGD from ``model``'s weights on; the rate falls by ten at 50, 75 and 92 % of the epochs (Li et al. 2018).
+    """Train with SGD from ``model``'s weights on; the rate falls by ten at 50, 75 and 92 % of the epochs (Li et al. 2018).
 
     Args:
         model: trained in place.
-        data: needs a "train" split; a "test" split is evaluated at the end.
-        folder: gets ``epoch_000.pt`` (before training), ``epoch_001.pt`` …, ``final.pt``; made when missing.
+        data: splits; requires "train". A "test" split is evaluated at the end.
+        folder: folder for ``epoch_000.pt`` (before training), ``epoch_001.pt`` …, ``final.pt``; made when missing.
+        groups: options as ``TrainOptions``.
         loss: see ``paraloss.compute.load_criterion``.
-        epochs: passes over the training split.
-        lr: learning rate at the start.
-        batch_size: samples a step.
-        weight_decay: L2 penalty factor, as torch's SGD has it.
-        momentum: of SGD.
-        nesterov: use Nesterov's momentum.
-        seed: of the shuffles.
-        device: where to train.
-        record: facts kept in every checkpoint (model name, data name …).
+        record: facts to store in every checkpoint (model name, data name …).
         progress: show progress on standard error.
+        options: single options by name, as in ``TrainOptions``. They win over groups.
 
     Returns:
         The path of ``final.pt``. Its record holds loss and accuracy of every split. An interrupted run goes on from
@@ -61,25 +53,18 @@ def train(
     Raises:
         InputError: no "train" split, or ``folder`` holds a run with other settings.
     """
+    asked = combine(TrainOptions, groups, options, "train")
+    epochs, batch_size, device = asked.epochs, asked.batch_size, asked.device
     if "train" not in data:
         raise InputError(f"training needs a split 'train'; the data have: {', '.join(data)}")
     folder = Path(folder)
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise InputError(f"{folder}: cannot make this folder ({error.strerror}); choose another with -o") from error
+        raise InputError(f"{folder}: cannot make this folder ({error.strerror}); choose another folder") from error
     loss_name, criterion = load_criterion(loss)
-    settings = {
-        **(record or {}),
-        "loss": loss_name,
-        "epochs": epochs,
-        "lr": lr,
-        "batch_size": batch_size,
-        "weight_decay": weight_decay,
-        "momentum": momentum,
-        "nesterov": nesterov,
-        "seed": seed,
-    }
+    facts = {name: value for name, value in asked.facts().items() if name != "device"}
+    settings = {**(record or {}), "loss": loss_name, **facts}
     final = folder / "final.pt"
     _refuse_other_run(folder, settings)
     if final.exists():
@@ -90,7 +75,13 @@ def train(
     split = data["train"]
     own = next(model.parameters()).dtype  # inputs of another floating-point type are converted, as torch's layers want it
     inputs, targets = (t.to(device, own if t.is_floating_point() else None) for t in (split.inputs, split.targets))
-    optimizer = torch.optim.SGD(model.parameters(), lr, momentum, weight_decay=weight_decay, nesterov=nesterov and momentum > 0)
+    optimizer = torch.optim.SGD(
+        model.parameters(),
+        asked.lr,
+        asked.momentum,
+        weight_decay=asked.weight_decay,
+        nesterov=asked.nesterov and asked.momentum > 0,
+    )
     schedule = torch.optim.lr_scheduler.MultiStepLR(optimizer, [epochs * k // 12 for k in (6, 9, 11)])
     resume_file = folder / "resume.pt"
     start = 0
@@ -112,7 +103,7 @@ def train(
         for epoch in range(start, epochs):
             model.train()
             # Each epoch's shuffle depends on its number only, so that a resumed run sees the same batches.
-            order = torch.randperm(len(split), generator=torch.Generator().manual_seed(seed * 100_003 + epoch)).to(device)
+            order = torch.randperm(len(split), generator=torch.Generator().manual_seed(asked.seed * 100_003 + epoch)).to(device)
             for rows in order.split(batch_size):
                 optimizer.zero_grad(set_to_none=True)
                 criterion.losses(model(split.normalize(inputs[rows])), targets[rows]).mean.backward()
@@ -146,7 +137,7 @@ def _refuse_other_run(folder: Path, settings: Mapping[str, Any]) -> None:
         if found.get(key) != value:
             raise InputError(
                 f"{folder}: holds a run with other settings: {key} is {found.get(key)!r} there, {value!r} now; "
-                "choose another folder with -o, or remove this one"
+                "choose another folder, or remove this one"
             )
 
 

@@ -14,11 +14,12 @@ from paraloss.compute.options import (
     OutputOptions,
     PlaneOptions,
     ProjectionOptions,
+    TrainOptions,
 )
 
-_INPUT, _PLANE, _MEASURE, _ACCURACY, _EFFORT, _OUTPUT = (
+_INPUT, _PLANE, _MEASURE, _ACCURACY, _TRAINING, _EFFORT, _OUTPUT = (
     Group(name, sort_key=number)
-    for number, name in enumerate(("Input", "Plane", "Data and metrics", "Accuracy", "Effort", "Output"), start=1)
+    for number, name in enumerate(("Input", "Plane", "Data and metrics", "Accuracy", "Training", "Effort", "Output"), start=1)
 )
 INPUT, PLANE, EFFORT = Parameter(group=_INPUT), Parameter(group=_PLANE), Parameter(group=_EFFORT)
 OUTPUT = Parameter(name=["--output", "-o"], group=_OUTPUT)
@@ -28,5 +29,6 @@ Plane = Annotated[PlaneOptions, Parameter(name="*", group=_PLANE)]
 Projection = Annotated[ProjectionOptions, Parameter(name="*", group=_PLANE)]
 Measure = Annotated[MeasureOptions, Parameter(name="*", group=_MEASURE)]
 Accuracy = Annotated[AccuracyOptions, Parameter(name="*", group=_ACCURACY)]
+Training = Annotated[TrainOptions, Parameter(name="*", group=_TRAINING)]
 Effort = Annotated[EffortOptions, Parameter(name="*", group=_EFFORT)]
 Output = Annotated[OutputOptions, Parameter(name="*", group=_OUTPUT)]

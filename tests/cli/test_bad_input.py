@@ -48,7 +48,7 @@ CASES = [
     (["render", "s.h5", "p.png", "--label", "a", "--label", "b"], "2 labels for 1"),
     (["info", "text.h5"], "not an HDF5 file"),
     (["train", "-o", "r", "--model", "nothing"], "unknown model"),
-    (["train", "-o", "r", "--epochs", "0"], "--epochs must be above zero"),
+    (["train", "-o", "r", "--epochs", "0"], "--epochs must be at least 1"),
     (["compute", "--weights", "RUN/final.pt", "--rtol", "2"], "--rtol must lie between 0 and 1"),
     (["compute", "--weights", "RUN/final.pt", "--refine", "0"], "--refine must lie between 0 and 1"),
     (["compute", "--weights", "RUN/final.pt", "--loss-cap", "nan"], "--loss-cap must be a finite number"),
