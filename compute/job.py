@@ -158,7 +158,8 @@ class Job:
         given, points = self.settings, len(self.settings.grid)
         if self.resumed and self.path is not None:
             return dict(read_provenance(self.path)["tuning"])
-        used, differences = self.options.precision, dict[str, float]()
+        used: str = self.options.precision
+        differences: dict[str, float] = {}
         if used == "auto":
             used, differences = choose_precision(
                 self._evaluator_in, self.device, check_points(given.grid), points, self.options.precision_bound, self.tell

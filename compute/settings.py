@@ -14,6 +14,7 @@ from torch import nn
 
 from paraloss.compute.directions.files import load_directions
 from paraloss.compute.directions.plane import Plane, tensors_of
+from paraloss.compute.directions.random import Direction
 from paraloss.compute.evaluate.measures import choose_measures
 from paraloss.compute.inputs.checkpoints import state_sha256
 from paraloss.compute.inputs.criteria import load_criterion
@@ -131,7 +132,11 @@ def _plane(model: nn.Module, options: SurfaceOptions, axes: int, warn: bool) -> 
     ends: list[End] = [None if target is None else tensors_of(target) for target in targets]
     dir_type = options.dir_type or ("states" if any(ends) else "weights")
     given = options.directions
-    directions = load_directions(Path(given), model) if isinstance(given, (str, Path)) else given
+    directions: list[Direction] | None = None
+    if isinstance(given, (str, Path)):
+        directions = load_directions(Path(given), model)
+    elif given is not None:
+        directions = [dict(direction) for direction in given]
     return Plane(ends, options.norms[:axes], options.ignore, dir_type, options.seed, directions, warn)
 
 

@@ -14,7 +14,6 @@ Effort(ranks=3)
 from __future__ import annotations
 
 import difflib
-import functools
 import math
 import numbers
 from collections.abc import Callable, Iterable, Mapping
@@ -72,7 +71,7 @@ class Options:
     """
 
     def __post_init__(self) -> None:
-        hints = _hints(type(self))
+        hints = get_type_hints(type(self))
         for one in fields(self):
             value = getattr(self, one.name)
             wrong = _wrong_type(value, hints[one.name])
@@ -129,11 +128,6 @@ def suggestion(word: str, candidates: Iterable[str]) -> str:
     bare = {candidate.lstrip("-"): candidate for candidate in candidates}
     close = difflib.get_close_matches(word.lstrip("-"), bare, n=1, cutoff=0.8)
     return f"; did you mean {bare[close[0]]}?" if close else ""
-
-
-@functools.cache
-def _hints(kind: type) -> dict[str, Any]:
-    return get_type_hints(kind)
 
 
 def _wrong_type(value: Any, hint: Any) -> str:
