@@ -20,6 +20,8 @@ from paraloss.compute.evaluate.full import Evaluator
 from paraloss.compute.evaluate.regression import SampledEvaluator
 from paraloss.compute.evaluate.tuning import check_points, choose_batch_size, choose_precision
 from paraloss.compute.forward.batch_norm import normalizing_layers
+from paraloss.compute.forward.precision import own_precision
+from paraloss.compute.inputs.tensors import check_movable, state_tensors
 from paraloss.compute.inputs.user_code import one_line
 from paraloss.compute.ranks.devices import rank_device, who_is_where
 from paraloss.compute.ranks.groups import Group
@@ -69,7 +71,8 @@ class Job:
         if settings.bn_data is not None and not normalizing_layers(settings.model):
             self.tell("warning: the model has no batch norm with running statistics; there is nothing to recompute")
         on_first_rank(comm, lambda: _check_path(path))
-        share_tensors(comm, settings.model.state_dict())
+        on_all_ranks(comm, lambda: check_movable(settings.model))
+        share_tensors(comm, state_tensors(settings.model))
         self.fingerprint = settings.fingerprint()
         self.resumed = path is not None and on_first_rank(comm, lambda: path.exists() and not self.options.overwrite)
         self.directions = [share_direction(comm, d) for d in same_number(comm, on_all_ranks(comm, self._make_directions))]
@@ -160,7 +163,9 @@ class Job:
             return dict(read_provenance(self.path)["tuning"])
         used: str = self.options.precision
         differences: dict[str, float] = {}
-        if used == "auto":
+        if used == "auto" and own_precision(given.model) != "fp32":
+            used = own_precision(given.model)
+        elif used == "auto":
             used, differences = choose_precision(
                 self._evaluator_in, self.device, check_points(given.grid), points, self.options.precision_bound, self.tell
             )

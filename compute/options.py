@@ -154,8 +154,9 @@ class MeasureOptions(Options):
 class AccuracyOptions(Options):
     """How accurate the values must be: less accuracy costs less time."""
 
-    precision: Literal["auto", "fp32", "tf32", "bf16", "fp16"] = "auto"
-    """Number type of the evaluation; auto: the fastest whose losses at nine points differ from fp32's by at most the bound."""
+    precision: Literal["auto", "fp64", "fp32", "tf32", "bf16", "fp16"] = "auto"
+    """Number type of the evaluation; auto: that of the model; for fp32 the fastest whose losses at nine points differ from
+    fp32's by at most the bound."""
     precision_bound: float = option(1e-3, is_share)
     """Largest relative difference that precision auto accepts."""
     rtol: float | None = option(None, is_share)
@@ -280,7 +281,7 @@ class MeasureKeywords(TypedDict, total=False):
     metrics: Metrics
     bn: Literal["keep", "recompute"]
     samples: int | None
-    precision: Literal["auto", "fp32", "tf32", "bf16", "fp16"]
+    precision: Literal["auto", "fp64", "fp32", "tf32", "bf16", "fp16"]
     precision_bound: float
     rtol: float | None
     loss_cap: float | None

@@ -6,7 +6,6 @@ once: all that is needed are their products, summed tensor by tensor from memory
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,10 +20,12 @@ from paraloss.compute.directions.between import movable
 from paraloss.compute.directions.files import load_directions
 from paraloss.compute.directions.random import Direction
 from paraloss.compute.evaluate.full import Evaluator
+from paraloss.compute.forward.copying import copy_model
 from paraloss.compute.inputs.checkpoints import apply_checkpoint, load_checkpoint
 from paraloss.compute.inputs.criteria import load_criterion
 from paraloss.compute.inputs.criterion import Criterion
 from paraloss.compute.inputs.data import DataSet, as_data_set
+from paraloss.compute.inputs.tensors import distinct_parameters
 from paraloss.compute.options import (
     AccuracyOptions,
     DirectionType,
@@ -252,7 +253,10 @@ class _Rows:
     """theta_t - theta_final of all checkpoints, a block of columns at a time."""
 
     def __init__(self, model: nn.Module, checkpoints: Sequence[Path], dir_type: DirectionType, ignore: Ignore) -> None:
-        tensors = movable(model) if dir_type == "states" else dict(model.named_parameters())
+        tensors = movable(model) if dir_type == "states" else distinct_parameters(model)
+        for name, tensor in tensors.items():
+            if tensor.is_complex():
+                raise InputError(f"the parameter '{name}' is complex; a path is projected for real parameters only")
         self.shapes = {n: t.shape for n, t in tensors.items() if ignore == "none" or t.ndim > 1}
         self.sizes = {name: shape.numel() for name, shape in self.shapes.items()}
         self.count = len(checkpoints)
@@ -309,7 +313,7 @@ def own_losses(
     model: nn.Module, checkpoints: Sequence[Path], criterion: Criterion, data: DataSet, device: torch.device
 ) -> np.ndarray:
     """(n,) the loss of each checkpoint itself, which is not the plane's height below it."""
-    model = copy.deepcopy(model)
+    model = copy_model(model)
     losses = []
     with Progress("losses of the checkpoints", len(checkpoints), unit="checkpoints") as bar:
         for path in checkpoints:

@@ -85,12 +85,12 @@ def mixes_samples(run: Callable[[Tensor], Tensor], inputs: Tensor) -> bool:
     if rows < 2:
         return False
     before = torch.get_rng_state()
-    whole = run(inputs[:rows])
+    whole = run(inputs[:rows]).detach()
     if not torch.equal(before, torch.get_rng_state()):
         return False
     for size in dict.fromkeys((-(-rows // 2), max(1, rows // 3))):
         try:
-            parts = torch.cat([run(part) for part in inputs[:rows].split(size)])
+            parts = torch.cat([run(part).detach() for part in inputs[:rows].split(size)])
         except RuntimeError:  # some models want a batch of a certain size
             return True
         if parts.shape != whole.shape:

@@ -8,12 +8,14 @@ times ours.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from paraloss.compute.directions.random import Direction
 from paraloss.compute.inputs.losses import BatchLoss
@@ -122,7 +124,10 @@ class _Hessian:
     """The Hessian as a linear operator; the model's weights want gradients within the context only."""
 
     def __init__(self, model: nn.Module, loss: BatchLoss, batches: Collection[Any]) -> None:
-        self._parameters = {name: p for name, p in model.named_parameters() if p.ndim > 1}
+        self._parameters = {name: p for name, p in model.named_parameters() if p.ndim > 1 and p.is_floating_point()}
+        for name, parameter in model.named_parameters():
+            if parameter.is_complex():
+                raise InputError(f"the parameter '{name}' is complex, and the Hessian is one of real weights only")
         if not self._parameters:
             raise InputError("the model has no weights of two dimensions or more, so there is no Hessian to look at")
         self._model, self._loss, self._batches = model, loss, batches
@@ -130,8 +135,11 @@ class _Hessian:
     def __enter__(self) -> _Hessian:
         with torch.no_grad():
             count = sum(float(self._loss.batch_losses(self._model, batch).count) for batch in self._batches)
+        self._before = [parameter.requires_grad for parameter in self._parameters.values()]
         for parameter in self._parameters.values():
             parameter.requires_grad_(True)
+        self._stack = ExitStack()
+        self._stack.enter_context(sdpa_kernel(SDPBackend.MATH))  # the fused attention has no second derivative
 
         def parts() -> Iterator[Tensor]:
             for batch in self._batches:
@@ -141,8 +149,9 @@ class _Hessian:
         return self
 
     def __exit__(self, *_: object) -> None:
-        for parameter in self._parameters.values():
-            parameter.requires_grad_(False)
+        self._stack.close()
+        for parameter, wanted in zip(self._parameters.values(), self._before, strict=True):
+            parameter.requires_grad_(wanted)
 
     def density(self, vectors: int, points: int, repeats: int) -> tuple[np.ndarray, np.ndarray]:
         from curvlinops.papyan2020traces.spectrum import lanczos_approximate_spectrum

@@ -105,7 +105,8 @@ class Evaluator:
     ) -> None:
         self.device = torch.device(device)
         self.precision, self.criterion = precision or own_precision(model), criterion.to(self.device)
-        check_precision(self.precision, self.device)
+        if self.precision != own_precision(model):
+            check_precision(self.precision, self.device)
         self._autocast = self.precision in LOW and self.precision != own_precision(model)
         named = converted(copy_model(model, self.device), self.precision)
         self.model = computing_part(named)

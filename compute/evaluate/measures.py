@@ -18,7 +18,8 @@ Measure = Callable[[nn.Module, BatchLoss, Collection[Any]], list[float]]
 
 def gradient_norm(model: nn.Module, loss: BatchLoss, batches: Collection[Any]) -> list[float]:
     """[Euclidean norm of the gradient of the mean loss with respect to all parameters], in evaluation mode."""
-    parameters = list(model.parameters())
+    parameters = [parameter for parameter in model.parameters() if parameter.is_floating_point() or parameter.is_complex()]
+    before = [parameter.requires_grad for parameter in parameters]
     for parameter in parameters:
         parameter.requires_grad_(True)
     try:
@@ -30,10 +31,10 @@ def gradient_norm(model: nn.Module, loss: BatchLoss, batches: Collection[Any]) -
             gradients = torch.autograd.grad(losses.total, parameters, materialize_grads=True)
             for total, gradient in zip(totals, gradients, strict=True):
                 total += gradient
-        return [float(torch.stack([total.double().square().sum() for total in totals]).sum().sqrt()) / count]
+        return [float(torch.stack([total.abs().double().square().sum() for total in totals]).sum().sqrt()) / count]
     finally:
-        for parameter in parameters:
-            parameter.requires_grad_(False)
+        for parameter, wanted in zip(parameters, before, strict=True):
+            parameter.requires_grad_(wanted)
 
 
 def eigenvalues(model: nn.Module, loss: BatchLoss, batches: Collection[Any]) -> list[float]:

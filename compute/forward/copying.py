@@ -44,7 +44,11 @@ def copy_model(model: nn.Module, device: torch.device | str | None = None) -> nn
     except Exception as error:
         text = " ".join(str(error).split())[:160]
         raise InputError(f"the model cannot be copied (copy.deepcopy: {type(error).__name__}: {text})") from error
-    return (result if device is None else result.to(device)).eval()
+    if device is not None and any(
+        tensor.device != torch.device(device) for tensor in (*result.parameters(), *result.buffers())
+    ):
+        result = result.to(device)
+    return result.eval()
 
 
 def computing_part(model: nn.Module) -> nn.Module:

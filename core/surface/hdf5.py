@@ -133,7 +133,7 @@ def checked(file: h5py.Group, name: str, path: str | Path, ndim: int | None = No
         raise SurfaceFileError(f"{path}: has no '{told}'; the file was cut short or is no surface file")
     if not isinstance(dataset, h5py.Dataset) or dataset.is_virtual or dataset.external:
         raise SurfaceFileError(f"{path}: '{told}' is not a dataset of this file; links to other files are not followed")
-    if dataset.dtype.kind not in "fiub":
+    if dataset.dtype.kind not in ("fiubc" if name.startswith("directions/") else "fiub"):
         raise SurfaceFileError(f"{path}: '{told}' holds {printable(dataset.dtype)}, not numbers")
     if ndim is not None and dataset.ndim != ndim:
         raise SurfaceFileError(f"{path}: '{told}' has {dataset.ndim} dimensions, {ndim} expected")
