@@ -1,0 +1,160 @@
+"""Everything in a checkpoint that may be weights, by dotted names.
+
+Dict keys, list positions and parameter names all become parts of one name: ``{"ema": {"module.fc.weight": …}}`` holds
+``ema.module.fc.weight``.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from torch import Tensor
+
+from paraloss.compute.inputs.formats.restricted import StandIn, as_tensor
+from paraloss.errors import InputError
+
+EXTRA_STATE = "_extra_state"  # torch's name for what a module's get_extra_state gives
+_DEEPEST = 24  # levels of dicts and modules
+_USUAL = ("state_dict", "model_state_dict", "model")
+_OPTIMIZERS = re.compile(r"optim|scheduler|scaler|callbacks|loops|rng|(^|\.)state\.\d", re.IGNORECASE)
+
+
+@dataclass
+class Contents:
+    """What was found in a checkpoint.
+
+    Attributes:
+        tensors: dotted name -> tensor.
+        holder: dotted name -> the dotted name of the dict or module that holds it, which shows what belongs together.
+        arrays: names of those that were saved as numpy arrays or scalars.
+        extra_states: dotted name -> what a module's ``get_extra_state`` gave.
+        twice: names that two different tensors have.
+    """
+
+    tensors: dict[str, Tensor] = field(default_factory=dict)
+    holder: dict[str, str] = field(default_factory=dict)
+    arrays: set[str] = field(default_factory=set)
+    extra_states: dict[str, Any] = field(default_factory=dict)
+    twice: set[str] = field(default_factory=set)
+
+    def add(self, name: str, holder: str, value: Any) -> bool:
+        """Keep ``value`` if it is a tensor or an array; whether it is."""
+        tensor = as_tensor(value)
+        if tensor is None:
+            return False
+        if name in self.tensors and self.tensors[name] is not tensor:
+            self.twice.add(name)
+        if not isinstance(value, Tensor):
+            self.arrays.add(name)
+        self.tensors[name], self.holder[name] = tensor, holder
+        return True
+
+    def below(self, key: str, title: str) -> Contents:
+        """What lies below ``key``, as in ``ema``.
+
+        Raises:
+            InputError: nothing does.
+        """
+        start = key.strip(".") + "."
+        kept = {name: tensor for name, tensor in self.tensors.items() if name.startswith(start)}
+        if not kept:
+            tops = dict.fromkeys(name.partition(".")[0] for name in self.tensors)
+            raise InputError(f"{title}: has no weights under '{key}'; it has {', '.join(map(repr, list(tops)[:6])) or 'none'}")
+        return Contents(kept, {name: self.holder[name] for name in kept}, self.arrays, self.extra_states, self.twice)
+
+
+def contents_of(content: Any) -> Contents:
+    """Find all tensors in what a file holds: in dicts, lists, pickled modules and other objects, at any depth."""
+    found = Contents()
+    _collect(content, "", "", found, ())
+    return found
+
+
+def only_state(contents: Contents, title: str, key: str | None = None) -> dict[str, Tensor]:
+    """The weights of a checkpoint whose model is not known: those of the one dict that is no optimizer's.
+
+    Args:
+        contents: what the checkpoint holds.
+        title: the checkpoint's name, for messages.
+        key: the dict to take, as in ``ema``.
+
+    Returns:
+        The tensors by name, without the ``module.`` of ``DataParallel``.
+
+    Raises:
+        InputError: no such dict, or several, and they are named.
+    """
+    kept = contents if key is None else contents.below(key, title)
+    holders: dict[str, list[str]] = {}
+    for name, holder in kept.holder.items():
+        if not _OPTIMIZERS.search(holder):
+            holders.setdefault(holder, []).append(name[len(holder) + 1 if holder else 0 :])
+    holders = {holder: names for holder, names in holders.items() if any(kept.tensors[_join(holder, n)].ndim for n in names)}
+    if not holders:
+        raise InputError(f"{title}: holds no state_dict; save model.state_dict() or a dict with the key 'state_dict'")
+    chosen = "" if "" in holders else _usual(holders) if len(holders) > 1 else next(iter(holders))
+    if chosen is None:
+        raise InputError(
+            f"{title}: holds several sets of weights, {', '.join(map(repr, list(holders)[:6]))}; choose one with weights_key"
+        )
+    state = {name: kept.tensors[_join(chosen, name)] for name in holders[chosen]}
+    wrapped = all(name.startswith("module.") for name in state)
+    return {name.removeprefix("module.") if wrapped else name: tensor for name, tensor in state.items()}
+
+
+def _usual(holders: Mapping[str, list[str]]) -> str | None:
+    """The one dict with a usual name, where no other dict holds weights of the same names."""
+    usual = [holder for holder in holders if holder.rpartition(".")[2] in _USUAL]
+    if len(usual) != 1:
+        return None
+    own = set(holders[usual[0]])
+    return None if any(own & set(names) for holder, names in holders.items() if holder != usual[0]) else usual[0]
+
+
+def _collect(value: Any, name: str, holder: str, found: Contents, above: tuple[int, ...]) -> None:
+    """Put all tensors at and below ``value`` into ``found``; ``above`` holds what it lies in, against cycles."""
+    if len(above) > _DEEPEST or id(value) in above or found.add(name, holder, value):
+        return
+    if name.rpartition(".")[2] == EXTRA_STATE:
+        found.extra_states[name] = value
+    elif _is_module(value):
+        _collect_module(value, name, name, found, above)
+    else:
+        for key, part in _parts(value):
+            _collect(part, _join(name, key), name, found, (*above, id(value)))
+
+
+def _is_module(value: Any) -> bool:
+    return isinstance(value, StandIn) and isinstance(value.attributes.get("_parameters"), Mapping)
+
+
+def _collect_module(module: StandIn, name: str, root: str, found: Contents, above: tuple[int, ...]) -> None:
+    """A pickled module's tensors, named as its state_dict names them."""
+    if len(above) > _DEEPEST or id(module) in above:
+        return
+    attributes = module.attributes
+    passing = attributes.get("_non_persistent_buffers_set")
+    for kind in ("_parameters", "_buffers"):
+        for key, tensor in (attributes.get(kind) or {}).items():
+            if not (isinstance(passing, set) and key in passing):
+                found.add(_join(name, str(key)), root, tensor)
+    for key, part in (attributes.get("_modules") or {}).items():
+        if _is_module(part):
+            _collect_module(part, _join(name, str(key)), root, found, (*above, id(module)))
+
+
+def _parts(value: Any) -> Iterator[tuple[str, Any]]:
+    if isinstance(value, StandIn):
+        yield from ((str(key), part) for key, part in {**value.attributes, **value.items}.items())
+        yield from ((str(number), part) for number, part in enumerate((*value.args, *value.members)))
+    elif isinstance(value, Mapping):
+        yield from ((str(key), part) for key, part in value.items())
+    elif isinstance(value, list | tuple):
+        yield from ((str(number), part) for number, part in enumerate(value) if not isinstance(part, int | float | str))
+
+
+def _join(name: str, key: str) -> str:
+    return f"{name}.{key}" if name else key
