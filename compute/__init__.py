@@ -12,9 +12,10 @@ if TYPE_CHECKING:
     from paraloss.compute.directions.random import normalize, random_direction
     from paraloss.compute.ensemble import compute_ensemble
     from paraloss.compute.evaluate.full import Evaluator
-    from paraloss.compute.inputs.checkpoints import apply_checkpoint, file_sha256, load_checkpoint, load_model
+    from paraloss.compute.inputs.checkpoints import apply_checkpoint, file_sha256, load_checkpoint
     from paraloss.compute.inputs.criteria import load_criterion
     from paraloss.compute.inputs.data import Split, as_data_set, classes_of, load_data
+    from paraloss.compute.inputs.sources import load_model
     from paraloss.compute.options import (
         AccuracyOptions,
         EffortOptions,
@@ -36,9 +37,10 @@ _HOMES = {
     "directions.random": ("normalize", "random_direction"),
     "ensemble": ("compute_ensemble",),
     "evaluate.full": ("Evaluator",),
-    "inputs.checkpoints": ("apply_checkpoint", "file_sha256", "load_checkpoint", "load_model"),
+    "inputs.checkpoints": ("apply_checkpoint", "file_sha256", "load_checkpoint"),
     "inputs.criteria": ("load_criterion",),
     "inputs.data": ("Split", "as_data_set", "classes_of", "load_data"),
+    "inputs.sources": ("load_model",),
     "options": (
         "AccuracyOptions",
         "EffortOptions",

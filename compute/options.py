@@ -52,6 +52,8 @@ class InputOptions(Options):
     """digits, mnist5k, cifar10, fashion-mnist, cifar100:DIR, npz:FILE or file.py:callable. Default: as for the model."""
     data_arg: Annotated[list[str] | None, Parameter(negative="")] = None
     """Option of your own data callable as name=value; may be repeated."""
+    weights_key: str | None = None
+    """Place of the weights in the checkpoints, as in ema or state.model. Default: the only place that fits the model."""
     loss: str | None = None
     """cross_entropy, mse, softmax_mse or file.py:callable. Default: the built-in name that the checkpoint records, else
     cross_entropy."""
@@ -78,6 +80,8 @@ class PlaneOptions(Options):
     """Checkpoint at y = 1."""
     z_to: Target | None = None
     """Checkpoint at z = 1."""
+    weights_key: Annotated[str | None, Parameter(parse=False)] = None  # of InputOptions on the command line
+    """Place of the weights in the files of x_to, y_to and z_to, as in ema. Default: the only place that fits the model."""
     directions: Directions | None = None
     """Surface file, or direction file of Li et al.'s code, whose directions are used as given, in place of all that
     chooses them otherwise."""
@@ -239,6 +243,8 @@ class ProjectionOptions(Options):
     """Steps along each axis."""
     margin: float = option(0.2, within(0, 10))
     """Space around the path, as a share of its extent."""
+    weights_key: Annotated[str | None, Parameter(parse=False)] = None  # of InputOptions on the command line
+    """Place of the weights in the checkpoints, as in ema. Default: the only place that fits the model."""
 
     def check(self) -> None:
         if self.method == "cos" and self.onto is None:
@@ -304,6 +310,7 @@ class SurfaceKeywords(MeasureKeywords, total=False):
     x_to: Target | None
     y_to: Target | None
     z_to: Target | None
+    weights_key: str | None
     directions: Directions | None
     norm: Norms
     y_norm: Norm | None
@@ -322,6 +329,7 @@ class TrajectoryKeywords(MeasureKeywords, total=False):
     ignore: Ignore
     points: int
     margin: float
+    weights_key: str | None
 
 
 class TrainKeywords(TypedDict, total=False):

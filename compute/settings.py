@@ -129,7 +129,7 @@ def resolve(model: nn.Module, loss: str | Callable[..., Any], data: Any, options
 
 def _plane(model: nn.Module, options: SurfaceOptions, axes: int, warn: bool) -> Plane:
     targets = (options.x_to, options.y_to, options.z_to)[:axes]
-    ends: list[End] = [None if target is None else tensors_of(target) for target in targets]
+    ends: list[End] = [None if target is None else tensors_of(target, model, options.weights_key) for target in targets]
     dir_type = options.dir_type or ("states" if any(ends) else "weights")
     given = options.directions
     directions: list[Direction] | None = None

@@ -21,10 +21,11 @@ from paraloss.compute.directions.files import load_directions
 from paraloss.compute.directions.random import Direction
 from paraloss.compute.evaluate.full import Evaluator
 from paraloss.compute.forward.copying import copy_model
-from paraloss.compute.inputs.checkpoints import apply_checkpoint, load_checkpoint
+from paraloss.compute.inputs.checkpoints import load_checkpoint, put
 from paraloss.compute.inputs.criteria import load_criterion
 from paraloss.compute.inputs.criterion import Criterion
 from paraloss.compute.inputs.data import DataSet, as_data_set
+from paraloss.compute.inputs.order import checkpoints_in_order
 from paraloss.compute.inputs.tensors import distinct_parameters
 from paraloss.compute.options import (
     AccuracyOptions,
@@ -81,7 +82,7 @@ def project_run(
 
     Args:
         model: model with the weights of the last checkpoint. Not modified.
-        checkpoints: folder of ``paraloss train``, or three or more files in the order of training; the last is the origin.
+        checkpoints: folder of numbered checkpoints, or three or more files in the order of training; the last is the origin.
         loss: see ``paraloss.compute.load_criterion``.
         data: see ``compute_surface``.
         groups: options in groups: ``ProjectionOptions``, ``MeasureOptions``, ``AccuracyOptions``, ``EffortOptions``,
@@ -99,7 +100,9 @@ def project_run(
     """
     asked = combine(TrajectoryOptions, groups, options, "project_run")
     comm = world()
-    paths = on_all_ranks(comm, lambda: checkpoints_of(checkpoints))
+    paths, how = on_all_ranks(comm, lambda: checkpoints_in_order([Path(path) for path in checkpoints]))
+    if asked.progress and (comm is None or comm.rank == 0):
+        say(how)
     splits = on_all_ranks(comm, lambda: as_data_set(data))
     split = next(iter(asked.split_names), "train" if "train" in splits else next(iter(splits)))
     if split not in splits:
@@ -108,7 +111,8 @@ def project_run(
     def find() -> tuple[Projection, np.ndarray]:
         chosen = {split: splits[split].subset(asked.samples)}
         found = _projection(model, paths, asked)
-        return found, own_losses(model, paths, load_criterion(loss)[1], chosen, rank_device(asked.device, None))
+        device, criterion = rank_device(asked.device, None), load_criterion(loss)[1]
+        return found, own_losses(model, paths, criterion, chosen, device, asked.weights_key)
 
     projection, losses = on_first_rank(comm, find)
     if asked.progress and (comm is None or comm.rank == 0):
@@ -134,30 +138,13 @@ def project_run(
     )
 
 
-def checkpoints_of(run: Sequence[str | Path]) -> list[Path]:
-    """Return the files named, or those of a folder: epoch_000.pt, epoch_001.pt …
-
-    Raises:
-        InputError: a folder without checkpoints, or fewer than three files.
-    """
-    paths = [Path(path) for path in run]
-    if len(paths) == 1 and paths[0].is_dir():
-        found = sorted(paths[0].glob("epoch_*.pt"))
-        if not found:
-            raise InputError(f"{paths[0]}: holds no epoch_*.pt; name the checkpoints one by one")
-        return found
-    if len(paths) < 3:
-        raise InputError("name a folder of paraloss train, or at least three checkpoints in the order of training")
-    return paths
-
-
 def _projection(model: nn.Module, checkpoints: Sequence[Path], asked: TrajectoryOptions) -> Projection:
     if asked.onto is None:
-        return principal_plane(model, checkpoints, asked.dir_type, asked.ignore)
+        return principal_plane(model, checkpoints, asked.dir_type, asked.ignore, asked.weights_key)
     given = load_directions(Path(asked.onto), model)
     if len(given) < 2:
         raise InputError(f"{asked.onto}: holds one direction; a trajectory requires two")
-    return project_onto(model, checkpoints, (given[0], given[1]), asked.method, asked.dir_type)
+    return project_onto(model, checkpoints, (given[0], given[1]), asked.method, asked.dir_type, asked.weights_key)
 
 
 def _report(projection: Projection) -> None:
@@ -169,7 +156,11 @@ def _report(projection: Projection) -> None:
 
 
 def principal_plane(
-    model: nn.Module, checkpoints: Sequence[Path], dir_type: DirectionType = "weights", ignore: Ignore = "none"
+    model: nn.Module,
+    checkpoints: Sequence[Path],
+    dir_type: DirectionType = "weights",
+    ignore: Ignore = "none",
+    key: str | None = None,
 ) -> Projection:
     """The plane through the last checkpoint along the first two principal components of the path.
 
@@ -178,6 +169,7 @@ def principal_plane(
         checkpoints: in the order of training; the last is the center. Three at least.
         dir_type: see above.
         ignore: ``biasbn`` leaves tensors of dimension <= 1 out.
+        key: place of the weights in the files; see ``load_checkpoint``.
 
     Raises:
         InputError: too few checkpoints, one of another model, or all on one line.
@@ -186,7 +178,7 @@ def principal_plane(
     """
     if len(checkpoints) < 3:
         raise InputError(f"a plane requires at least three checkpoints, there are {len(checkpoints)}")
-    rows = _Rows(model, checkpoints, dir_type, ignore)
+    rows = _Rows(model, checkpoints, dir_type, ignore, key)
     products = sum((block @ block.T for _, block in rows.blocks()), torch.zeros(rows.count, rows.count, dtype=torch.float64))
     centered = products - products.mean(dim=0) - products.mean(dim=1, keepdim=True) + products.mean()
     values, vectors = torch.linalg.eigh(centered)
@@ -209,6 +201,7 @@ def project_onto(
     directions: tuple[Direction, Direction],
     method: str = "lstsq",
     dir_type: DirectionType = "weights",
+    key: str | None = None,
 ) -> Projection:
     """Project checkpoints onto a plane that is there already.
 
@@ -219,11 +212,12 @@ def project_onto(
         method: ``lstsq``, argmin ||x dx + y dy - d||; or ``cos``, <d, dx> / ||dx||, a length and no coordinate unless
             dx has norm 1: only to match the numbers of Li et al.'s code.
         dir_type: as in ``principal_plane``.
+        key: as in ``principal_plane``.
 
     Raises:
         InputError: a direction does not fit the model, or the two are collinear.
     """
-    rows = _Rows(model, checkpoints, dir_type, "none")
+    rows = _Rows(model, checkpoints, dir_type, "none", key)
     norms = sum((block.square().sum(dim=1) for _, block in rows.blocks()), torch.zeros(rows.count, dtype=torch.float64))
     return _project(rows, directions, norms, method, ())
 
@@ -252,7 +246,9 @@ def _project(
 class _Rows:
     """theta_t - theta_final of all checkpoints, a block of columns at a time."""
 
-    def __init__(self, model: nn.Module, checkpoints: Sequence[Path], dir_type: DirectionType, ignore: Ignore) -> None:
+    def __init__(
+        self, model: nn.Module, checkpoints: Sequence[Path], dir_type: DirectionType, ignore: Ignore, key: str | None
+    ) -> None:
         tensors = movable(model) if dir_type == "states" else distinct_parameters(model)
         for name, tensor in tensors.items():
             if tensor.is_complex():
@@ -260,7 +256,7 @@ class _Rows:
         self.shapes = {n: t.shape for n, t in tensors.items() if ignore == "none" or t.ndim > 1}
         self.sizes = {name: shape.numel() for name, shape in self.shapes.items()}
         self.count = len(checkpoints)
-        self._states = [load_checkpoint(path, mapped=True)[0] for path in checkpoints]
+        self._states = [load_checkpoint(path, mapped=True, model=model, key=key)[0] for path in checkpoints]
         for path, state in zip(checkpoints, self._states, strict=True):
             for name, shape in self.shapes.items():
                 if name not in state or state[name].shape != shape:
@@ -310,14 +306,19 @@ def axes_around(projection: Projection, points: int, margin: float) -> tuple[np.
 
 
 def own_losses(
-    model: nn.Module, checkpoints: Sequence[Path], criterion: Criterion, data: DataSet, device: torch.device
+    model: nn.Module,
+    checkpoints: Sequence[Path],
+    criterion: Criterion,
+    data: DataSet,
+    device: torch.device,
+    key: str | None = None,
 ) -> np.ndarray:
     """(n,) the loss of each checkpoint itself, which is not the plane's height below it."""
     model = copy_model(model)
     losses = []
     with Progress("losses of the checkpoints", len(checkpoints), unit="checkpoints") as bar:
         for path in checkpoints:
-            apply_checkpoint(model, load_checkpoint(path)[0], str(path))
+            put(model, load_checkpoint(path, model=model, key=key)[0], str(path))
             losses.append(Evaluator(model, criterion, data, [], device)([])[0])
             bar.advance()
     return np.array(losses)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import PurePath
 from typing import Any
 
 import torch
@@ -12,6 +13,8 @@ from torch import nn
 from paraloss.compute.directions.between import direction_between, statistics_differ
 from paraloss.compute.directions.random import Direction, random_direction
 from paraloss.compute.inputs.checkpoints import load_checkpoint
+from paraloss.compute.inputs.contents import contents_of
+from paraloss.compute.inputs.fitting import fit
 from paraloss.compute.inputs.tensors import state_tensors, tensor_bytes
 from paraloss.compute.options import DirectionType, Ignore, Norm, Target
 from paraloss.errors import InputError
@@ -84,12 +87,24 @@ class Plane:
         return directions
 
 
-def tensors_of(target: Target) -> Mapping[str, torch.Tensor]:
-    if isinstance(target, nn.Module):
-        return state_tensors(target)
-    if isinstance(target, Mapping):
-        return target
-    return load_checkpoint(target)[0]
+def tensors_of(target: Target, model: nn.Module, key: str | None = None) -> Mapping[str, torch.Tensor]:
+    """The tensors of another checkpoint by the names of ``model``.
+
+    Args:
+        target: a file or folder, a model or its state_dict.
+        model: the model at the center.
+        key: where in a file the weights lie; see ``load_checkpoint``.
+
+    Raises:
+        InputError: it is another model's.
+    """
+    if isinstance(target, (str, PurePath)):
+        state = load_checkpoint(target, model=model, key=key)[0]
+    else:
+        state = state_tensors(target) if isinstance(target, nn.Module) else dict(target)
+        if not dict(model.named_parameters()).keys() <= state.keys():  # compiled, in DataParallel, tied …
+            state = fit(contents_of(state), model, "the other checkpoint").state
+    return {name: tensor for name, tensor in state.items() if isinstance(tensor, torch.Tensor)}
 
 
 def _storable(tensor: torch.Tensor) -> torch.Tensor:

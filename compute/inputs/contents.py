@@ -98,7 +98,9 @@ def only_state(contents: Contents, title: str, key: str | None = None) -> dict[s
     chosen = "" if "" in holders else _usual(holders) if len(holders) > 1 else next(iter(holders))
     if chosen is None:
         raise InputError(
-            f"{title}: holds several sets of weights, {', '.join(map(repr, list(holders)[:6]))}; choose one with weights_key"
+            f"{title}: holds several sets of weights, {', '.join(map(repr, list(holders)[:6]))}; choose one with "
+            "{key}, as in {key}=ema",
+            arguments=("key",),
         )
     state = {name: kept.tensors[_join(chosen, name)] for name in holders[chosen]}
     wrapped = all(name.startswith("module.") for name in state)

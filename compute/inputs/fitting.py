@@ -86,12 +86,13 @@ def fit(contents: Contents, model: nn.Module, title: str, key: str | None = None
         InputError: no place fits, and the first difference is named; or several do, and they are named.
     """
     kept = contents if key is None else contents.below(key, title)
+    if not kept.tensors:
+        raise InputError(f"{title}: holds no state_dict; save model.state_dict() or a dict with the key 'state_dict'")
     wanted = Wanted(model)
     found = _fits(kept, wanted)
     if not found:
         hooked = _through_hooks(kept, wanted, model)
         if hooked is None:
-            only_state(kept, title, None) if not kept.tensors else None
             raise InputError(f"{title}: is a checkpoint of another model: {_difference(kept, wanted)}")
         return hooked
     first = found[0]
@@ -99,8 +100,9 @@ def fit(contents: Contents, model: nn.Module, title: str, key: str | None = None
         places = ", ".join(f"'{one.place}'" if one.place else "the top level" for one in found[:6])
         example = next(one.place for one in found if one.place)
         raise InputError(
-            f"{title}: holds different weights that fit the model, in {places}; choose with weights_key, as in "
-            f"weights_key={example}"
+            f"{title}: holds different weights that fit the model, in {places}; choose with {{weights_key}}, as in "
+            f"{{weights_key}}={example}",
+            arguments=("weights_key",),
         )
     lacking = [name for name in wanted.extra_states if name not in first.state]
     if lacking:
@@ -150,9 +152,7 @@ def _places(own: Mapping[str, str], theirs: Mapping[str, str], wanted: Wanted) -
     return [place for place in places if all(any(place + name in theirs for name in group) for group in needed)]
 
 
-def _fit_at(
-    place: str, own: Mapping[str, str], theirs: Mapping[str, str], contents: Contents, wanted: Wanted
-) -> Fit | None:
+def _fit_at(place: str, own: Mapping[str, str], theirs: Mapping[str, str], contents: Contents, wanted: Wanted) -> Fit | None:
     """The weights that follow ``place``; None where a shape differs, a name is not unique, or weights are left over."""
     taken = {name: theirs[place + short] for name, short in own.items() if place + short in theirs}
     for name, found in taken.items():

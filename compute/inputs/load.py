@@ -6,16 +6,17 @@ name counts only where it is one of the built-in names. The user's own code and 
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 from torch import nn
 
-from paraloss.compute.inputs.checkpoints import SOURCES, apply_checkpoint, file_sha256, load_checkpoint, load_model
+from paraloss.compute.inputs.checkpoints import open_checkpoint, put, weights_sha256
 from paraloss.compute.inputs.criteria import CRITERIA
 from paraloss.compute.inputs.data import PLACELESS, DataSet, classes_of, load_data
 from paraloss.compute.inputs.models import MODELS
+from paraloss.compute.inputs.sources import is_recordable, load_model
 from paraloss.compute.inputs.user_code import parse_arguments
 from paraloss.compute.options import InputOptions
 from paraloss.errors import InputError
@@ -28,7 +29,7 @@ def load_all(weights: Path, inputs: InputOptions) -> tuple[nn.Module, DataSet, s
     """Load the model with its weights and the data, and choose the loss.
 
     Args:
-        weights: checkpoint file.
+        weights: checkpoint file or folder.
         inputs: names of the model, the data and the loss. What is not named is taken from the checkpoint's record, as far as
             it is built in.
 
@@ -40,39 +41,41 @@ def load_all(weights: Path, inputs: InputOptions) -> tuple[nn.Module, DataSet, s
             checkpoint do not fit together.
     """
     model, data, loss = inputs.model, inputs.data, inputs.loss
-    state, record = load_checkpoint(weights)
+    checkpoint = open_checkpoint(weights)
+    record = checkpoint.record
     model_arguments = parse_arguments(inputs.model_arg or [])
     if model is None:
-        model = _recorded(weights, record, "model", MODELS, SOURCES)
+        model = _recorded(weights, record, "model", is_recordable)
         model_arguments = {**_recorded_arguments(weights, record, model), **model_arguments}
     if data is None:
-        data = _recorded(weights, record, "data", PLACELESS)
+        data = _recorded(weights, record, "data", PLACELESS.__contains__)
     if loss is None:
-        loss = _recorded(weights, record, "loss", CRITERIA) if "loss" in record else _DEFAULT_LOSS
+        loss = _recorded(weights, record, "loss", CRITERIA.__contains__) if "loss" in record else _DEFAULT_LOSS
     data_set = load_data(data, parse_arguments(inputs.data_arg or []))
     shape = tuple(next(iter(data_set.values())).inputs.shape[1:])
     network = load_model(model, shape, _classes(weights, record, data_set), model_arguments)
-    apply_checkpoint(network, state, str(weights))
+    found = checkpoint.fitted(network, inputs.weights_key)
+    put(network, found.state, str(weights))
     facts = {
         "model": model,
         "model_args": model_arguments,
         "data": data,
-        "checkpoint": weights.name,
-        "checkpoint_sha256": file_sha256(weights),
+        "checkpoint": weights.resolve().name,
+        "checkpoint_sha256": weights_sha256(weights),
         "trained": record,
+        **({"weights_key": found.place} if found.place else {}),
+        **({"weights_left_out": list(found.left_out)} if found.left_out else {}),
     }
     return network, data_set, loss, facts
 
 
-def _recorded(weights: Path, record: Mapping[str, Any], key: str, names: Collection[str], sources: Collection[str] = ()) -> str:
-    """The name that the checkpoint records for ``key``, if it is one of ``names`` or ``source:NAME`` of ``sources``."""
+def _recorded(weights: Path, record: Mapping[str, Any], key: str, admitted: Callable[[str], bool]) -> str:
+    """The name that the checkpoint records for ``key``, if it is ``admitted``."""
     if key not in record:
         raise InputError(f"{weights}: does not record its {key}; name it with --{key}, as in {_EXAMPLES[key]}")
     name = record[key]
-    if isinstance(name, str):
-        source, _, rest = name.partition(":")
-        if name in names or (source in sources and rest.replace("_", "").replace(".", "").replace("-", "").isalnum()):
-            return name
+    if isinstance(name, str) and admitted(name):
+        return name
     raise InputError(
         f"{weights}: records the {key} {str(name)[:80]!r}, which is not built in; a checkpoint's record is never followed to "
         f"code or to files: name the {key} yourself with --{key}"

@@ -35,7 +35,7 @@ def compute(
     Example: mpiexec -n 4 paraloss compute --weights runs/r56/final.pt --x=-1:1:51 --y=-1:1:51 -o surface.h5
 
     Args:
-        weights: Checkpoint at the origin: a state_dict, or a dict with the key state_dict.
+        weights: Checkpoint at the origin: file of torch.save, .safetensors, or folder of save_pretrained.
         repeats: Number of random planes, with seeds from --seed on. The output then holds their mean and spread, and each
             plane's surface lies beside it.
     """
@@ -48,7 +48,12 @@ def compute(
     if repeats < 1:
         raise InputError(f"{{repeats}} must be at least 1, not {repeats}", arguments=("repeats",))
     path = output.path or Path("surface.h5")
-    options = combine(SurfaceOptions, (plane, measure, accuracy, effort, replace(output, path=path)), {}, "compute")
+    options = combine(
+        SurfaceOptions,
+        (replace(plane, weights_key=inputs.weights_key), measure, accuracy, effort, replace(output, path=path)),
+        {},
+        "compute",
+    )
     comm = world()
     model, data, loss, facts = on_all_ranks(comm, lambda: load_all(weights, inputs))
     work: Any = compute_surface if repeats == 1 else partial(compute_ensemble, repeats=repeats)

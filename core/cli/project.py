@@ -30,18 +30,18 @@ def project(
     Example: paraloss project runs/r56 -o path.h5 && paraloss render path.h5 path.pdf
 
     Args:
-        checkpoints: Folder of paraloss train, or checkpoints in the order of training; the last is the origin.
+        checkpoints: Folder of numbered checkpoints, or checkpoints in the order of training; the last is the origin.
     """
     from paraloss.compute import project_run
     from paraloss.compute.inputs.load import load_all
+    from paraloss.compute.inputs.order import checkpoints_in_order
     from paraloss.compute.ranks.world import on_all_ranks, world
-    from paraloss.compute.trajectory import checkpoints_of
 
     path = output.path or Path("trajectory.h5")
     comm = world()
-    paths = on_all_ranks(comm, lambda: checkpoints_of(checkpoints))
+    paths, _ = on_all_ranks(comm, lambda: checkpoints_in_order(checkpoints))
     model, data, loss, facts = on_all_ranks(comm, lambda: load_all(paths[-1], inputs))
-    groups = (projection, measure, accuracy, effort, replace(output, path=path))
+    groups = (replace(projection, weights_key=inputs.weights_key), measure, accuracy, effort, replace(output, path=path))
     project_run(model, paths, loss, data, *groups, provenance=facts)
     if comm is None or comm.rank == 0:
         print(path)

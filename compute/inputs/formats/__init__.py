@@ -51,6 +51,11 @@ def files_of(path: Path) -> list[Path]:
     return [path]
 
 
+def is_weights_folder(path: Path) -> bool:
+    """Whether a folder is one checkpoint: of ``save_pretrained`` or of torch's distributed checkpoints."""
+    return path.is_dir() and any((path / name).is_file() for name in (distributed.METADATA, *_PRETRAINED))
+
+
 def _file_of(folder: Path) -> Path:
     """The file that stands for a folder."""
     beside = {file.name: file for file in folder.iterdir() if file.is_file()}

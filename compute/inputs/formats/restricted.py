@@ -41,6 +41,7 @@ class StandIn:
     """
 
     asked = ""
+    dump_patches = False  # torch's reader of old files would write a patch file for a class that says otherwise
 
     def __new__(cls, *args: Any, **options: Any) -> StandIn:
         made = object.__new__(cls)
@@ -186,7 +187,9 @@ def _decoded(value: StandIn) -> np.ndarray | None:
 def _numpy_type(dtype: Any) -> np.dtype[Any]:
     if not isinstance(dtype, StandIn) or not dtype.asked.startswith("numpy"):
         raise TypeError("no numpy type")
-    code = np.dtype(str(dtype.args[0])) if dtype.args else np.dtype(dtype.asked.rpartition(".")[2].removesuffix("DType").lower())
+    code = (
+        np.dtype(str(dtype.args[0])) if dtype.args else np.dtype(dtype.asked.rpartition(".")[2].removesuffix("DType").lower())
+    )
     if code.kind not in "biufc":
         raise TypeError("no type of numbers")
     order = dtype.state[1] if isinstance(dtype.state, tuple) and len(dtype.state) > 1 else "="

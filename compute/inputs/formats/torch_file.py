@@ -57,7 +57,7 @@ def _is_zip(path: Path) -> bool:
 def _is_scripted(path: Path) -> bool:
     try:
         return "constants.pkl" in torch._C.PyTorchFileReader(str(path)).get_all_records()
-    except RuntimeError:
+    except (RuntimeError, UnicodeError):  # damaged
         return False
 
 
