@@ -256,7 +256,7 @@ class _Rows:
         self.shapes = {n: t.shape for n, t in tensors.items() if ignore == "none" or t.ndim > 1}
         self.sizes = {name: shape.numel() for name, shape in self.shapes.items()}
         self.count = len(checkpoints)
-        self._states = [load_checkpoint(path, mapped=True, model=model, key=key)[0] for path in checkpoints]
+        self._states = [load_checkpoint(path, mapped=True, model=model, weights_key=key)[0] for path in checkpoints]
         for path, state in zip(checkpoints, self._states, strict=True):
             for name, shape in self.shapes.items():
                 if name not in state or state[name].shape != shape:
@@ -318,7 +318,7 @@ def own_losses(
     losses = []
     with Progress("losses of the checkpoints", len(checkpoints), unit="checkpoints") as bar:
         for path in checkpoints:
-            put(model, load_checkpoint(path, model=model, key=key)[0], str(path))
+            put(model, load_checkpoint(path, model=model, weights_key=key)[0], str(path))
             losses.append(Evaluator(model, criterion, data, [], device)([])[0])
             bar.advance()
     return np.array(losses)

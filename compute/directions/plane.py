@@ -99,7 +99,7 @@ def tensors_of(target: Target, model: nn.Module, key: str | None = None) -> Mapp
         InputError: it is another model's.
     """
     if isinstance(target, (str, PurePath)):
-        state = load_checkpoint(target, model=model, key=key)[0]
+        state = load_checkpoint(target, model=model, weights_key=key)[0]
     else:
         state = state_tensors(target) if isinstance(target, nn.Module) else dict(target)
         if not dict(model.named_parameters()).keys() <= state.keys():  # compiled, in DataParallel, tied …

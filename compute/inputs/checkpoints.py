@@ -38,7 +38,7 @@ class Checkpoint:
 
 
 def load_checkpoint(
-    path: str | Path, mapped: bool = False, *, model: nn.Module | None = None, key: str | None = None
+    path: str | Path, mapped: bool = False, *, model: nn.Module | None = None, weights_key: str | None = None
 ) -> tuple[dict[str, Any], dict[str, Any]]:
     """Read a checkpoint: a state_dict, bare or within dicts and other objects, of any format in ``formats``.
 
@@ -47,7 +47,7 @@ def load_checkpoint(
         mapped: leave the tensors on the disk until they are used, where the format allows it.
         model: take its weights, found by their names and shapes, under its own names. Default: the one dict of weights in the
             file, by its names there.
-        key: where in the file the weights lie, as in ``ema``, where there are several.
+        weights_key: place of the weights in the file, as in ``ema``. Default: the only place.
 
     Returns:
         The tensors by parameter name, on the CPU; and what ``paraloss train`` noted with them (model, data, epoch …), empty
@@ -59,8 +59,8 @@ def load_checkpoint(
     """
     if model is None:
         content = read_content(Path(path), mapped)
-        return only_state(contents_of(content), str(path), key), record_of(content)
-    found = open_checkpoint(path, mapped).fitted(model, key)
+        return only_state(contents_of(content), str(path), weights_key), record_of(content)
+    found = open_checkpoint(path, mapped).fitted(model, weights_key)
     return found.state, found.record
 
 

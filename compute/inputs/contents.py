@@ -99,8 +99,8 @@ def only_state(contents: Contents, title: str, key: str | None = None) -> dict[s
     if chosen is None:
         raise InputError(
             f"{title}: holds several sets of weights, {', '.join(map(repr, list(holders)[:6]))}; choose one with "
-            "{key}, as in {key}=ema",
-            arguments=("key",),
+            "{weights_key}, as in {weights_key}=ema",
+            arguments=("weights_key",),
         )
     state = {name: kept.tensors[_join(chosen, name)] for name in holders[chosen]}
     wrapped = all(name.startswith("module.") for name in state)

@@ -14,6 +14,7 @@ def histogram(
     label: Annotated[list[str] | None, Parameter(negative="")] = None,
     bins: int = 200,
     size: str | None = None,
+    weights_key: str | None = None,
 ) -> None:
     """Draw histograms of the weights of checkpoints, with their norms.
 
@@ -25,6 +26,7 @@ def histogram(
         label: Name of a network; repeat it for each. Default: the checkpoint's folder and name.
         bins: Of the histograms.
         size: WIDTHxHEIGHT in pixels.
+        weights_key: Place of the weights in the checkpoints, as in ema. Default: the only place.
     """
     from paraloss.cli.options import parse_size, split_output
     from paraloss.compute import load_checkpoint
@@ -37,8 +39,8 @@ def histogram(
     if not 2 <= bins <= 10_000:
         raise InputError(f"--bins {bins}: give 2 to 10,000")
     weights = [
-        {name: tensor.float().numpy() for name, tensor in load_checkpoint(path)[0].items() if tensor.is_floating_point()}
-        for path in inputs
+        {name: tensor.float().numpy() for name, tensor in state.items() if tensor.is_floating_point()}
+        for state in (load_checkpoint(path, weights_key=weights_key)[0] for path in inputs)
     ]
     names = label or [f"{path.parent.name}/{path.name}" if path.parent.name else path.name for path in inputs]
     draw_histograms(weights, target, names, bins, parse_size(size) if size else None)

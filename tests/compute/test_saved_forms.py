@@ -43,7 +43,7 @@ def prefixed(prefix, state):
 def loads_into(path, source, target=None, key=None):
     """Whether the file at ``path`` gives ``target`` every number of ``source``."""
     target = target or network(seed=9)
-    state, _ = load_checkpoint(path, model=target, key=key)
+    state, _ = load_checkpoint(path, model=target, weights_key=key)
     target.load_state_dict(state, strict=False)
     pairs = zip(source.state_dict().values(), target.state_dict().values(), strict=True)
     return all(torch.equal(a, b) for a, b in pairs)
@@ -152,7 +152,7 @@ def test_two_sets_of_weights_are_named_and_one_is_chosen(tmp_path):
     for key in ("ema", "ema.module"):
         assert loads_into(tmp_path / "m.pt", second, key=key)
     with pytest.raises(InputError, match="no weights under 'emma'; it has 'model', 'ema'"):
-        load_checkpoint(tmp_path / "m.pt", model=network(), key="emma")
+        load_checkpoint(tmp_path / "m.pt", model=network(), weights_key="emma")
     with pytest.raises(InputError, match=r"several sets of weights, 'model', 'ema.module'"):
         load_checkpoint(tmp_path / "m.pt")
 

@@ -11,7 +11,7 @@ import pickle
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from functools import lru_cache
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, ClassVar
 
 import numpy as np
 import torch
@@ -80,7 +80,9 @@ class StandIn:
 class RestrictedUnpickler(pickle._Unpickler):
     """Python's own unpickler, in which whatever could run, import or change something is replaced or refused."""
 
-    dispatch = dict(pickle._Unpickler.dispatch)  # noqa: RUF012
+    dispatch: ClassVar[dict[int, Callable[[Any], None]]] = dict(pickle._Unpickler.dispatch)
+    stack: list[Any]  # this and ``append`` are of the class above
+    append: Callable[[Any], None]
 
     def find_class(self, module: str, name: str) -> Any:
         """One of the admitted classes and functions, else a stand-in for ``module.name``; nothing is imported."""
@@ -171,15 +173,17 @@ def _decoded(value: StandIn) -> np.ndarray | None:
     try:
         if function == "_reconstruct":
             _, shape, dtype, fortran, data = value.state
-            order = "F" if fortran else "C"
+            forwards = not fortran
         elif function == "_frombuffer":
             data, dtype, shape, order = value.args
+            forwards = order != "F"
         elif function == "scalar":
-            (dtype, data), shape, order = value.args, (), "C"
+            (dtype, data), shape, forwards = value.args, (), True
         else:
             return None
         raw = data.encode("latin1") if isinstance(data, str) else bytes(data)
-        return np.frombuffer(raw, _numpy_type(dtype)).reshape(shape, order=order)
+        array: np.ndarray = np.frombuffer(raw, _numpy_type(dtype)).reshape(tuple(shape), order="C" if forwards else "F")
+        return array
     except (TypeError, ValueError, IndexError):
         return None
 
@@ -193,7 +197,7 @@ def _numpy_type(dtype: Any) -> np.dtype[Any]:
     if code.kind not in "biufc":
         raise TypeError("no type of numbers")
     order = dtype.state[1] if isinstance(dtype.state, tuple) and len(dtype.state) > 1 else "="
-    return code.newbyteorder(order if order in ("<", ">") else "=")
+    return code.newbyteorder("<" if order == "<" else ">" if order == ">" else "=")
 
 
 @lru_cache(maxsize=1)
