@@ -97,7 +97,10 @@ def check_output(
     if not os.access(path, os.W_OK):
         raise error(f"{path}: is write-protected; choose another name")
     if purpose and not overwrite and not made_for(path, purpose):
-        raise error(f"{path}: exists, and this command did not make it; add --overwrite to replace it, or choose another name")
+        raise error(
+            f"{path}: exists, and this command did not make it; use {{overwrite}} to replace it, or choose another name",
+            arguments=("overwrite",),
+        )
 
 
 def same_file(one: str | Path, other: str | Path) -> bool:
@@ -207,7 +210,9 @@ def locked(
         lock.acquire()
         held = True
     except Timeout as fault:
-        raise error(f"{path}: another job is computing this file; wait for it, or use another -o") from fault
+        raise error(
+            f"{path}: another job is computing this file; wait for it, or use another {{path}}", arguments=("path",)
+        ) from fault
     except (OSError, NotImplementedError) as fault:
         warn(f"warning: {path}: file locking is not available here ({fault}); make sure only one job writes this file")
     try:

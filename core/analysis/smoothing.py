@@ -32,14 +32,16 @@ def smoothed(surface: Surface, factor: int) -> Surface:
     if factor == 1:
         return surface
     if surface.y is None or surface.z is not None:
-        raise InputError("--smooth is for surfaces (two axes)")
+        raise InputError("{smooth} is for surfaces (two axes)", arguments=("smooth",))
     if factor < 1 or min(surface.shape) < 4:
-        raise InputError(f"--smooth {factor}: give 2 or more, and a surface of 4 x 4 points at least")
+        raise InputError(f"{{smooth}} {factor}: give 2 or more, and a surface of at least 4 x 4 points", arguments=("smooth",))
     if (surface.status == PENDING).any():
         raise InputError("the surface is not complete; finish it before smoothing it")
     x, y = (_finer(axis, factor) for axis in (surface.x, surface.y))
     if len(x) * len(y) > _MOST:
-        raise InputError(f"--smooth {factor} would make {len(x)} x {len(y)} points; {_MOST:,} is the most")
+        raise InputError(
+            f"{{smooth}} {factor} would make {len(x)} x {len(y)} points; {_MOST:,} is the most", arguments=("smooth",)
+        )
     metrics = {}
     for name, values in surface.metrics.items():
         known = np.isfinite(values)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -22,48 +23,37 @@ def analyze(
     persistence: float = 0.01,
     json: Annotated[bool, Parameter(negative="")] = False,
 ) -> None:
-    """Tell in numbers how surfaces look: minimum, sharpness, basin, convexity, roughness; and whether they may be compared.
+    """Print numbers about surfaces, such as minimum, sharpness, basin and roughness, and whether they may be compared.
 
     Example: paraloss analyze with.h5 without.h5
 
     Args:
-        files: Surface files, ours or Li et al.'s.
-        metric: A loss. Default: train_loss, where it is there.
-        radius: Of the rises, in steps of the directions.
-        rise: Above the center's loss that still counts as its basin.
-        level: Tell the share of the plot where the loss is at most this; may be repeated.
-        critical_points: Write minima, saddles and maxima of the one surface as points (.vtp) for ParaView.
-        basins: Write the one surface with the basin of each point (.vts).
-        persistence: Of critical points and basins: leave out what less than this share of the height must be climbed to leave.
+        files: Surface files of Paraloss or of Li et al.'s code.
+        metric: Name of a loss. Default: train_loss where the file has it.
+        radius: Distance from the center at which rises are measured, in steps of the directions.
+        rise: Largest loss above the center's that counts as its basin.
+        level: Loss; prints the share of the plot where the loss is at most this. May be repeated.
+        critical_points: File for the minima, saddles and maxima of one surface as points (.vtp).
+        basins: File for one surface with the basin of each point (.vts).
+        persistence: Critical points and basins: ignore minima shallower than this fraction of the height range.
         json: Print JSON instead of a table.
     """
     import json as text
 
-    import numpy as np
-
-    from paraloss.analysis.numbers import MEANINGS, area_below, measures, why_not_comparable
-    from paraloss.converters import open_surface
+    from paraloss.analysis.numbers import area_below, measures, why_not_comparable
     from paraloss.errors import InputError
 
     if (critical_points or basins) and len(files) != 1:
-        raise InputError("--critical-points and --basins take one surface")
+        raise InputError("{critical_points} and {basins} take one surface", arguments=("critical_points", "basins"))
     if not 0 <= persistence < 1:
-        raise InputError(f"--persistence {persistence:g}: give a share of the height, 0 to 1, as in 0.01")
-
+        raise InputError(
+            f"{{persistence}} {persistence:g}: give a share of the height, 0 to 1, as in 0.01", arguments=("persistence",)
+        )
     if not files:
         raise InputError("name at least one surface file, as in surface.h5")
     if not radius > 0 or not rise > 0:
-        raise InputError("--radius and --rise must be above zero")
-    surfaces = [open_surface(path) for path in files]
-    for path, surface in zip(files, surfaces, strict=True):
-        if surface.y is None:
-            raise InputError(f"{path}: holds a curve (1D); analyze takes surfaces")
-        if surface.z is not None:
-            raise InputError(f"{path}: holds a volume (3D); analyze takes surfaces")
-        if not surface.is_complete:
-            raise InputError(f"{path}: is still being computed; finish it with the command that started it")
-        if not np.isfinite(surface.metric(metric)).any():
-            raise InputError(f"{path}: no point has a finite value, so there is nothing to analyze")
+        raise InputError("{radius} and {rise} must be above zero", arguments=("radius", "rise"))
+    surfaces = [_complete(path, metric) for path in files]
     found = [measures(surface, metric, radius, rise) for surface in surfaces]
     for values, surface in zip(found, surfaces, strict=True):
         values.update({f"area_below_{at:g}": area_below(surface.metric(metric), at) for at in level or []})
@@ -74,14 +64,43 @@ def analyze(
         table = {str(path): numbers for path, numbers in zip(files, found, strict=True)}
         print(text.dumps({"surfaces": table, "not_comparable": reason, "radius": radius, "rise": rise}, indent=2))
         return
+    _print_table(files, found, level or [], rise)
+    if reason:
+        print(f"do not compare them: {reason}")
+
+
+def _complete(path: Path, metric: str | None) -> Surface:
+    """Open a complete surface whose metric has a finite value.
+
+    Raises:
+        InputError: a curve, a volume, or a surface that is not complete or without a finite value.
+    """
+    import numpy as np
+
+    from paraloss.converters import open_surface
+    from paraloss.errors import InputError
+
+    surface = open_surface(path)
+    if surface.y is None:
+        raise InputError(f"{path}: holds a curve (1D); analyze takes surfaces")
+    if surface.z is not None:
+        raise InputError(f"{path}: holds a volume (3D); analyze takes surfaces")
+    if not surface.is_complete:
+        raise InputError(f"{path}: is still being computed; finish it with the command that started it")
+    if not np.isfinite(surface.metric(metric)).any():
+        raise InputError(f"{path}: no point has a finite value, so there is nothing to analyze")
+    return surface
+
+
+def _print_table(files: Sequence[Path], found: Sequence[Mapping[str, float]], levels: Sequence[float], rise: float) -> None:
+    from paraloss.analysis.numbers import MEANINGS
+
     width = max(12, *(len(path.name) + 2 for path in files))
     print(f"{'':16}" + "".join(f"{path.name:>{width}}" for path in files))
-    below = {f"area_below_{at:g}": f"share of the plot where the loss is at most {at:g}" for at in level or []}
+    below = {f"area_below_{at:g}": f"share of the plot where the loss is at most {at:g}" for at in levels}
     for name, meaning in {**MEANINGS, **below}.items():
         numbers = "".join(f"{values[name]:>{width}.4g}" for values in found)
         print(f"{name:16}{numbers}   {meaning.replace('RISE', f'{rise:g}')}")
-    if reason:
-        print(f"do not compare them: {reason}")
 
 
 def _write_topology(

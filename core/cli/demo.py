@@ -6,6 +6,7 @@ import os
 import shutil
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -22,22 +23,20 @@ def demo(
     epochs: int = 30,
     samples: int = 256,
 ) -> None:
-    """Figure 1 of Li et al. 2018 on handwritten digits: ResNet-56 with and without shortcuts, from training to picture.
+    """Make Figure 1 of Li et al. 2018 on handwritten digits: ResNet-56 with and without shortcuts, from training to picture.
 
     Example: paraloss demo -o runs/demo
 
-    Each step prints the command it runs; a second run re-uses what is there.
+    Each step prints the command it runs; a second run uses the files of the first.
 
     Args:
-        output: Folder for everything; made when missing.
-        ranks: MPI ranks; without mpiexec it runs in one process.
-        grid: Points along each side of the surfaces.
-        epochs: Of training.
-        samples: Training images on which each point's loss is taken, a fixed random draw.
+        output: Folder for all files; made when missing.
+        ranks: Number of MPI ranks. Without mpiexec one process does the work.
+        grid: Points per side of each surface.
+        epochs: Epochs of training.
+        samples: Number of training images per point, a fixed random draw.
     """
-    from paraloss.analysis.numbers import basin_area, convex_share, roughness
     from paraloss.progress import duration, say
-    from paraloss.surface import read_surface
 
     began = time.monotonic()
     output.mkdir(parents=True, exist_ok=True)
@@ -58,6 +57,16 @@ def demo(
     picture = output / "figure1.png"
     _run(["render", *map(str, paths), str(picture), "--contours", "14"])
 
+    _print_table(paths)
+    for file in sorted(output.glob("*.*")):
+        print(file)
+    print(f"\nthe picture: {picture} ({duration(time.monotonic() - began)} in all)")
+
+
+def _print_table(paths: Sequence[Path]) -> None:
+    from paraloss.analysis.numbers import basin_area, convex_share, roughness
+    from paraloss.surface import read_surface
+
     print(f"\n{'':18} {'test accuracy':>14} {'basin area':>11} {'convex':>8} {'roughness':>10}")
     for path in paths:
         surface = read_surface(path)
@@ -70,13 +79,10 @@ def demo(
     print("basin area: share of the plot, joined to the center, where the loss is at most 1 above the checkpoint's")
     print("convex: share of points with no direction of negative curvature in the plane")
     print("roughness: mean |second difference| of ln(loss + 0.1) along the grid lines\n")
-    for file in sorted(output.glob("*.*")):
-        print(file)
-    print(f"\nthe picture: {picture} ({duration(time.monotonic() - began)} in all)")
 
 
 def _run(arguments: list[str], ranks: int = 1) -> None:
-    """One of our own commands in a process of its own, as a user would type it; its failure is ours."""
+    """Run a command of Paraloss in a process of its own, as a user types it; its failure ends the demo."""
     from paraloss import processes
     from paraloss.errors import InputError
     from paraloss.progress import say
@@ -95,7 +101,7 @@ def _run(arguments: list[str], ranks: int = 1) -> None:
 
 
 def _mpiexec() -> str | None:
-    """mpiexec of the same environment, else one on the PATH; None when mpi4py is missing."""
+    """Return mpiexec of the same environment, else of the PATH; None where mpi4py is missing."""
     from importlib.util import find_spec
 
     if find_spec("mpi4py") is None:

@@ -22,10 +22,10 @@ def histogram(
 
     Args:
         files: Checkpoints, then the picture (.png .pdf .svg) unless -o names it.
-        output: The picture.
-        label: Name of a network; repeat it for each. Default: the checkpoint's folder and name.
-        bins: Of the histograms.
-        size: WIDTHxHEIGHT in pixels.
+        output: Picture.
+        label: Name of a network, once per checkpoint. Default: the checkpoint's folder and name.
+        bins: Number of bins.
+        size: Size of the picture as WIDTHxHEIGHT in pixels.
         weights_key: Place of the weights in the checkpoints, as in ema. Default: the only place.
     """
     from paraloss.cli.options import parse_size, split_output
@@ -35,9 +35,9 @@ def histogram(
 
     inputs, target = split_output(files, output, (".png", ".pdf", ".svg"))
     if label and len(label) != len(inputs):
-        raise InputError(f"{len(label)} labels for {len(inputs)} checkpoints; give one each")
+        raise InputError(f"{len(label)} labels for {len(inputs)} checkpoints; give one per checkpoint")
     if not 2 <= bins <= 10_000:
-        raise InputError(f"--bins {bins}: give 2 to 10,000")
+        raise InputError(f"{{bins}} must lie between 2 and 10,000, not {bins}", arguments=("bins",))
     weights = [
         {name: tensor.float().numpy() for name, tensor in state.items() if tensor.is_floating_point()}
         for state in (load_checkpoint(path, weights_key=weights_key)[0] for path in inputs)

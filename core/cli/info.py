@@ -9,22 +9,29 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
+from paraloss.text import printable
+
+_FACTS = (
+    "model", "checkpoint", "data", "samples", "criterion", "precision", "tuning", "sampling", "device", "torch_version",
+    "command",
+)  # fmt: skip
+
 
 def info(file: Path | None = None, *, repair: Annotated[bool, Parameter(negative="")] = False) -> None:
-    """Tell what is in a surface file or a checkpoint; without a file, what this installation can do.
+    """Print what a surface file or a checkpoint holds; without a file, what is installed.
 
     Example: paraloss info surface.h5
 
     Args:
-        file: A surface file (.h5) or a checkpoint (.pt, .t7).
-        repair: Mend a surface file that was cut short; the damaged one is kept beside it.
+        file: Surface file (.h5) or checkpoint (.pt, .t7).
+        repair: Mend a surface file that was cut short; the damaged file is kept beside it.
     """
     if repair:
         from paraloss.errors import InputError
         from paraloss.surface.repair import repair as mend
 
         if file is None:
-            raise InputError("--repair needs a file, as in: paraloss info --repair surface.h5")
+            raise InputError("{repair} requires a file, as in: paraloss info {repair} surface.h5", arguments=("repair",))
         for line in mend(file) or ["the file is sound; nothing was changed"]:
             print(line)
     if file is None:
@@ -41,37 +48,24 @@ def _surface(file: Path) -> None:
     from paraloss.converters import open_surface
 
     surface = open_surface(file)
-    facts = dict(surface.provenance)
     for name, axis in zip("xyz", surface.axes, strict=False):
-        print(f"{name:12} {axis[0]:g} to {axis[-1]:g} in {len(axis)} steps")
-    done = int((surface.status != 0).sum())
-    print(f"{'points':12} {done} of {surface.status.size} evaluated, {int((surface.status == 2).sum())} not finite")
-    if (surface.status == 3).any():
-        print(f"{'':12} {int((surface.status == 3).sum())} of them interpolated (--refine)")
+        _line(name, f"{axis[0]:g} to {axis[-1]:g} in {len(axis)} steps")
+    done, not_finite, interpolated = (int(np.isin(surface.status, kinds).sum()) for kinds in ((1, 2, 3), 2, 3))
+    _line("points", f"{done} of {surface.status.size} evaluated, {not_finite} not finite")
+    if interpolated:
+        _line("", f"{interpolated} of them interpolated (--refine)")
     for name, values in surface.metrics.items():
         finite = values[np.isfinite(values)]
         if finite.size:
-            print(f"{name:12} {finite.min():.6g} to {finite.max():.6g}")
-    for key in (
-        "model",
-        "checkpoint",
-        "data",
-        "samples",
-        "criterion",
-        "precision",
-        "tuning",
-        "sampling",
-        "device",
-        "torch_version",
-        "command",
-    ):
+            _line(name, f"{finite.min():.6g} to {finite.max():.6g}")
+    facts = dict(surface.provenance)
+    for key in _FACTS:
         if key in facts:
-            value = facts[key]
-            print(f"{key:12} {value if isinstance(value, str) else json.dumps(value)}")
+            _line(key, facts[key] if isinstance(facts[key], str) else json.dumps(facts[key]))
     if "batch_norms_folded" in facts:
         why = f" ({facts['not_folded']})" if facts.get("not_folded") else ""
         fused = facts.get("relus_fused", 0)
-        print(f"{'made faster':12} {facts['batch_norms_folded']} batch norms folded, {fused} ReLUs fused{why}")
+        _line("made faster", f"{facts['batch_norms_folded']} batch norms folded, {fused} ReLUs fused{why}")
 
 
 def _checkpoint(file: Path) -> None:
@@ -79,10 +73,10 @@ def _checkpoint(file: Path) -> None:
 
     tensors, record = load_checkpoint(file)
     numbers = sum(t.numel() for n, t in tensors.items() if "running_" not in n and "num_batches" not in n)
-    print(f"{'tensors':12} {len(tensors)}")
-    print(f"{'parameters':12} {numbers:,}")
+    _line("tensors", len(tensors))
+    _line("parameters", f"{numbers:,}")
     for key, value in record.items():
-        print(f"{key:12} {value}")
+        _line(key, value)
 
 
 def _installation() -> None:
@@ -92,13 +86,18 @@ def _installation() -> None:
 
     import torch
 
-    print(f"{'paraloss':12} {version('paraloss')}, Python {platform.python_version()} on {sys.platform}")
+    _line("paraloss", f"{version('paraloss')}, Python {platform.python_version()} on {sys.platform}")
     for package in ("torch", "numpy", "h5py", "vtk", "pyvista", "matplotlib", "mpi4py", "mlxtend"):
         try:
-            print(f"{package:12} {version(package)}")
+            _line(package, version(package))
         except PackageNotFoundError:
-            print(f"{package:12} not installed")
+            _line(package, "not installed")
     gpus = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
-    print(f"{'GPUs':12} {', '.join(gpus) or 'none that torch sees'}")
+    _line("GPUs", ", ".join(gpus) or "none that torch sees")
     for program in ("mpiexec", "pvpython", "pvbatch", "paraview", "xvfb-run"):
-        print(f"{program:12} {shutil.which(program) or 'not found'}")
+        _line(program, shutil.which(program) or "not found")
+
+
+def _line(name: object, value: object) -> None:
+    """Print one fact; what a file says cannot steer the terminal."""
+    print(f"{printable(name):12} {printable(value)}")

@@ -23,7 +23,10 @@ def check_fingerprint(path: str | Path, settings: Mapping[str, Any]) -> None:
         check_format(file, path)
         found = read_json(file, "fingerprint", path)
     if not found:
-        raise SurfaceFileError(f"{path}: holds a finished surface that cannot be continued; use --overwrite or another -o")
+        raise SurfaceFileError(
+            f"{path}: holds a finished surface that cannot be continued; use {{overwrite}} or another {{path}}",
+            arguments=("overwrite", "path"),
+        )
     there, now = _flat(found), _flat(json.loads(json.dumps(settings)))
     keys = [key for key in {**there, **now} if there.get(key) != now.get(key)]
     if keys:
@@ -32,7 +35,8 @@ def check_fingerprint(path: str | Path, settings: Mapping[str, Any]) -> None:
         )
         raise SurfaceFileError(
             f"{path}: was computed with other settings: {differences}. "
-            "Use --overwrite to start again, or another -o to keep both"
+            "Use {overwrite} to start again, or another {path} to keep both",
+            arguments=("overwrite", "path"),
         )
 
 

@@ -72,9 +72,11 @@ def _mend_apart(copy: Path, path: Path, length: int) -> list[str]:
     try:
         answer = json.loads(done.stdout.splitlines()[-1])
     except (IndexError, ValueError):
-        raise SurfaceFileError(f"{path}: its structure is damaged beyond repair; compute it again with --overwrite") from None
+        raise SurfaceFileError(
+            f"{path}: its structure is damaged beyond repair; compute it again with {{overwrite}}", arguments=("overwrite",)
+        ) from None
     if "error" in answer:
-        raise SurfaceFileError(answer["error"])
+        raise SurfaceFileError(answer["error"], answer["arguments"])
     return list(answer["changes"])
 
 
@@ -108,7 +110,8 @@ def _mend(copy: Path, path: Path, length: int) -> list[str]:
             changes += _check_directions(file, path)
     except (OSError, KeyError, RuntimeError, ValueError) as error:
         raise SurfaceFileError(
-            f"{path}: its structure is damaged ({' '.join(str(error).split())[:120]}); compute it again with --overwrite"
+            f"{path}: its structure is damaged ({' '.join(str(error).split())[:120]}); compute it again with {{overwrite}}",
+            arguments=("overwrite",),
         ) from error
     with open_hdf5(copy):
         return changes
@@ -143,16 +146,25 @@ def _missing_bytes(path: Path) -> int:
     with path.open("rb") as file:
         head = file.read(96)
     if not head.startswith(_MAGIC):
-        raise SurfaceFileError(f"{path}: is not an HDF5 file, or its beginning is lost; compute it again with --overwrite")
+        raise SurfaceFileError(
+            f"{path}: is not an HDF5 file, or its beginning is lost; compute it again with {{overwrite}}",
+            arguments=("overwrite",),
+        )
     version = head[8]
     # HDF5 file format, superblock: versions 0 and 1 have the end of the file at byte 40 or 44, versions 2 and 3 at byte 28.
     place = {0: 40, 1: 44, 2: 28, 3: 28}.get(version)
     if place is None or len(head) < place + 8:
-        raise SurfaceFileError(f"{path}: HDF5 superblock of version {version} is not known; compute it again with --overwrite")
+        raise SurfaceFileError(
+            f"{path}: HDF5 superblock of version {version} is not known; compute it again with {{overwrite}}",
+            arguments=("overwrite",),
+        )
     (end,) = struct.unpack_from("<Q", head, place)
     there = path.stat().st_size
     if end > 2 * there + 2**30:
-        raise SurfaceFileError(f"{path}: claims {end:,} bytes, but there are {there:,}; compute it again with --overwrite")
+        raise SurfaceFileError(
+            f"{path}: claims {end:,} bytes, but there are {there:,}; compute it again with {{overwrite}}",
+            arguments=("overwrite",),
+        )
     return max(0, int(end) - there)
 
 
@@ -161,7 +173,7 @@ def _main() -> None:
     try:
         print(json.dumps({"changes": _mend(Path(copy), Path(path), int(length))}))
     except SurfaceFileError as error:
-        print(json.dumps({"error": str(error)}))
+        print(json.dumps({"error": error.message, "arguments": error.arguments}))
 
 
 if __name__ == "__main__":

@@ -164,7 +164,10 @@ class Surface:
         names = [name for name in self.metrics if name in other.metrics]
         same = self.shape == other.shape and all(map(np.allclose, self.axes, other.axes))
         if not same or not names:
-            raise InputError("a difference needs surfaces of the same steps and metrics; compute both with the same --x, --y")
+            raise InputError(
+                "a difference requires surfaces of the same steps and metrics; compute both with the same {x} and {y}",
+                arguments=("x", "y"),
+            )
         return names
 
     def _compared_with(self, other: Surface, metrics: Tensors, facts: Mapping[str, Any] | None = None) -> Surface:
