@@ -23,11 +23,9 @@ if TYPE_CHECKING:
         MeasureOptions,
         OutputOptions,
         PlaneOptions,
-        ProjectionOptions,
         SurfaceOptions,
-        TrainOptions,
-        TrajectoryOptions,
     )
+    from paraloss.compute.run_options import ProjectionOptions, TrainOptions, TrajectoryOptions
     from paraloss.compute.training import train
     from paraloss.compute.trajectory import project_run
 
@@ -48,11 +46,9 @@ _HOMES = {
         "MeasureOptions",
         "OutputOptions",
         "PlaneOptions",
-        "ProjectionOptions",
         "SurfaceOptions",
-        "TrainOptions",
-        "TrajectoryOptions",
     ),
+    "run_options": ("ProjectionOptions", "TrainOptions", "TrajectoryOptions"),
     "training": ("train",),
     "trajectory": ("project_run",),
 }

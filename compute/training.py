@@ -14,7 +14,7 @@ from paraloss.compute.evaluate.full import Evaluator
 from paraloss.compute.inputs.checkpoints import save_checkpoint
 from paraloss.compute.inputs.criteria import load_criterion
 from paraloss.compute.inputs.data import DataSet
-from paraloss.compute.options import TrainKeywords, TrainOptions
+from paraloss.compute.run_options import TrainKeywords, TrainOptions
 from paraloss.errors import InputError
 from paraloss.option import combine
 from paraloss.progress import Progress

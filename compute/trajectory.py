@@ -34,11 +34,10 @@ from paraloss.compute.options import (
     Ignore,
     MeasureOptions,
     OutputOptions,
-    TrajectoryKeywords,
-    TrajectoryOptions,
 )
 from paraloss.compute.ranks.devices import rank_device
 from paraloss.compute.ranks.world import on_all_ranks, on_first_rank, world
+from paraloss.compute.run_options import TrajectoryKeywords, TrajectoryOptions
 from paraloss.errors import InputError
 from paraloss.option import Options, combine
 from paraloss.progress import Progress, say

@@ -13,9 +13,8 @@ from paraloss.compute.options import (
     MeasureOptions,
     OutputOptions,
     PlaneOptions,
-    ProjectionOptions,
-    TrainOptions,
 )
+from paraloss.compute.run_options import ProjectionOptions, TrainOptions
 
 _INPUT, _PLANE, _MEASURE, _ACCURACY, _TRAINING, _EFFORT, _OUTPUT = (
     Group(name, sort_key=number)

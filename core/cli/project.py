@@ -12,8 +12,8 @@ from paraloss.compute.options import (
     InputOptions,
     MeasureOptions,
     OutputOptions,
-    ProjectionOptions,
 )
+from paraloss.compute.run_options import ProjectionOptions
 
 
 def project(

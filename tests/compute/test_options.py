@@ -13,7 +13,7 @@ import torch
 from torch import nn
 
 from paraloss.cli import flag, main
-from paraloss.compute import compute_ensemble, compute_surface, options
+from paraloss.compute import compute_ensemble, compute_surface, options, run_options
 from paraloss.compute.settings import resolve
 from paraloss.compute.training import train
 from paraloss.errors import InputError, SurfaceFileError
@@ -21,17 +21,17 @@ from paraloss.option import Options, combine, option
 from paraloss.surface import DONE
 
 SOURCE = Path(__file__).resolve().parents[2]
-SURFACE, TRAJECTORY = options.SurfaceOptions, options.TrajectoryOptions
+SURFACE, TRAJECTORY = options.SurfaceOptions, run_options.TrajectoryOptions
 VERBS = {
     "compute": (options.InputOptions, SURFACE),
     "project": (options.InputOptions, TRAJECTORY),
     "hessian": (options.InputOptions,),
-    "train": (options.TrainOptions,),
+    "train": (run_options.TrainOptions,),
 }
 KEYWORDS = {
     SURFACE: options.SurfaceKeywords,
-    TRAJECTORY: options.TrajectoryKeywords,
-    options.TrainOptions: options.TrainKeywords,
+    TRAJECTORY: run_options.TrajectoryKeywords,
+    run_options.TrainOptions: run_options.TrainKeywords,
 }
 # Files begun by the first version, second row pending: tests/compute/begun/NAME.h5, and that version's losses in that row.
 BEGUN = {
@@ -178,7 +178,7 @@ def test_an_unknown_option_is_a_type_error_that_suggests_only_what_is_close():
     with pytest.raises(TypeError, match=r"unexpected keyword argument 'qzx'$"):
         compute_surface(net(), data=data(), qzx=3)
     with pytest.raises(TypeError, match="not ProjectionOptions"):
-        compute_surface(net(), "cross_entropy", data(), options.ProjectionOptions())
+        compute_surface(net(), "cross_entropy", data(), run_options.ProjectionOptions())
     with pytest.raises(TypeError, match=r"train\(\) got an unexpected keyword argument 'epoch'; did you mean epochs\?"):
         train(net(), data(), "unused", epoch=3)
 

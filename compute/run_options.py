@@ -1,0 +1,105 @@
+"""The options of training runs: training itself, and the trajectory of a run with the surface around it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal, TypedDict
+
+from cyclopts import Parameter
+
+from paraloss.compute.options import (
+    AccuracyOptions,
+    DirectionType,
+    EffortOptions,
+    Ignore,
+    MeasureKeywords,
+    MeasureOptions,
+    OutputOptions,
+)
+from paraloss.errors import InputError
+from paraloss.option import Options, above, at_least, option, within
+
+if TYPE_CHECKING:
+    File = str | Path
+else:  # on the command line
+    File = Path
+
+
+@dataclass(frozen=True, kw_only=True)
+class ProjectionOptions(Options):
+    """The plane that a run's checkpoints are projected onto, and the grid around them."""
+
+    onto: File | None = None
+    """Surface file, or direction file of Li et al.'s code, whose plane is used. Default: the plane of the first two principal
+    components."""
+    method: Literal["lstsq", "cos"] = "lstsq"
+    """Coordinates: lstsq for least squares, cos for the lengths that Li et al.'s code computes."""
+    dir_type: DirectionType = "weights"
+    """Tensors that count: weights for parameters, states for batch-norm statistics too."""
+    ignore: Ignore = "none"
+    """Tensors left out of the principal components: biasbn for biases and batch norm, or none."""
+    points: int = option(51, at_least(3))
+    """Steps along each axis."""
+    margin: float = option(0.2, within(0, 10))
+    """Space around the path, as a share of its extent."""
+    weights_key: Annotated[str | None, Parameter(parse=False)] = None  # of InputOptions on the command line
+    """Place of the weights in the checkpoints, as in ema. Default: the only place that fits the model."""
+
+    def check(self) -> None:
+        if self.method == "cos" and self.onto is None:
+            raise InputError(
+                "{method} cos requires {onto}: along principal components it is the same as lstsq", arguments=("method", "onto")
+            )
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrajectoryOptions(OutputOptions, EffortOptions, AccuracyOptions, MeasureOptions, ProjectionOptions):
+    """All options of a trajectory and the surface around it."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainOptions(Options):
+    """Stochastic gradient descent as in Li et al. 2018."""
+
+    epochs: int = option(20, at_least(1))
+    """Passes over the training data."""
+    lr: float = option(0.1, above(0))
+    """Learning rate at the start; divided by ten at 50, 75 and 92 % of the epochs."""
+    batch_size: int = option(128, at_least(1))
+    """Samples per step."""
+    weight_decay: float = option(5e-4, at_least(0))
+    """L2 penalty factor, as in torch's SGD."""
+    momentum: float = option(0.9, within(0, 1))
+    """Momentum."""
+    nesterov: bool = True
+    """Use Nesterov's momentum."""
+    seed: int = option(0, at_least(0))
+    """Seed of the shuffles, and of the initial weights on the command line."""
+    device: str = "cpu"
+    """auto, cpu, cuda or cuda:N."""
+
+
+class TrajectoryKeywords(MeasureKeywords, total=False):
+    """The options of ``project_run`` by name; each is documented in its group."""
+
+    onto: File | None
+    method: Literal["lstsq", "cos"]
+    dir_type: DirectionType
+    ignore: Ignore
+    points: int
+    margin: float
+    weights_key: str | None
+
+
+class TrainKeywords(TypedDict, total=False):
+    """The options of ``train`` by name; each is documented in ``TrainOptions``."""
+
+    epochs: int
+    lr: float
+    batch_size: int
+    weight_decay: float
+    momentum: float
+    nesterov: bool
+    seed: int
+    device: str
