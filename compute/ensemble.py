@@ -15,6 +15,7 @@ from paraloss.compute.api import compute_surface
 from paraloss.compute.options import SurfaceKeywords, SurfaceOptions
 from paraloss.compute.ranks.world import on_first_rank, world
 from paraloss.errors import InputError
+from paraloss.files import check_output, files_in
 from paraloss.option import Options, combine
 from paraloss.progress import say
 from paraloss.surface import DONE, NOT_FINITE, Surface, write_surface
@@ -57,12 +58,13 @@ def compute_ensemble(
     path = _checked_path(asked, repeats)
     comm = world()
     first = comm is None or comm.rank == 0
+    seeds = range(asked.seed, asked.seed + repeats)
+    on_first_rank(comm, lambda: _check_outputs(path, seeds, asked))
     members, files = [], []
-    for number in range(repeats):
-        seed = asked.seed + number
+    for number, seed in enumerate(seeds):
         if first and asked.progress:
             say(f"plane {number + 1} of {repeats}, seed {seed}")
-        file = path.with_name(f"{path.stem}_seed{seed}.h5")
+        file = _member(path, seed)
         members.append(compute_surface(model, loss, data, replace(asked, path=file, seed=seed), provenance=provenance))
         files.append(file.name)
     summary = summarize(members, files)
@@ -71,6 +73,18 @@ def compute_ensemble(
         say(f"the spread over the planes is {100 * share:.0f} % of the surface's own height: {_verdict(share)}")
     on_first_rank(comm, lambda: str(write_surface(summary, path)))
     return summary
+
+
+def _member(path: Path, seed: int) -> Path:
+    return path.with_name(f"{path.stem}_seed{seed}.h5")
+
+
+def _check_outputs(path: Path, seeds: Sequence[int], asked: SurfaceOptions) -> None:
+    """Refuse before the first plane what would be refused after the last."""
+    inputs = files_in(asked.x_to, asked.y_to, asked.z_to, asked.directions)
+    check_output(path, "summary", inputs, asked.overwrite)
+    for seed in seeds:
+        check_output(_member(path, seed), "surface", inputs, asked.overwrite)
 
 
 def _checked_path(asked: SurfaceOptions, repeats: int) -> Path:

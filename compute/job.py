@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
@@ -12,7 +11,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from filelock import FileLock, Timeout
 
 from paraloss.compute.directions.random import Direction
 from paraloss.compute.evaluate.capped import CappedEvaluator
@@ -40,6 +38,7 @@ from paraloss.compute.schedule.refinement import (
 from paraloss.compute.schedule.visit_order import coarse_to_fine
 from paraloss.compute.settings import Settings
 from paraloss.errors import InputError, ParalossError, SurfaceFileError
+from paraloss.files import check_output, files_in, locked
 from paraloss.height import is_loss
 from paraloss.progress import Progress, say
 from paraloss.stopping import keeping, last_resort
@@ -70,7 +69,7 @@ class Job:
             self.tell(who_is_where(comm, self.device))
         if settings.bn_data is not None and not normalizing_layers(settings.model):
             self.tell("warning: the model has no batch norm with running statistics; there is nothing to recompute")
-        on_first_rank(comm, lambda: _check_path(path))
+        on_first_rank(comm, self._check_output)
         on_all_ranks(comm, lambda: check_movable(settings.model))
         share_tensors(comm, state_tensors(settings.model))
         self.fingerprint = settings.fingerprint()
@@ -135,6 +134,12 @@ class Job:
         """A line on rank 0's standard error, where progress is shown; nothing for an empty one."""
         if text and self.progress:
             say(text)
+
+    def _check_output(self) -> None:
+        given = self.options
+        if self.path is not None:
+            inputs = files_in(given.x_to, given.y_to, given.z_to, given.directions)
+            check_output(self.path, "surface", inputs, given.overwrite, SurfaceFileError)
 
     def _make_directions(self) -> list[Direction]:
         if not self.first:
@@ -256,10 +261,8 @@ class Job:
         if not self.first:
             return None
         if self.path is not None:
-            _lock(stack, self.path)
-            if self.options.overwrite:
-                self.path.unlink(missing_ok=True)
-        return stack.enter_context(SurfaceWriter(self.path, empty, self.fingerprint))
+            stack.enter_context(locked(self.path, say, SurfaceFileError))
+        return stack.enter_context(SurfaceWriter(self.path, empty, self.fingerprint, self.options.overwrite))
 
     def _work(self, wanted: Sequence[int], title: str) -> None:
         """Evaluate those of the ``wanted`` points that are pending, coarse to fine, on all ranks."""
@@ -369,34 +372,6 @@ def _interpolate(writer: SurfaceWriter, coarsest: int) -> None:
             full = interpolated(np.nan_to_num(values), known, coarsest)
         filled[name] = full[~known]
     writer.fill(np.flatnonzero(~known.ravel()), filled)
-
-
-def _lock(stack: ExitStack, path: Path) -> None:
-    """Keep a second job off ``path`` for as long as ``stack`` lives; the lock dies with its owner."""
-    place = path.with_name(f".{path.name}.lock")
-    try:
-        stack.enter_context(FileLock(place, timeout=0))
-    except Timeout as error:
-        raise SurfaceFileError(
-            f"{path}: another job is computing this file; wait for it, or choose another {{path}}", arguments=("path",)
-        ) from error
-    except (OSError, NotImplementedError) as error:  # a file system without locks
-        say(
-            f"warning: {path}: file locking is not available here ({one_line(error)[:80]}); "
-            "make sure only one job writes this file"
-        )
-    stack.callback(place.unlink, missing_ok=True)
-
-
-def _check_path(path: Path | None) -> None:
-    if path is None:
-        return
-    if not path.parent.is_dir():
-        raise SurfaceFileError(f"{path}: the folder {path.parent} does not exist; create it first")
-    if path.is_dir():
-        raise SurfaceFileError(f"{path}: is a folder, not a file; name a file, as in {path / 'surface.h5'}")
-    if not os.access(path.parent, os.W_OK):
-        raise SurfaceFileError(f"{path}: the folder {path.parent} cannot be written to; choose another")
 
 
 def _nothing() -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import os
+import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from paraloss.compute.evaluate.full import Evaluator
-from paraloss.compute.inputs.checkpoints import save_checkpoint
+from paraloss.compute.inputs.checkpoints import load_checkpoint, save_checkpoint, save_content
 from paraloss.compute.inputs.criteria import load_criterion
 from paraloss.compute.inputs.data import DataSet
 from paraloss.compute.run_options import TrainKeywords, TrainOptions
@@ -111,7 +111,7 @@ def train(
                 bar.advance()
             schedule.step()
             save_checkpoint(folder / f"epoch_{epoch + 1:03d}.pt", model, {**settings, "epoch": epoch + 1})
-            _save(
+            save_content(
                 resume_file,
                 {
                     "model": model.state_dict(),
@@ -131,17 +131,14 @@ def train(
 def _refuse_other_run(folder: Path, settings: Mapping[str, Any]) -> None:
     first = folder / "epoch_000.pt"
     if not first.exists():
+        others = sorted(path.name for path in folder.iterdir() if re.fullmatch(r"(epoch_\d+|final|resume)\.pt", path.name))
+        if others:
+            raise InputError(f"{folder}: holds {others[0]} of another run; choose another folder")
         return
-    found = torch.load(first, map_location="cpu", weights_only=True).get("paraloss", {})
+    found = load_checkpoint(first)[1]
     for key, value in settings.items():
         if found.get(key) != value:
             raise InputError(
                 f"{folder}: holds a run with other settings: {key} is {found.get(key)!r} there, {value!r} now; "
                 "choose another folder, or remove this one"
             )
-
-
-def _save(path: Path, content: Mapping[str, Any]) -> None:
-    temporary = path.with_name(f".{path.name}.tmp")
-    torch.save(dict(content), temporary)
-    os.replace(temporary, path)

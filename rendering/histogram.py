@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 
 from paraloss.errors import InputError
+from paraloss.files import check_output
 from paraloss.rendering.curve import COLORS
+from paraloss.rendering.figures import save_figure
+from paraloss.text import printable
 
 
 def draw_histograms(
@@ -22,10 +24,10 @@ def draw_histograms(
     """Draw the distribution of all weights of dimension > 1 of each network, with their Euclidean norm in the legend.
 
     Args:
-        weights: parameter name -> array, one mapping a network.
+        weights: parameter name -> array, one mapping per network.
         path: ``.png``, ``.pdf`` or ``.svg``; it appears complete or not at all.
-        labels: one a network.
-        bins: between the thousandth and the last thousandth of all values together.
+        labels: one per network.
+        bins: number of bins, 200 by default, between the thousandth and the last thousandth of all values together.
         size: pixels at 200 dots per inch; 1600×1000 by default.
 
     Raises:
@@ -33,8 +35,7 @@ def draw_histograms(
     """
     from matplotlib.figure import Figure
 
-    if not path.parent.is_dir():
-        raise InputError(f"{path}: the folder {path.parent} does not exist; create it first")
+    check_output(path)
     values = []
     for one, label in zip(weights, labels, strict=True):
         flat = [np.asarray(array, float).ravel() for array in one.values() if array.ndim > 1]
@@ -47,9 +48,9 @@ def draw_histograms(
     figure = Figure(figsize=(width / 200, height / 200), dpi=200, layout="constrained")
     axes = figure.add_subplot()
     for number, (flat_values, label) in enumerate(zip(values, labels, strict=True)):
-        told = f"{label}: norm {np.linalg.norm(flat_values):.3g}, standard deviation {flat_values.std():.2g}"
+        entry = f"{printable(label)}: norm {np.linalg.norm(flat_values):.3g}, standard deviation {flat_values.std():.2g}"
         axes.hist(
-            flat_values, edges, density=True, histtype="stepfilled", alpha=0.35, color=COLORS[number % len(COLORS)], label=told
+            flat_values, edges, density=True, histtype="stepfilled", alpha=0.35, color=COLORS[number % len(COLORS)], label=entry
         )
         axes.hist(flat_values, edges, density=True, histtype="step", linewidth=1.0, color=COLORS[number % len(COLORS)])
     axes.set_yscale("log")
@@ -57,9 +58,4 @@ def draw_histograms(
     axes.set_ylabel("density")
     axes.grid(alpha=0.25)
     figure.legend(loc="outside lower center", frameon=False, fontsize=8)
-    temporary = path.with_name(f".{path.stem}.{os.getpid()}{path.suffix}")
-    try:
-        figure.savefig(temporary)
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    save_figure(figure, path, "histogram")

@@ -6,14 +6,16 @@ from pathlib import Path
 
 import numpy as np
 
+from paraloss.rendering.figures import save_figure
+
 
 def draw_spectrum(eigenvalues: np.ndarray, grid: np.ndarray, density: np.ndarray, path: Path, label: str = "") -> None:
     """Draw into ``path`` (``.png``, ``.pdf`` or ``.svg``), as in figure 1 of Ghorbani et al. 2019 (arXiv 1901.10159).
 
     Args:
-        eigenvalues: (k,) the leading ones.
+        eigenvalues: (k,) leading eigenvalues.
         grid: (m,) eigenvalues at which the density is given.
-        density: (m,) share of eigenvalues a unit.
+        density: (m,) share of eigenvalues per unit.
         path: the picture.
         label: title.
     """
@@ -32,4 +34,4 @@ def draw_spectrum(eigenvalues: np.ndarray, grid: np.ndarray, density: np.ndarray
     axes.set_title(label, fontsize=11)
     axes.grid(alpha=0.25)
     axes.legend(frameon=False, fontsize=9)
-    figure.savefig(path)
+    save_figure(figure, path, "spectrum")

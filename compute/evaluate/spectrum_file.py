@@ -10,6 +10,7 @@ from typing import Any
 from paraloss._version import __version__
 from paraloss.compute.directions.files import SPECTRUM_FORMAT
 from paraloss.compute.evaluate.curvature import Spectrum
+from paraloss.files import mark
 from paraloss.surface.hdf5 import new_file, write_text
 
 
@@ -17,9 +18,10 @@ def save_spectrum(spectrum: Spectrum, path: str | Path, provenance: Mapping[str,
     """Write eigenvalues, density and the three leading eigenvectors (as directions x, y, z); appears complete or not at all.
 
     Raises:
-        SurfaceFileError: the folder does not exist or cannot be written.
+        SurfaceFileError: ``path`` cannot be written, see ``paraloss.files.replacing``.
     """
     with new_file(Path(path)) as file:
+        write_text(file, "generator", mark("spectrum"))
         write_text(file, "format", SPECTRUM_FORMAT)
         write_text(file, "paraloss_version", __version__)
         write_text(file, "provenance", json.dumps(dict(provenance)))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,12 +11,14 @@ from typing import Any
 import torch
 from torch import nn
 
-from paraloss.compute.inputs.contents import contents_of, only_state
+from paraloss.compute.inputs.contents import check_stored, contents_of, only_state
 from paraloss.compute.inputs.fitting import fit
 from paraloss.compute.inputs.formats import files_of, read_content
 from paraloss.compute.inputs.huggingface import converted_state
 from paraloss.compute.inputs.tensors import state_tensors, tensor_bytes
 from paraloss.errors import InputError
+from paraloss.files import replacing
+from paraloss.text import one_line
 
 
 @dataclass(frozen=True)
@@ -59,7 +60,9 @@ def load_checkpoint(
     """
     if model is None:
         content = read_content(Path(path), mapped)
-        return only_state(contents_of(content), str(path), weights_key), record_of(content)
+        contents = contents_of(content)
+        check_stored(contents, str(path))
+        return only_state(contents, str(path), weights_key), record_of(content)
     found = open_checkpoint(path, mapped).fitted(model, weights_key)
     return found.state, found.record
 
@@ -70,6 +73,7 @@ class OpenCheckpoint:
     def __init__(self, path: Path, content: Any) -> None:
         self.path, self.record = path, record_of(content)
         self._contents = contents_of(content)
+        check_stored(self._contents, str(path))
 
     def fitted(self, model: nn.Module, key: str | None = None) -> Checkpoint:
         """The weights of ``model``; see ``load_checkpoint``."""
@@ -96,9 +100,21 @@ def record_of(content: Any) -> dict[str, Any]:
 
 def save_checkpoint(path: Path, model: nn.Module, record: Mapping[str, Any]) -> None:
     """Write ``model``'s state and a record of where it came from; the file appears complete or not at all."""
-    temporary = path.with_name(f".{path.name}.tmp")
-    torch.save({"state_dict": model.state_dict(), "paraloss": dict(record)}, temporary)
-    os.replace(temporary, path)
+    save_content(path, {"state_dict": model.state_dict(), "paraloss": dict(record)})
+
+
+def save_content(path: Path, content: Mapping[str, Any]) -> None:
+    """Write a file of ``torch.save``, which appears complete or not at all.
+
+    Raises:
+        InputError: ``path`` cannot be written, or the disk is full.
+    """
+    with replacing(path) as temporary:
+        try:
+            torch.save(dict(content), temporary)
+        except RuntimeError as error:  # of torch's own writer, on a full disk
+            reason = one_line(error)[:100]
+            raise InputError(f"{path}: cannot be written ({reason}); free some space or choose another folder") from error
 
 
 def apply_checkpoint(model: nn.Module, state: Mapping[str, Any], title: str) -> None:

@@ -11,10 +11,12 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from paraloss.compute.inputs.formats.restricted import StandIn, as_tensor
 from paraloss.errors import InputError
+from paraloss.files import check_size
 
 EXTRA_STATE = "_extra_state"  # torch's name for what a module's get_extra_state gives
 _DEEPEST = 24  # levels of dicts and modules
@@ -71,6 +73,18 @@ def contents_of(content: Any) -> Contents:
     found = Contents()
     _collect(content, "", "", found, ())
     return found
+
+
+def check_stored(contents: Contents, title: str) -> None:
+    """Refuse tensors that repeat a few stored numbers (a stride of 0) until they fill the memory.
+
+    Raises:
+        InputError: see ``paraloss.files.check_size``.
+    """
+    dense = [tensor for tensor in contents.tensors.values() if tensor.layout == torch.strided and tensor.device.type != "meta"]
+    stored = {tensor.untyped_storage().data_ptr(): tensor.untyped_storage().nbytes() for tensor in dense}
+    claimed = sum(tensor.numel() * tensor.element_size() for tensor in dense)
+    check_size(title, claimed, sum(stored.values()), "its tensors")
 
 
 def only_state(contents: Contents, title: str, key: str | None = None) -> dict[str, Tensor]:

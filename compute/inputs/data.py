@@ -24,6 +24,7 @@ from paraloss.compute.inputs.pairs import as_data_set
 from paraloss.compute.inputs.split import DataSet, Split
 from paraloss.compute.inputs.user_code import call_reference, is_reference, one_line
 from paraloss.errors import InputError, MissingPackage
+from paraloss.files import check_archive, check_input
 
 # Channel means and standard deviations of CIFAR-10 as Li et al. 2018 use them, on the scale 0..255.
 CIFAR_MEAN, CIFAR_STD = (125.3, 123.0, 113.9), (63.0, 62.1, 66.7)
@@ -145,8 +146,8 @@ _DAMAGED = (
 
 def _npz(place: str) -> DataSet:
     path = Path(place)
-    if not path.is_file():
-        raise InputError(f"{path}: no such file")
+    check_input(path)
+    check_archive(path)
     try:
         with np.load(path, allow_pickle=False) as file:
             arrays = {key: file[key] for key in file.files}

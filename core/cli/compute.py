@@ -41,8 +41,9 @@ def compute(
     """
     from paraloss.compute import compute_ensemble, compute_surface
     from paraloss.compute.inputs.load import load_all
-    from paraloss.compute.ranks.world import on_all_ranks, world
+    from paraloss.compute.ranks.world import on_all_ranks, on_first_rank, world
     from paraloss.errors import InputError
+    from paraloss.files import check_output, files_in
     from paraloss.option import combine
 
     if repeats < 1:
@@ -55,6 +56,8 @@ def compute(
         "compute",
     )
     comm = world()
+    read = files_in(weights, inputs.model, inputs.data, inputs.loss)
+    on_first_rank(comm, lambda: check_output(path, "surface" if repeats == 1 else "summary", read, output.overwrite))
     model, data, loss, facts = on_all_ranks(comm, lambda: load_all(weights, inputs))
     work: Any = compute_surface if repeats == 1 else partial(compute_ensemble, repeats=repeats)
     work(model, loss, data, options, provenance=facts)

@@ -22,6 +22,7 @@ _INPUT, _PLANE, _MEASURE, _ACCURACY, _TRAINING, _EFFORT, _OUTPUT = (
 )
 INPUT, PLANE, EFFORT = Parameter(group=_INPUT), Parameter(group=_PLANE), Parameter(group=_EFFORT)
 OUTPUT = Parameter(name=["--output", "-o"], group=_OUTPUT)
+OVERWRITE = Parameter(negative="", group=_OUTPUT)
 
 Inputs = Annotated[InputOptions, Parameter(name="*", group=_INPUT)]
 Plane = Annotated[PlaneOptions, Parameter(name="*", group=_PLANE)]

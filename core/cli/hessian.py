@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated
 
-from paraloss.cli.groups import EFFORT, INPUT, OUTPUT, Inputs
+from paraloss.cli.groups import EFFORT, INPUT, OUTPUT, OVERWRITE, Inputs
 from paraloss.compute.options import InputOptions
 
 _PICTURES = (".png", ".pdf", ".svg")
@@ -21,6 +21,7 @@ def hessian(
     batch_size: Annotated[int | None, EFFORT] = None,
     device: Annotated[str, EFFORT] = "auto",
     output: Annotated[Path, OUTPUT] = Path("spectrum.h5"),
+    overwrite: Annotated[bool, OVERWRITE] = False,
 ) -> None:
     """Compute the Hessian's spectrum at a checkpoint: leading eigenvalues and eigenvectors, the density of all.
 
@@ -37,15 +38,18 @@ def hessian(
         batch_size: Samples per batch. Default: chosen by the size of a sample.
         device: auto, cpu, cuda or cuda:N.
         output: File for eigenvalues, density and the two leading eigenvectors; a .png, .pdf or .svg is drawn instead.
+        overwrite: Replace a file that this command did not make.
     """
     from paraloss.compute import EffortOptions, Evaluator, MeasureOptions, load_criterion
     from paraloss.compute.evaluate.curvature import spectrum
     from paraloss.compute.evaluate.spectrum_file import save_spectrum
     from paraloss.compute.inputs.load import load_all
     from paraloss.compute.ranks.devices import rank_device
+    from paraloss.files import check_output, files_in
     from paraloss.progress import say
 
-    _check_output(output)
+    _check_ending(output)
+    check_output(output, "spectrum", files_in(weights, inputs.model, inputs.data, inputs.loss), overwrite)
     _check_count("top", top)
     _check_count("repeats", repeats)
     effort, measure = EffortOptions(device=device, batch_size=batch_size), MeasureOptions(samples=samples)
@@ -67,13 +71,11 @@ def hessian(
     print(output)
 
 
-def _check_output(path: Path) -> None:
+def _check_ending(path: Path) -> None:
     from paraloss.errors import InputError
 
     if path.suffix.lower() not in (".h5", ".hdf5", *_PICTURES):
         raise InputError(f"{path}: unknown ending '{path.suffix}'; there are .h5 {' '.join(_PICTURES)}")
-    if not path.parent.is_dir():
-        raise InputError(f"{path}: the folder {path.parent} does not exist; create it first")
 
 
 def _check_count(name: str, value: int) -> None:

@@ -15,6 +15,7 @@ def histogram(
     bins: int = 200,
     size: str | None = None,
     weights_key: str | None = None,
+    overwrite: Annotated[bool, Parameter(negative="")] = False,
 ) -> None:
     """Draw histograms of the weights of checkpoints, with their norms.
 
@@ -27,13 +28,16 @@ def histogram(
         bins: Number of bins.
         size: Size of the picture as WIDTHxHEIGHT in pixels.
         weights_key: Place of the weights in the checkpoints, as in ema. Default: the only place.
+        overwrite: Replace a file that this command did not make.
     """
     from paraloss.cli.options import parse_size, split_output
     from paraloss.compute import load_checkpoint
     from paraloss.errors import InputError
+    from paraloss.files import check_output
     from paraloss.rendering.histogram import draw_histograms
 
     inputs, target = split_output(files, output, (".png", ".pdf", ".svg"))
+    check_output(target, "histogram", inputs, overwrite)
     if label and len(label) != len(inputs):
         raise InputError(f"{len(label)} labels for {len(inputs)} checkpoints; give one per checkpoint")
     if not 2 <= bins <= 10_000:

@@ -19,6 +19,7 @@ import h5py
 import numpy as np
 
 from paraloss._version import __version__
+from paraloss.files import mark
 from paraloss.height import default_metric
 from paraloss.surface.fingerprint import check_fingerprint
 from paraloss.surface.hdf5 import checked, new_file, open_unlocked, read_json, write_text
@@ -54,6 +55,7 @@ class SurfaceWriter:
         path: the file, or None for a surface in memory only.
         surface: coordinates, metric names (NaN arrays), directions and provenance of a new file.
         fingerprint: the settings that decide the values; JSON types only. A file made with others is refused.
+        overwrite: start a new file where one exists; the old one stays until the new one is complete.
 
     Raises:
         SurfaceFileError: the file exists with other settings, which the message names, or cannot be written.
@@ -64,13 +66,15 @@ class SurfaceWriter:
     flush_every_s = 1.0
     sync_every_s = 30.0
 
-    def __init__(self, path: str | Path | None, surface: Surface, fingerprint: Mapping[str, Any]) -> None:
+    def __init__(
+        self, path: str | Path | None, surface: Surface, fingerprint: Mapping[str, Any], overwrite: bool = False
+    ) -> None:
         self.path = Path(path) if path is not None else None
         if self.path is None:
             self._file = h5py.File("in memory", "w", driver="core", backing_store=False)
             _write_new_file(self._file, surface, fingerprint)
         else:
-            if self.path.exists():
+            if self.path.exists() and not overwrite:
                 check_fingerprint(self.path, fingerprint)
             else:
                 with new_file(self.path) as file:
@@ -189,6 +193,7 @@ class SurfaceWriter:
 
 def _write_new_file(file: h5py.File, surface: Surface, fingerprint: Mapping[str, Any]) -> None:
     write_text(file, "format", FORMAT)
+    write_text(file, "generator", mark("summary" if "ensemble" in surface.provenance else "surface"))
     file.attrs["format_version"] = FORMAT_VERSION
     write_text(file, "paraloss_version", __version__)
     write_text(file, "created", datetime.now(timezone.utc).isoformat(timespec="seconds"))

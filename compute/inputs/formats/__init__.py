@@ -7,6 +7,7 @@ from typing import Any
 
 from paraloss.compute.inputs.formats import distributed, safetensors_file, torch_file
 from paraloss.errors import InputError
+from paraloss.files import check_input
 
 SUFFIXES = (".pt", ".pth", ".t7", ".tar", ".ckpt", ".bin", ".safetensors")
 _INDEX = ".index.json"
@@ -26,8 +27,9 @@ def read_content(path: Path, mapped: bool = False) -> Any:
     """
     if path.is_dir():
         path = _file_of(path)
-    if not path.is_file():
+    if not path.exists():
         raise InputError(f"{path}: no such checkpoint")
+    check_input(path)
     if path.name == distributed.METADATA:
         return distributed.read(path.parent)
     if path.name.endswith(".bin" + _INDEX):

@@ -13,6 +13,7 @@ import torch
 from paraloss.compute.inputs.formats import restricted
 from paraloss.compute.inputs.user_code import one_line
 from paraloss.errors import InputError
+from paraloss.files import check_archive
 
 
 def read(path: Path, mapped: bool = False) -> Any:
@@ -26,6 +27,7 @@ def read(path: Path, mapped: bool = False) -> Any:
         InputError: not such a file, a scripted model, or a pickle that asks for something which runs code.
     """
     zipped = _is_zip(path)
+    check_archive(path)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # about unusual pickles; an unreadable one is refused below
