@@ -111,7 +111,7 @@ def train(
                 bar.advance()
             schedule.step()
             save_checkpoint(folder / f"epoch_{epoch + 1:03d}.pt", model, {**settings, "epoch": epoch + 1})
-            save_content(
+            _save(
                 resume_file,
                 {
                     "model": model.state_dict(),
@@ -142,3 +142,8 @@ def _refuse_other_run(folder: Path, settings: Mapping[str, Any]) -> None:
                 f"{folder}: holds a run with other settings: {key} is {found.get(key)!r} there, {value!r} now; "
                 "choose another folder, or remove this one"
             )
+
+
+def _save(path: Path, content: Mapping[str, Any]) -> None:
+    """Keep what an interrupted run goes on from."""
+    save_content(path, content)

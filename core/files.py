@@ -31,6 +31,7 @@ MOST_RATIO = 50
 _SAMPLE = 2**16  # bytes at both ends of a file in which its mark is looked for
 _LONGEST_STEM = 100  # bytes of a target's name that its temporary name repeats; file systems take 255 in all
 _WRITE_FAULTS = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO}
+_HDF5 = b"\x89HDF\r\n\x1a\n"
 _SPECIAL = (
     (stat.S_ISFIFO, "a named pipe"),
     (stat.S_ISCHR, "a device"),
@@ -100,10 +101,9 @@ def check_output(
     if not os.access(path, os.W_OK):
         raise error(f"{path}: is write-protected; choose another name")
     if purpose and not overwrite and not made_for(path, purpose):
+        what = f"not what this command makes ({purpose})" if path.suffix != ".h5" or _is_hdf5(path) else "not an HDF5 file"
         raise error(
-            f"{path}: exists, and it is not what this command makes ({purpose}); choose another name, or replace it with "
-            "{overwrite}",
-            arguments=("overwrite",),
+            f"{path}: exists and is {what}; choose another name, or replace it with {{overwrite}}", arguments=("overwrite",)
         )
 
 
@@ -139,12 +139,17 @@ def made_for(path: str | Path, purpose: str) -> bool:
         file.seek(0, os.SEEK_END)
         file.seek(max(0, file.tell() - _SAMPLE))
         tail = file.read(_SAMPLE)
-    if head.startswith(b"\x89HDF\r\n\x1a\n"):
+    if head.startswith(_HDF5):
         return _hdf5_mark(path) in (wanted, purpose)
     if purpose == "table":  # a row of names leaves no room for a mark
         names = head.split(b"\n")[0].strip().split(b",")
         return b"status" in names and names[: names.index(b"status")] in ([b"x"], [b"x", b"y"], [b"x", b"y", b"z"])
     return wanted.encode() in head or wanted.encode() in tail
+
+
+def _is_hdf5(path: Path) -> bool:
+    with path.open("rb") as file:
+        return file.read(len(_HDF5)) == _HDF5
 
 
 def _hdf5_mark(path: str | Path) -> str:

@@ -17,6 +17,7 @@ from urllib.parse import parse_qs, urlsplit
 
 from paraloss.converters import GridOptions, open_surface
 from paraloss.errors import InputError, ParalossError
+from paraloss.files import check_input
 from paraloss.rendering.web import data_of, page
 
 _HOSTS = ("127.0.0.1", "localhost")
@@ -68,6 +69,8 @@ class ViewServer:
     def _latest(self, make: Callable[[str], str]) -> str:
         """What ``make`` gives for the files as they are, made once for each state of them."""
         with self._making:
+            for file in self._files:
+                check_input(file)
             stamp = ",".join(str(file.stat().st_mtime_ns) for file in self._files)
             made, text = self._made.get(make, ("", ""))
             if made != stamp:

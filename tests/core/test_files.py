@@ -20,7 +20,12 @@ def special_files(folder):
     with socket.socket(socket.AF_UNIX) as server:
         server.bind(os.path.relpath(folder / "socket"))  # a socket's path may have 107 bytes
     (folder / "folder").mkdir()
-    return {"/dev/null": "a device", folder / "pipe": "a named pipe", folder / "socket": "a socket", folder / "folder": "a folder"}
+    return {
+        "/dev/null": "a device",
+        folder / "pipe": "a named pipe",
+        folder / "socket": "a socket",
+        folder / "folder": "a folder",
+    }
 
 
 def test_devices_pipes_sockets_and_folders_are_refused_unopened_also_through_links(tmp_path):
