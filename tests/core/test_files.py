@@ -28,6 +28,12 @@ def special_files(folder):
     }
 
 
+def write_half(path, error):
+    with replacing(path) as temporary:
+        temporary.write_text("half")
+        raise error
+
+
 def test_devices_pipes_sockets_and_folders_are_refused_unopened_also_through_links(tmp_path):
     for number, (path, kind) in enumerate(special_files(tmp_path).items()):
         link = tmp_path / f"link{number}"
@@ -56,9 +62,8 @@ def test_a_result_appears_complete_or_not_at_all(tmp_path):
     path = tmp_path / "result.txt"
     path.write_text("old")
     path.chmod(0o640)
-    with pytest.raises(RuntimeError), replacing(path) as temporary:
-        temporary.write_text("half")
-        raise RuntimeError
+    with pytest.raises(RuntimeError):
+        write_half(path, RuntimeError())
     assert path.read_text() == "old"
     with replacing(path) as temporary:
         assert temporary.suffix == ".txt"
@@ -77,9 +82,8 @@ def test_a_long_name_leaves_room_for_the_temporary_one(tmp_path):
 
 def test_a_full_disk_is_one_line_and_leaves_nothing(tmp_path):
     path = tmp_path / "result.txt"
-    with pytest.raises(InputError, match="No space left"), replacing(path) as temporary:
-        temporary.write_text("half")
-        raise OSError(28, "No space left on device")
+    with pytest.raises(InputError, match="No space left"):
+        write_half(path, OSError(28, "No space left on device"))
     assert not list(tmp_path.iterdir())
 
 
