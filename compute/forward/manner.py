@@ -14,9 +14,10 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_leaves, tree_map
+from torch.utils._pytree import tree_leaves
 
 from paraloss.compute.forward.randomness import generator_states, restore, same_states, seeded
+from paraloss.compute.inputs.trees import map_tensors, tensors_in
 from paraloss.errors import InputError, ParalossError
 
 Gradients = Literal["inference", "no_grad", "grad"]
@@ -49,11 +50,9 @@ class Manner:
 
     def prepare(self, inputs: Any) -> Any:
         """``inputs`` (any structure of tensors) as the model wants them."""
-        return tree_map(self._prepared, inputs)
+        return map_tensors(self._prepared, inputs)
 
-    def _prepared(self, leaf: Any) -> Any:
-        if not isinstance(leaf, Tensor):
-            return leaf
+    def _prepared(self, leaf: Tensor) -> Tensor:
         if leaf.ndim == 4 and leaf.layout == torch.strided:
             leaf = leaf.contiguous(memory_format=torch.channels_last if self.channels_last else torch.contiguous_format)
         if self.cast is not None and leaf.is_floating_point():
@@ -111,7 +110,7 @@ def same(expected: Any, found: Any, tolerance: float = _SAME) -> bool:
 
 def _plainest(run: Callable[[Any, Any], Any], inputs: Any, targets: Any, types: Sequence[torch.dtype]) -> tuple[Manner, Any]:
     """As the user's loop would: the batch as it comes, in its own layout, without recording gradients if that works."""
-    given = {leaf.dtype for leaf in tree_leaves(inputs) if isinstance(leaf, Tensor) and leaf.is_floating_point()}
+    given = {leaf.dtype for leaf in tensors_in(inputs) if leaf.is_floating_point()}
     casts: list[torch.dtype | None] = [None, *(dtype for dtype in types if given - {dtype})]
     first: Exception | None = None
     for cast in casts:
@@ -149,8 +148,12 @@ def _writes(run: Callable[[Any, Any], Any], manner: Manner, inputs: Any, targets
     given, kept = replace(manner, clone=True).prepare((inputs, targets)), replace(manner, clone=True).prepare((inputs, targets))
     with seeded(0), manner.recording():
         run(*given)
-    pairs = zip(tree_leaves(given), tree_leaves(kept), strict=True)
-    return not all(torch.equal(one.nan_to_num(), other.nan_to_num()) for one, other in pairs if isinstance(one, Tensor))
+    pairs = zip(tensors_in(given), tensors_in(kept), strict=True)
+    return not all(torch.equal(_dense(one), _dense(other)) for one, other in pairs)
+
+
+def _dense(tensor: Tensor) -> Tensor:
+    return (tensor if tensor.layout == torch.strided else tensor.to_dense()).detach().nan_to_num()
 
 
 def _check_stateless(run: Callable[[Any, Any], Any], manner: Manner, batches: Sequence[tuple[Any, Any]], expected: Any) -> None:
