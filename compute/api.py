@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from torch import nn
 
+from paraloss.compute.inputs.problem import load_loss
 from paraloss.compute.job import Job
 from paraloss.compute.options import SurfaceKeywords, SurfaceOptions
 from paraloss.compute.ranks.world import on_all_ranks, world
@@ -24,6 +25,7 @@ def compute_surface(
     loss: str | Callable[..., Any] = "cross_entropy",
     data: Any = None,
     *groups: Options,
+    step: str | Callable[..., Any] | None = None,
     trajectory: Mapping[str, np.ndarray] | None = None,
     provenance: Mapping[str, Any] | None = None,
     **options: Unpack[SurfaceKeywords],
@@ -35,9 +37,12 @@ def compute_surface(
     Args:
         model: model at the origin of the surface. Not modified.
         loss: see ``paraloss.compute.load_criterion``.
-        data: (inputs, targets), a data set of pairs, or a dict of splits; see ``paraloss.compute.as_data_set``.
+        data: (inputs, targets), a data set of pairs, or a dict of splits; see ``paraloss.compute.as_data_set``. With a step:
+            batches of any kind, see ``paraloss.compute.inputs.batch_split.as_batches``.
         groups: options in groups: ``PlaneOptions``, ``MeasureOptions``, ``AccuracyOptions``, ``EffortOptions``,
             ``OutputOptions`` or all of them, ``SurfaceOptions``. Later groups win over earlier ones.
+        step: instead of ``loss``, a function (model, batch) that returns (n,) losses, a pair (sum, count) or the batch's mean;
+            ``file.py:callable``; or ``huggingface``.
         trajectory: projected path to keep with the surface: "x", "y", "loss", "step", "residual", (n,) each.
         provenance: further facts for the file, such as the model's name.
         options: single options by name, as in the groups of ``paraloss.compute.options``, where each is documented. They win
@@ -53,7 +58,7 @@ def compute_surface(
     """
     asked = combine(SurfaceOptions, groups, options, "compute_surface")
     comm = world()
-    settings: Settings = on_all_ranks(comm, lambda: resolve(model, loss, data, asked))
+    settings: Settings = on_all_ranks(comm, lambda: resolve(model, load_loss(loss, step), data, asked))
     job = Job(settings, comm)
     for axis, end in zip(settings.steps, settings.plane.ends, strict=True):
         if end is not None and asked.directions is None:

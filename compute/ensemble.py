@@ -32,6 +32,7 @@ def compute_ensemble(
     data: Any,
     *groups: Options,
     repeats: int,
+    step: str | Callable[..., Any] | None = None,
     provenance: Mapping[str, Any] | None = None,
     **options: Unpack[SurfaceKeywords],
 ) -> Surface:
@@ -44,6 +45,7 @@ def compute_ensemble(
         groups: see ``compute_surface``. ``path`` is the summary; the surface of seed 123 lies beside it as
             ``<name>_seed123.h5``. Each can be resumed. ``seed`` is that of the first plane.
         repeats: number of planes, at least 2; their seeds are ``seed``, ``seed + 1`` …
+        step: see ``compute_surface``.
         provenance: further facts for the files.
         options: see ``compute_surface``.
 
@@ -65,7 +67,8 @@ def compute_ensemble(
         if first and asked.progress:
             say(f"plane {number + 1} of {repeats}, seed {seed}")
         file = _member(path, seed)
-        members.append(compute_surface(model, loss, data, replace(asked, path=file, seed=seed), provenance=provenance))
+        one = replace(asked, path=file, seed=seed)
+        members.append(compute_surface(model, loss, data, one, step=step, provenance=provenance))
         files.append(file.name)
     summary = summarize(members, files)
     share = summary.provenance["draw_dependence"]

@@ -14,7 +14,8 @@ import torch
 
 from paraloss.compute.directions.random import Direction
 from paraloss.compute.evaluate.capped import CappedEvaluator
-from paraloss.compute.evaluate.full import Evaluator
+from paraloss.compute.evaluate.choose import make_evaluator
+from paraloss.compute.evaluate.point import PointEvaluator
 from paraloss.compute.evaluate.regression import SampledEvaluator
 from paraloss.compute.evaluate.tuning import check_points, choose_batch_size, choose_precision
 from paraloss.compute.forward.batch_norm import normalizing_layers
@@ -76,7 +77,7 @@ class Job:
         self.resumed = path is not None and on_first_rank(comm, lambda: path.exists() and not self.options.overwrite)
         self.directions = [share_direction(comm, d) for d in same_number(comm, on_all_ranks(comm, self._make_directions))]
         self._undivided: list[str] | None = None  # measured by the first evaluator
-        self._probe: Evaluator | None = None  # rank 0's, so that data are not twice on its device
+        self._probe: PointEvaluator | None = None  # rank 0's, so that data are not twice on its device
         self.tuning: dict[str, Any] = on_first_rank(comm, self._tune)
         self._undivided = self.tuning.get("undivided")
         groups = 1 if comm is None else self._number_of_groups(comm.size)
@@ -86,7 +87,7 @@ class Job:
                 "{split_data} shares all samples of a point; it excludes {rtol} and {loss_cap}",
                 arguments=("split_data", "rtol", "loss_cap"),
             )
-        self.evaluator: Evaluator = on_all_ranks(comm, self._final_evaluator)
+        self.evaluator: PointEvaluator = on_all_ranks(comm, self._final_evaluator)
         if self.tuning["compiled"] and not self.evaluator.compiled:
             self.evaluator.compile()
         self.sampler: Sampler | None = on_all_ranks(comm, self._make_sampler)
@@ -151,13 +152,24 @@ class Job:
                 return [{n: torch.from_numpy(t) for n, t in found[axis].items()} for axis in "xyz" if axis in found]
         return self.settings.plane.make(self.settings.model, self.tell)
 
-    def _evaluator_in(self, precision: str, size: int | None = None, shard: tuple[int, int] = (0, 1)) -> Evaluator:
+    def _evaluator_in(self, precision: str, size: int | None = None, shard: tuple[int, int] = (0, 1)) -> PointEvaluator:
         given = self.settings
-        evaluator = Evaluator(
-            given.model, given.criterion[1], given.chosen, self.directions, self.device, size or self.options.batch_size,
-            given.population, precision, shard, given.measures, given.bn_data, given.accuracy, given.user_metrics,
-            self._undivided,
-        )  # fmt: skip
+        evaluator = make_evaluator(
+            given.model,
+            given.criterion[1],
+            given.chosen,
+            self.directions,
+            self.device,
+            given.accuracy,
+            batch_size=size or self.options.batch_size,
+            population=given.population,
+            precision=precision,
+            shard=shard,
+            measures=given.measures,
+            bn_data=given.bn_data,
+            user_metrics=given.user_metrics,
+            undivided=self._undivided,
+        )
         self._undivided = sorted(evaluator.undivided)
         return evaluator
 
@@ -186,7 +198,7 @@ class Job:
             **self._divisible(self._probe),
         }
 
-    def _divisible(self, evaluator: Evaluator) -> dict[str, Any]:
+    def _divisible(self, evaluator: PointEvaluator) -> dict[str, Any]:
         """What must not be cut into batches or shared by ranks, for the file and for all ranks."""
         for name in evaluator.undivided:
             if evaluator.samples[name] > evaluator.batch_size:
@@ -205,7 +217,7 @@ class Job:
             )
         return min(ranks, len(self.settings.grid)) if split_data is None else max(1, ranks // split_data)
 
-    def _final_evaluator(self) -> Evaluator:
+    def _final_evaluator(self) -> PointEvaluator:
         if self._probe is not None and self.group is None:
             return self._probe
         shard = (0, 1) if self.group is None else self.group.shard

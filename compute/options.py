@@ -57,6 +57,12 @@ class InputOptions(Options):
     loss: str | None = None
     """cross_entropy, mse, softmax_mse or file.py:callable. Default: the built-in name that the checkpoint records, else
     cross_entropy."""
+    step: str | None = None
+    """Instead of a loss, for batches of any kind: file.py:callable (model, batch), or huggingface."""
+
+    def check(self) -> None:
+        if self.loss is not None and self.step is not None:
+            raise InputError("{step} computes the loss itself: leave out {loss}", arguments=("step", "loss"))
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -17,10 +17,8 @@ from paraloss.compute.directions.plane import Plane, tensors_of
 from paraloss.compute.directions.random import Direction
 from paraloss.compute.evaluate.measures import choose_measures
 from paraloss.compute.inputs.checkpoints import state_sha256
-from paraloss.compute.inputs.criteria import load_criterion
-from paraloss.compute.inputs.criterion import Criterion
-from paraloss.compute.inputs.data import DataSet, Split, as_data_set
 from paraloss.compute.inputs.metrics import UserMetric, load_metrics
+from paraloss.compute.inputs.problem import AnySplit, Loss, splits_for
 from paraloss.compute.options import SurfaceOptions
 from paraloss.errors import InputError
 
@@ -33,7 +31,7 @@ class Settings:
 
     Attributes:
         model: model at the origin.
-        criterion: its name, and the function.
+        criterion: name of the loss, and the criterion or step.
         chosen: the splits to evaluate, as drawn.
         population: split -> the number of samples that it was drawn from.
         bn_data: samples that batch-norm statistics are estimated from at each point; None keeps the statistics.
@@ -45,10 +43,10 @@ class Settings:
     """
 
     model: nn.Module
-    criterion: tuple[str, Criterion]
-    chosen: DataSet
+    criterion: tuple[str, Loss]
+    chosen: Mapping[str, AnySplit]
     population: Mapping[str, int]
-    bn_data: Split | None
+    bn_data: AnySplit | None
     steps: Mapping[str, np.ndarray]
     plane: Plane
     measures: Sequence[str]
@@ -96,7 +94,7 @@ class Settings:
         }
 
 
-def resolve(model: nn.Module, loss: str | Callable[..., Any], data: Any, options: SurfaceOptions) -> Settings:
+def resolve(model: nn.Module, loss: tuple[str, Loss], data: Any, options: SurfaceOptions) -> Settings:
     """Find what ``options`` mean for a model, a loss and data; see ``compute_surface``.
 
     Raises:
@@ -108,14 +106,14 @@ def resolve(model: nn.Module, loss: str | Callable[..., Any], data: Any, options
         raise InputError(
             "{data} is missing: give (inputs, targets), a data set of pairs, or a dict of splits", arguments=("data",)
         )
-    all_splits = as_data_set(data)
+    all_splits = splits_for(loss[1], data)
     whole = _choose_splits(all_splits, options.split_names)
     chosen = {name: split.subset(options.samples) for name, split in whole.items()}
     bn_data = _training_split(chosen, all_splits, options.samples) if options.bn == "recompute" else None
     steps = options.steps()
     return Settings(
         model=model,
-        criterion=load_criterion(loss),
+        criterion=loss,
         chosen=chosen,
         population={name: len(split) for name, split in whole.items()},
         bn_data=bn_data,
@@ -140,7 +138,7 @@ def _plane(model: nn.Module, options: SurfaceOptions, axes: int, warn: bool) -> 
     return Plane(ends, options.norms[:axes], options.ignore, dir_type, options.seed, directions, warn)
 
 
-def _choose_splits(data: DataSet, wanted: Sequence[str]) -> DataSet:
+def _choose_splits(data: Mapping[str, AnySplit], wanted: Sequence[str]) -> dict[str, AnySplit]:
     names = wanted or ["train" if "train" in data else next(iter(data))]
     for name in names:
         if name not in data:
@@ -148,7 +146,7 @@ def _choose_splits(data: DataSet, wanted: Sequence[str]) -> DataSet:
     return {name: data[name] for name in names}
 
 
-def _training_split(chosen: DataSet, data: DataSet, samples: int | None) -> Split:
+def _training_split(chosen: Mapping[str, AnySplit], data: Mapping[str, AnySplit], samples: int | None) -> AnySplit:
     """Return the samples for batch-norm statistics: of the training split, as drawn where it is evaluated, too."""
     if "train" in chosen:
         return chosen["train"]

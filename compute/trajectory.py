@@ -19,13 +19,11 @@ from paraloss.compute.api import compute_surface
 from paraloss.compute.directions.between import movable
 from paraloss.compute.directions.files import load_directions
 from paraloss.compute.directions.random import Direction
-from paraloss.compute.evaluate.full import Evaluator
+from paraloss.compute.evaluate.choose import make_evaluator
 from paraloss.compute.forward.copying import copy_model
 from paraloss.compute.inputs.checkpoints import load_checkpoint, put
-from paraloss.compute.inputs.criteria import load_criterion
-from paraloss.compute.inputs.criterion import Criterion
-from paraloss.compute.inputs.data import DataSet, as_data_set
 from paraloss.compute.inputs.order import checkpoints_in_order
+from paraloss.compute.inputs.problem import AnySplit, Loss, load_loss, splits_for
 from paraloss.compute.inputs.tensors import distinct_parameters
 from paraloss.compute.options import (
     AccuracyOptions,
@@ -74,6 +72,7 @@ def project_run(
     loss: str | Callable[..., Any] = "cross_entropy",
     data: Any = None,
     *groups: Options,
+    step: str | Callable[..., Any] | None = None,
     provenance: Mapping[str, Any] | None = None,
     **options: Unpack[TrajectoryKeywords],
 ) -> Surface:
@@ -86,6 +85,7 @@ def project_run(
         data: see ``compute_surface``.
         groups: options in groups: ``ProjectionOptions``, ``MeasureOptions``, ``AccuracyOptions``, ``EffortOptions``,
             ``OutputOptions`` or all of them, ``TrajectoryOptions``.
+        step: see ``compute_surface``.
         provenance: further facts for the file.
         options: single options by name, as in the groups of ``paraloss.compute.options``. They win over groups.
 
@@ -102,7 +102,8 @@ def project_run(
     paths, how = on_all_ranks(comm, lambda: checkpoints_in_order([Path(path) for path in checkpoints]))
     if asked.progress and (comm is None or comm.rank == 0):
         say(how)
-    splits = on_all_ranks(comm, lambda: as_data_set(data))
+    criterion = on_all_ranks(comm, lambda: load_loss(loss, step))[1]
+    splits = on_all_ranks(comm, lambda: splits_for(criterion, data))
     split = next(iter(asked.split_names), "train" if "train" in splits else next(iter(splits)))
     if split not in splits:
         raise InputError(f"the data have no split '{split}'; they have: {', '.join(splits)}")
@@ -110,8 +111,7 @@ def project_run(
     def find() -> tuple[Projection, np.ndarray]:
         chosen = {split: splits[split].subset(asked.samples)}
         found = _projection(model, paths, asked)
-        device, criterion = rank_device(asked.device, None), load_criterion(loss)[1]
-        return found, own_losses(model, paths, criterion, chosen, device, asked.weights_key)
+        return found, own_losses(model, paths, criterion, chosen, rank_device(asked.device, None), asked.weights_key)
 
     projection, losses = on_first_rank(comm, find)
     if asked.progress and (comm is None or comm.rank == 0):
@@ -120,7 +120,7 @@ def project_run(
     facts = {"explained_variance_ratio": list(projection.explained), "projection": asked.method, "options": asked.facts()}
     return compute_surface(
         model,
-        loss,
+        criterion,
         splits,
         *(asked.part(kind) for kind in (MeasureOptions, AccuracyOptions, EffortOptions, OutputOptions)),
         x=x,
@@ -307,8 +307,8 @@ def axes_around(projection: Projection, points: int, margin: float) -> tuple[np.
 def own_losses(
     model: nn.Module,
     checkpoints: Sequence[Path],
-    criterion: Criterion,
-    data: DataSet,
+    loss: Loss,
+    data: Mapping[str, AnySplit],
     device: torch.device,
     key: str | None = None,
 ) -> np.ndarray:
@@ -318,6 +318,6 @@ def own_losses(
     with Progress("losses of the checkpoints", len(checkpoints), unit="checkpoints") as bar:
         for path in checkpoints:
             put(model, load_checkpoint(path, model=model, weights_key=key)[0], str(path))
-            losses.append(Evaluator(model, criterion, data, [], device)([])[0])
+            losses.append(make_evaluator(model, loss, data, [], device)([])[0])
             bar.advance()
     return np.array(losses)

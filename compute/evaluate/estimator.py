@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from paraloss.compute.evaluate.full import Evaluator
+from paraloss.compute.evaluate.point import PointEvaluator
 from paraloss.errors import InputError
 
 FIRST = 64  # samples before the first look at the error
@@ -15,12 +15,12 @@ def sampled_kinds(kinds: Sequence[str]) -> list[str]:
     return ["loss", "loss_stderr", "samples"] + (["acc"] if "acc" in kinds else [])
 
 
-def sampled_metrics(evaluator: Evaluator) -> list[str]:
+def sampled_metrics(evaluator: PointEvaluator) -> list[str]:
     """Names of the metrics of all splits, in order."""
     return [f"{name}_{kind}" for name, kinds in evaluator.kinds.items() for kind in sampled_kinds(kinds)]
 
 
-def check_sample_losses(evaluator: Evaluator) -> None:
+def check_sample_losses(evaluator: PointEvaluator) -> None:
     """Check that the loss of each sample is known, and that all samples count alike.
 
     Raises:

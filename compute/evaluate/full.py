@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from functools import partial
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from paraloss.compute.directions.moving_weights import MovingWeights
 from paraloss.compute.directions.random import Direction
 from paraloss.compute.evaluate.additivity import (
     activation_bytes,
@@ -20,17 +19,14 @@ from paraloss.compute.evaluate.additivity import (
     mixes_samples,
     outputs_add_up,
 )
-from paraloss.compute.evaluate.measures import measure_all, metric_names
-from paraloss.compute.evaluate.sums import add_batch, empty_sums, metrics_of
+from paraloss.compute.evaluate.point import PointEvaluator
+from paraloss.compute.evaluate.sums import add_batch, empty_sums
 from paraloss.compute.forward.agreement import agrees, other_statistics, probe_points
 from paraloss.compute.forward.batch_norm import recompute_statistics
 from paraloss.compute.forward.batches import Batches, default_batch_size, free_bytes
 from paraloss.compute.forward.compiling import compiled, may_pay
-from paraloss.compute.forward.copying import computing_part, copy_model
 from paraloss.compute.forward.folding import FoldedModel
-from paraloss.compute.forward.manner import ForeignTensors, Manner, find_manner
-from paraloss.compute.forward.precision import LOW, arithmetic, check_precision, converted, own_precision
-from paraloss.compute.forward.randomness import seeded
+from paraloss.compute.forward.precision import LOW, arithmetic
 from paraloss.compute.inputs.criterion import Criterion
 from paraloss.compute.inputs.data import DataSet, Split
 from paraloss.compute.inputs.losses import Losses
@@ -40,13 +36,12 @@ from paraloss.errors import InputError, ParalossError
 
 _COMPILED_TOLERANCE = 1e-4
 _PROBED_ROWS = 4  # samples on which folding is compared at every probed point
-_SEED = 0  # of the random numbers that the model or the loss draw at each point
 _SHARE_FOR_OUTPUTS = 0.25  # of the free memory, for the outputs of all samples together
 _SHARE_FOR_ACTIVATIONS = 0.5
 _PROBED = 32  # samples on which a loss is checked for broadcasting
 
 
-class Evaluator:
+class Evaluator(PointEvaluator):
     """theta(x, y) = theta* + x * delta + y * eta, and the mean loss and accuracy there.
 
     Args:
@@ -103,46 +98,20 @@ class Evaluator:
         user_metrics: Sequence[UserMetric] = (),
         undivided: Collection[str] | None = None,
     ) -> None:
-        self.device = torch.device(device)
-        self.precision, self.criterion = precision or own_precision(model), criterion.to(self.device)
-        if self.precision != own_precision(model):
-            check_precision(self.precision, self.device)
-        self._autocast = self.precision in LOW and self.precision != own_precision(model)
-        named = converted(copy_model(model, self.device), self.precision)
-        self.model = computing_part(named)
-        self.weights, self._axes = MovingWeights(named, directions), len(directions)
-        moving = {name for direction in directions for name in direction}
-        self._original = ForeignTensors(model, moving)
+        self.criterion = criterion.to(torch.device(device))
+        super().__init__(model, self.criterion, directions, device, precision, population, measures, user_metrics)
         self.samples = {name: len(split) for name, split in data.items()}
-        self._population = dict(population or {})
-        self._accuracy, self._user_metrics, self._bn_data = accuracy, user_metrics, bn_data
+        self._accuracy, self._bn_data = accuracy, bn_data
         self._metrics: dict[str, list[OutputsMetric]] = {}
         self._counts_alike: dict[str, bool] = {}
-        self.manners: dict[str, Manner] = {}
         self.kinds = {name: self._probe(name, split) for name, split in data.items()}
         self.mixing = self._mixes(data)
         self._shards = {name: split.rows(slice(shard[0], None, shard[1])) for name, split in data.items()}
         self.use_batch_size(batch_size or default_batch_size(next(iter(data.values())), self.device))
-        self.compiled = False
         self._fold(*next(iter(data.items())))
         self.undivided = self._find_undivided(data) if undivided is None else set(undivided)
         if shard[1] > 1 and self.indivisible:
             raise InputError("this loss or this model needs all samples on one rank: split_data must be 1")
-        self.measures = list(measures)
-        self.metrics = [f"{name}_{kind}" for name, kinds in self.kinds.items() for kind in kinds]
-        self.metrics += metric_names(measures, next(iter(data)))
-
-    def __call__(self, coordinates: Sequence[float]) -> list[float]:
-        """The metrics at ``coordinates`` (one number a direction), in the order of ``metrics``."""
-        results = self.metrics_of(self.sums(coordinates))
-        if self.measures:
-            results += measure_all(self.measures, self.model, self.criterion, self.undivided_batches(next(iter(self.samples))))
-        return results
-
-    @property
-    def indivisible(self) -> bool:
-        """Whether ranks must not share the samples of a point."""
-        return self.mixing or bool(self.undivided) or any(manner.draws for manner in self.manners.values())
 
     def sums(self, coordinates: Sequence[float]) -> Tensor:
         """(splits, columns) float64 on the device: sums over this shard's samples, see ``sums``."""
@@ -156,15 +125,13 @@ class Evaluator:
                     add_batch(row, losses, len(targets), kinds, found)
         return totals
 
-    def metrics_of(self, sums: Tensor) -> list[float]:
-        """The metrics that ``sums`` (of all shards, added up) amount to."""
-        return metrics_of(sums, self.kinds, self._population)
-
     def move_to(self, coordinates: Sequence[float]) -> None:
         """Put the model at ``coordinates``."""
         self.weights.move_to(coordinates)
         if self._bn_batches is not None:
-            recompute_statistics(self.model, self._bn_batches)
+            with torch.no_grad():
+                passes = (partial(self.model, inputs) for inputs, _ in self._bn_batches if len(inputs) > 1)
+                recompute_statistics(self.model, passes)
         if self._forward is not self.model:
             self._folded.refresh()
 
@@ -204,17 +171,6 @@ class Evaluator:
 
     def _batches(self, name: str, size: int) -> Batches:
         return Batches(self._shards[name], self.device, size, self.manners[name])
-
-    @contextmanager
-    def _running(self, name: str) -> Iterator[None]:
-        """The arithmetic, the recording of gradients and the random numbers in which a split is evaluated."""
-        manner = self.manners[name]
-        with ExitStack() as stack:
-            if manner.draws:
-                stack.enter_context(seeded(_SEED))
-            stack.enter_context(manner.recording())
-            stack.enter_context(arithmetic(self.device, self.precision, self._autocast))
-            yield
 
     def reorder(self, name: str, order: np.ndarray) -> None:
         """Put the samples of a split into another order, for ``sample_losses``."""
@@ -312,12 +268,10 @@ class Evaluator:
         batches = [(part.normalize(part.inputs.to(self.device)), part.targets.to(self.device)) for part in samples]
 
         def run(inputs: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
-            with arithmetic(self.device, "fp32" if self._autocast else self.precision, False):
-                outputs, losses = self._run_once(name, inputs, targets, split)
-                return outputs, losses.mean
+            outputs, losses = self._run_once(name, inputs, targets, split)
+            return outputs, losses.mean
 
-        types = dict.fromkeys(tensor.dtype for tensor in self.model.parameters() if tensor.is_floating_point())
-        manner = self.manners[name] = find_manner(run, batches, [*types])
+        manner = self._find_manner(name, run, batches)
         with self._running(name), self._original:
             inputs, targets = manner.prepare(batches[0])
             outputs, losses = self._run_once(name, inputs, targets, split)

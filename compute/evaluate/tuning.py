@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 import torch
 
-from paraloss.compute.evaluate.full import Evaluator
+from paraloss.compute.evaluate.point import PointEvaluator
 from paraloss.compute.forward.precision import faster_precisions
 from paraloss.progress import say
 
@@ -17,7 +17,7 @@ _FEW = 100  # points; below, the check would cost more than it brings
 
 
 def choose_precision(
-    make: Callable[[str], Evaluator],
+    make: Callable[[str], PointEvaluator],
     device: torch.device,
     points: Sequence[np.ndarray],
     todo: int,
@@ -69,14 +69,14 @@ def check_points(steps: np.ndarray, number: int = 9) -> list[np.ndarray]:
     return [steps[index] for index in dict.fromkeys([middle, *spread.tolist()])]
 
 
-def choose_batch_size(evaluator: Evaluator, points: int) -> int:
+def choose_batch_size(evaluator: PointEvaluator, points: int) -> int:
     """Probe the batch size when the work is long enough to earn the second that it takes."""
     rows = sum(evaluator.samples.values())
     seconds = evaluator.seconds_a_batch(evaluator.batch_size, 0.0) * points * rows / evaluator.batch_size
     return evaluator.find_batch_size() if seconds > 30 else evaluator.batch_size
 
 
-def _losses(evaluator: Evaluator, points: Sequence[np.ndarray]) -> tuple[np.ndarray, float]:
+def _losses(evaluator: PointEvaluator, points: Sequence[np.ndarray]) -> tuple[np.ndarray, float]:
     """Losses at ``points``, and the shortest time of a point but the first."""
     rows, times = [], []
     for point in points:

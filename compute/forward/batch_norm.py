@@ -7,10 +7,9 @@ averaged weights.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
-import torch
-from torch import Tensor, nn
+from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 
@@ -19,13 +18,12 @@ def normalizing_layers(model: nn.Module) -> list[_BatchNorm]:
     return [layer for layer in model.modules() if isinstance(layer, _BatchNorm) and layer.running_mean is not None]
 
 
-@torch.no_grad()
-def recompute_statistics(model: nn.Module, batches: Iterable[tuple[Tensor, Tensor]]) -> None:
+def recompute_statistics(model: nn.Module, passes: Iterable[Callable[[], object]]) -> None:
     """Replace the running statistics of ``model`` by the averages of the batches' own, as torch does in training.
 
     Args:
         model: in evaluation mode, and so it stays; dropout and all else evaluate meanwhile.
-        batches: (inputs, targets); a batch of one sample has no variance and is left out.
+        passes: each runs the model on one batch of two samples at least; one sample has no variance.
     """
     layers = normalizing_layers(model)
     momenta = [layer.momentum for layer in layers]
@@ -34,9 +32,8 @@ def recompute_statistics(model: nn.Module, batches: Iterable[tuple[Tensor, Tenso
         layer.momentum = None  # the plain average of all batches
         layer.train()
     try:
-        for inputs, _ in batches:
-            if len(inputs) > 1:
-                model(inputs)
+        for run in passes:
+            run()
     finally:
         for layer, momentum in zip(layers, momenta, strict=True):
             layer.momentum = momentum

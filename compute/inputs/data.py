@@ -32,13 +32,18 @@ CIFAR_MEAN, CIFAR_STD = (125.3, 123.0, 113.9), (63.0, 62.1, 66.7)
 FASHION_MEAN, FASHION_STD = 72.94, 90.02
 
 
-def load_data(name: str = "digits", arguments: Mapping[str, Any] | None = None) -> DataSet:
+def load_data(
+    name: str = "digits",
+    arguments: Mapping[str, Any] | None = None,
+    form: Callable[[Any, str], Any] = as_data_set,
+) -> Any:
     """A data set by name.
 
     Args:
         name: ``digits``, ``mnist5k``, ``cifar10``, ``fashion-mnist``, ``cifar10:DIR``, ``cifar100:DIR``, ``npz:FILE`` or
             ``file.py:callable``.
         arguments: keyword arguments of a user's callable.
+        form: makes splits of what it finds: two tensors each, or batches for a step.
 
     Returns:
         "train" and, where there is one, "test".
@@ -49,11 +54,11 @@ def load_data(name: str = "digits", arguments: Mapping[str, Any] | None = None) 
     """
     kind, _, place = name.partition(":")
     if kind in _LOADERS and (kind in _FETCHED or (kind in _NEED_PLACE) == bool(place)):
-        return _LOADERS[kind](place)
+        return form(_LOADERS[kind](place), name)
     if kind in _NEED_PLACE:
         raise InputError(f"--data {kind} needs a place on disk: {kind}:PATH")
     if is_reference(name):
-        return as_data_set(call_reference(name, arguments or {}), name)
+        return form(call_reference(name, arguments or {}), name)
     raise InputError(
         f"unknown data set '{name}'; there are digits, mnist5k, cifar10, fashion-mnist, cifar10:DIR, cifar100:DIR, "
         "npz:FILE, and your own as file.py:callable"

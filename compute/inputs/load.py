@@ -7,6 +7,7 @@ name counts only where it is one of the built-in names. The user's own code and 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +15,11 @@ from torch import nn
 
 from paraloss.compute.inputs.checkpoints import open_checkpoint, put, weights_sha256
 from paraloss.compute.inputs.criteria import CRITERIA
-from paraloss.compute.inputs.data import PLACELESS, DataSet, classes_of, load_data
+from paraloss.compute.inputs.data import PLACELESS, load_data
 from paraloss.compute.inputs.models import MODELS
+from paraloss.compute.inputs.problem import AnySplit, number_of_classes, sample_shape, splits_for
 from paraloss.compute.inputs.sources import is_recordable, load_model
+from paraloss.compute.inputs.steps import Step, load_step
 from paraloss.compute.inputs.user_code import parse_arguments
 from paraloss.compute.options import InputOptions
 from paraloss.errors import InputError
@@ -25,7 +28,7 @@ _DEFAULT_LOSS = "cross_entropy"
 _MOST_CLASSES = 1_000_000
 
 
-def load_all(weights: Path, inputs: InputOptions) -> tuple[nn.Module, DataSet, str, dict[str, Any]]:
+def load_all(weights: Path, inputs: InputOptions) -> tuple[nn.Module, Mapping[str, AnySplit], str | Step, dict[str, Any]]:
     """Load the model with its weights and the data, and choose the loss.
 
     Args:
@@ -34,13 +37,14 @@ def load_all(weights: Path, inputs: InputOptions) -> tuple[nn.Module, DataSet, s
             it is built in.
 
     Returns:
-        The model, the data, the name of the loss, and the facts about them for the surface file.
+        The model, the data, the name of the loss or the step, and the facts about them for the surface file.
 
     Raises:
         InputError: something is neither named nor recorded, the record names what is not built in, or model, data and
             checkpoint do not fit together.
     """
-    model, data, loss = inputs.model, inputs.data, inputs.loss
+    model, data = inputs.model, inputs.data
+    loss: str | Step | None = inputs.loss if inputs.step is None else load_step(inputs.step)
     checkpoint = open_checkpoint(weights)
     record = checkpoint.record
     model_arguments = parse_arguments(inputs.model_arg or [])
@@ -51,9 +55,8 @@ def load_all(weights: Path, inputs: InputOptions) -> tuple[nn.Module, DataSet, s
         data = _recorded(weights, record, "data", PLACELESS.__contains__)
     if loss is None:
         loss = _recorded(weights, record, "loss", CRITERIA.__contains__) if "loss" in record else _DEFAULT_LOSS
-    data_set = load_data(data, parse_arguments(inputs.data_arg or []))
-    shape = tuple(next(iter(data_set.values())).inputs.shape[1:])
-    network = load_model(model, shape, _classes(weights, record, data_set), model_arguments)
+    data_set = load_data(data, parse_arguments(inputs.data_arg or []), partial(splits_for, loss))
+    network = load_model(model, sample_shape(data_set), _classes(weights, record, data_set), model_arguments)
     found = checkpoint.fitted(network, inputs.weights_key)
     put(network, found.state, str(weights))
     facts = {
@@ -94,10 +97,10 @@ def _recorded_arguments(weights: Path, record: Mapping[str, Any], model: str) ->
     return {str(name): value for name, value in found.items()}
 
 
-def _classes(weights: Path, record: Mapping[str, Any], data_set: DataSet) -> int:
+def _classes(weights: Path, record: Mapping[str, Any], data_set: Mapping[str, AnySplit]) -> int:
     classes = record.get("classes", None)
     if classes is None:
-        return classes_of(data_set)
+        return number_of_classes(data_set)
     if not isinstance(classes, int) or not 1 <= classes <= _MOST_CLASSES:
         raise InputError(f"{weights}: records {str(classes)[:40]!r} classes; that is no number from 1 to {_MOST_CLASSES:,}")
     return classes

@@ -59,7 +59,7 @@ def hessian(
     criterion = load_criterion(loss)[1]
     evaluator = Evaluator(model, criterion, chosen, [], rank_device(effort.device, None), effort.batch_size)
     say(f"Hessian over {len(chosen[split])} samples of {split}; Lanczos takes some tens to hundreds of products")
-    found = spectrum(evaluator.model, evaluator.criterion, evaluator.undivided_batches(split), top, repeats=repeats)
+    found = spectrum(evaluator.model, evaluator.criterion, evaluator.batches_to_measure(split), top, repeats=repeats)
     for number, value in enumerate(found.eigenvalues, start=1):
         say(f"eigenvalue {number:3}: {value:.6g}")
     if output.suffix.lower() in _PICTURES:

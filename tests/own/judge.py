@@ -9,7 +9,6 @@ from typing import Any
 
 import pytest
 import torch
-from helpers import run
 from torch import nn
 
 from paraloss.compute import compute_surface
@@ -40,13 +39,15 @@ def assert_right(surface: Surface, model: nn.Module, loop: Callable[[nn.Module],
 
 
 def surface_of(model: nn.Module, loss: Any, data: Any, **options: Any) -> Surface:
-    """A small surface in this process."""
+    """A small surface in this process; ``loss`` is None with a step."""
     options = {**AXES, "precision": "fp32", "progress": False, **options}
-    return compute_surface(model, loss, data, **options)
+    return compute_surface(model, "cross_entropy" if loss is None else loss, data, **options)
 
 
 def surface_on_ranks(file: str, folder: Path, *options: str, model: nn.Module, ranks: int = 2) -> Surface:
     """The same from the command line, on two ranks; ``file`` defines model, data and loss or step."""
+    from helpers import run  # not where the command line loads the tests' own file
+
     torch.save(model.state_dict(), folder / "weights.pt")
     done = run(
         "compute", "--weights", folder / "weights.pt", "--model", f"{file}:build", "--data", f"{file}:data",

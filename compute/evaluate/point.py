@@ -1,0 +1,152 @@
+"""A copy of the model that moves over the plane, and what every way of evaluating it at a point shares."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from paraloss.compute.directions.moving_weights import MovingWeights
+from paraloss.compute.directions.random import Direction
+from paraloss.compute.evaluate.measures import measure_all, metric_names
+from paraloss.compute.evaluate.sums import metrics_of
+from paraloss.compute.forward.copying import computing_part, copy_model
+from paraloss.compute.forward.manner import ForeignTensors, Manner, find_manner
+from paraloss.compute.forward.precision import LOW, arithmetic, check_precision, converted, own_precision
+from paraloss.compute.forward.randomness import seeded
+from paraloss.compute.inputs.losses import BatchLoss
+from paraloss.compute.inputs.metrics import UserMetric
+
+_SEED = 0  # of the random numbers that the model or the loss draw at each point
+
+
+class PointEvaluator:
+    """theta(x, y) = theta* + x * delta + y * eta, and the metrics there; how batches are evaluated is for subclasses.
+
+    Args:
+        model: the center; it is copied and left as it is.
+        loss: a criterion or a step.
+        directions: one per axis.
+        device: where to compute.
+        precision: see ``Evaluator``.
+        population: split -> number of samples that its samples were drawn from.
+        measures: metrics beside the loss that need more than a forward pass.
+        user_metrics: the user's own metrics.
+
+    Attributes:
+        model: the copy.
+        manners: split -> how its batches are run.
+        samples: split -> number of samples.
+        kinds: split -> names of its metrics, without the split.
+        metrics: names of what a call returns, in order.
+        undivided: splits whose batches must be evaluated together.
+        mixing: the model needs all samples in one batch.
+        folded, fused, not_folded, compiled: see ``Evaluator``.
+    """
+
+    batch_size: int
+    folded, fused, not_folded, compiled = 0, 0, "", False
+    mixing = False
+
+    def __init__(
+        self,
+        model: nn.Module,
+        loss: BatchLoss,
+        directions: Sequence[Direction],
+        device: str | torch.device,
+        precision: str | None,
+        population: Mapping[str, int] | None,
+        measures: Sequence[str],
+        user_metrics: Sequence[UserMetric],
+    ) -> None:
+        self.device, self.loss = torch.device(device), loss
+        self.precision = precision or own_precision(model)
+        if self.precision != own_precision(model):
+            check_precision(self.precision, self.device)
+        self._autocast = self.precision in LOW and self.precision != own_precision(model)
+        named = converted(copy_model(model, self.device), self.precision)
+        self.model = computing_part(named)
+        self.weights, self._axes = MovingWeights(named, directions), len(directions)
+        self._original = ForeignTensors(model, {name for direction in directions for name in direction})
+        self.measures, self._population, self._user_metrics = list(measures), dict(population or {}), user_metrics
+        self.manners: dict[str, Manner] = {}
+        self.samples: dict[str, int] = {}
+        self.kinds: dict[str, list[str]] = {}
+        self.undivided: set[str] = set()
+
+    def __call__(self, coordinates: Sequence[float]) -> list[float]:
+        """The metrics at ``coordinates`` (one number a direction), in the order of ``metrics``."""
+        results = self.metrics_of(self.sums(coordinates))
+        if self.measures:
+            results += measure_all(self.measures, self.model, self.loss, self.batches_to_measure(next(iter(self.kinds))))
+        return results
+
+    @property
+    def metrics(self) -> list[str]:
+        """Names of what a call returns, in order."""
+        plain = [f"{name}_{kind}" for name, kinds in self.kinds.items() for kind in kinds]
+        return plain + metric_names(self.measures, next(iter(self.kinds)))
+
+    @property
+    def indivisible(self) -> bool:
+        """Whether ranks must not share the samples of a point."""
+        return self.mixing or bool(self.undivided) or any(manner.draws for manner in self.manners.values())
+
+    def sums(self, coordinates: Sequence[float]) -> Tensor:
+        """(splits, columns) float64 on the device: sums over this shard's samples, see ``sums``."""
+        raise NotImplementedError
+
+    def metrics_of(self, sums: Tensor) -> list[float]:
+        """The metrics that ``sums`` (of all shards, added up) amount to."""
+        return metrics_of(sums, self.kinds, self._population)
+
+    def undivided_batches(self, name: str) -> Collection[Any]:
+        """The batches of a split, only one where they must be evaluated together."""
+        raise NotImplementedError
+
+    def batches_to_measure(self, name: str) -> Collection[Any]:
+        """The same, with the same random numbers in every pass where the model or the loss draws some."""
+        batches = self.undivided_batches(name)
+        return _Reseeded(batches) if self.manners[name].draws else batches
+
+    @contextmanager
+    def _running(self, name: str) -> Iterator[None]:
+        """The arithmetic, the recording of gradients and the random numbers in which a split is evaluated."""
+        manner = self.manners[name]
+        with ExitStack() as stack:
+            if manner.draws:
+                stack.enter_context(seeded(_SEED))
+            stack.enter_context(manner.recording())
+            stack.enter_context(arithmetic(self.device, self.precision, self._autocast))
+            yield
+
+    def _find_manner(self, name: str, run: Callable[[Any, Any], Any], batches: Sequence[tuple[Any, Any]]) -> Manner:
+        """How a split's batches are run, found on a few of them."""
+
+        def plainly(inputs: Any, targets: Any) -> Any:
+            with arithmetic(self.device, "fp32" if self._autocast else self.precision, False):
+                return run(inputs, targets)
+
+        types = dict.fromkeys(tensor.dtype for tensor in self.model.parameters() if tensor.is_floating_point())
+        self.manners[name] = find_manner(plainly, batches, [*types])
+        return self.manners[name]
+
+
+class _Reseeded(Collection[Any]):
+    """Batches whose every pass runs from one seed."""
+
+    def __init__(self, batches: Collection[Any]) -> None:
+        self._batches = batches
+
+    def __len__(self) -> int:
+        return len(self._batches)
+
+    def __contains__(self, batch: object) -> bool:
+        return batch in self._batches
+
+    def __iter__(self) -> Iterator[Any]:
+        with seeded(_SEED):
+            yield from self._batches
