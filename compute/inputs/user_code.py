@@ -19,7 +19,9 @@ from paraloss.errors import InputError, ParalossError
 def is_reference(name: str) -> bool:
     """Whether ``name`` has the form ``place:callable``."""
     place, _, attribute = name.rpartition(":")
-    return bool(place) and attribute.replace(".", "_").isidentifier() and not Path(attribute).exists()
+    if not attribute.replace(".", "_").isidentifier():
+        return False
+    return place.endswith(".py") or (bool(place) and not Path(attribute).exists())
 
 
 def load_reference(reference: str) -> Any:
