@@ -13,7 +13,9 @@ from torch import nn
 from paraloss.compute.evaluate.full import Evaluator
 from paraloss.compute.inputs.checkpoints import load_checkpoint, save_checkpoint, save_content
 from paraloss.compute.inputs.criteria import load_criterion
-from paraloss.compute.inputs.data import DataSet
+from paraloss.compute.inputs.criterion import Criterion
+from paraloss.compute.inputs.data import DataSet, Split
+from paraloss.compute.ranks.devices import rank_device
 from paraloss.compute.run_options import TrainKeywords, TrainOptions
 from paraloss.errors import InputError
 from paraloss.option import combine
@@ -54,9 +56,9 @@ def train(
         InputError: no "train" split, or ``folder`` holds a run with other settings.
     """
     asked = combine(TrainOptions, groups, options, "train")
-    epochs, batch_size, device = asked.epochs, asked.batch_size, asked.device
     if "train" not in data:
-        raise InputError(f"training needs a split 'train'; the data have: {', '.join(data)}")
+        raise InputError(f"training requires a split 'train'; the data have: {', '.join(data)}")
+    device = rank_device(asked.device, None)
     folder = Path(folder)
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -69,63 +71,73 @@ def train(
     _refuse_other_run(folder, settings)
     if final.exists():
         return final
-
     model.to(device)
-    criterion = criterion.to(torch.device(device))
-    split = data["train"]
-    own = next(model.parameters()).dtype  # inputs of another floating-point type are converted, as torch's layers want it
-    inputs, targets = (t.to(device, own if t.is_floating_point() else None) for t in (split.inputs, split.targets))
-    optimizer = torch.optim.SGD(
-        model.parameters(),
-        asked.lr,
-        asked.momentum,
-        weight_decay=asked.weight_decay,
-        nesterov=asked.nesterov and asked.momentum > 0,
-    )
-    schedule = torch.optim.lr_scheduler.MultiStepLR(optimizer, [epochs * k // 12 for k in (6, 9, 11)])
-    resume_file = folder / "resume.pt"
-    start = 0
-    if resume_file.exists():
-        kept = torch.load(resume_file, map_location=device, weights_only=True)
-        model.load_state_dict(kept["model"])
-        optimizer.load_state_dict(kept["optimizer"])
-        schedule.load_state_dict(kept["schedule"])
-        start = kept["epoch"]
-    else:
-        save_checkpoint(folder / "epoch_000.pt", model, {**settings, "epoch": 0})
-
-    steps = -(-len(split) // batch_size)
-    epoch = start
-    with (
-        Progress("training", epochs * steps, start * steps, unit="steps", shown=progress) as bar,
-        keeping(lambda: f"{epoch} of {epochs} epochs are kept in {folder}; the same command goes on from there"),
-    ):
-        for epoch in range(start, epochs):
-            model.train()
-            # Each epoch's shuffle depends on its number only, so that a resumed run sees the same batches.
-            order = torch.randperm(len(split), generator=torch.Generator().manual_seed(asked.seed * 100_003 + epoch)).to(device)
-            for rows in order.split(batch_size):
-                optimizer.zero_grad(set_to_none=True)
-                criterion.losses(model(split.normalize(inputs[rows])), targets[rows]).mean.backward()
-                optimizer.step()
-                bar.advance()
-            schedule.step()
-            save_checkpoint(folder / f"epoch_{epoch + 1:03d}.pt", model, {**settings, "epoch": epoch + 1})
-            _save(
-                resume_file,
-                {
-                    "model": model.state_dict(),
-                    "optimizer": optimizer.state_dict(),
-                    "schedule": schedule.state_dict(),
-                    "epoch": epoch + 1,
-                },
-            )
+    criterion = criterion.to(device)
+    run = _Run(model, asked, folder, settings, device)
+    run.train(data["train"], criterion, progress)
     model.eval()
     evaluator = Evaluator(model, criterion, data, [], device)
     results = dict(zip(evaluator.metrics, evaluator([]), strict=True))
-    save_checkpoint(final, model, {**settings, "epoch": epochs, **results})
-    resume_file.unlink(missing_ok=True)
+    save_checkpoint(final, model, {**settings, "epoch": asked.epochs, **results})
+    run.resume_file.unlink(missing_ok=True)
     return final
+
+
+class _Run:
+    """A run in its folder: starts, or goes on after its last epoch."""
+
+    def __init__(
+        self, model: nn.Module, asked: TrainOptions, folder: Path, settings: Mapping[str, Any], device: torch.device
+    ) -> None:
+        self.model, self.asked, self.folder, self.settings, self.device = model, asked, folder, settings, device
+        self.optimizer = torch.optim.SGD(
+            model.parameters(),
+            asked.lr,
+            asked.momentum,
+            weight_decay=asked.weight_decay,
+            nesterov=asked.nesterov and asked.momentum > 0,
+        )
+        milestones = [asked.epochs * k // 12 for k in (6, 9, 11)]
+        self.schedule = torch.optim.lr_scheduler.MultiStepLR(self.optimizer, milestones)
+        self.resume_file = folder / "resume.pt"
+        self.start = 0
+        if self.resume_file.exists():
+            kept = torch.load(self.resume_file, map_location=device, weights_only=True)
+            for part, state in self._parts().items():
+                state.load_state_dict(kept[part])
+            self.start = kept["epoch"]
+        else:
+            save_checkpoint(folder / "epoch_000.pt", model, {**settings, "epoch": 0})
+
+    def train(self, split: Split, criterion: Criterion, progress: bool) -> None:
+        """Train all epochs that are left; keep a checkpoint and what resuming requires after each."""
+        asked, epochs, device = self.asked, self.asked.epochs, self.device
+        own = next(self.model.parameters()).dtype  # inputs of another floating-point type are converted to it
+        inputs, targets = (t.to(device, own if t.is_floating_point() else None) for t in (split.inputs, split.targets))
+        steps = -(-len(split) // asked.batch_size)
+        epoch = self.start
+        with (
+            Progress("training", epochs * steps, self.start * steps, unit="steps", shown=progress) as bar,
+            keeping(lambda: f"{epoch} of {epochs} epochs are kept in {self.folder}; the same command goes on from there"),
+        ):
+            for epoch in range(self.start, epochs):
+                self.model.train()
+                # Each epoch's shuffle depends on its number only, so that a resumed run sees the same batches.
+                generator = torch.Generator().manual_seed(asked.seed * 100_003 + epoch)
+                for rows in torch.randperm(len(split), generator=generator).to(device).split(asked.batch_size):
+                    self.optimizer.zero_grad(set_to_none=True)
+                    criterion.losses(self.model(split.normalize(inputs[rows])), targets[rows]).mean.backward()
+                    self.optimizer.step()
+                    bar.advance()
+                self.schedule.step()
+                self._keep(epoch + 1)
+
+    def _keep(self, epoch: int) -> None:
+        save_checkpoint(self.folder / f"epoch_{epoch:03d}.pt", self.model, {**self.settings, "epoch": epoch})
+        _save(self.resume_file, {part: state.state_dict() for part, state in self._parts().items()} | {"epoch": epoch})
+
+    def _parts(self) -> dict[str, Any]:
+        return {"model": self.model, "optimizer": self.optimizer, "schedule": self.schedule}
 
 
 def _refuse_other_run(folder: Path, settings: Mapping[str, Any]) -> None:

@@ -34,14 +34,11 @@ def train(
         loss: cross_entropy, mse, softmax_mse or file.py:callable.
         output: Folder for the checkpoints epoch_000.pt … final.pt.
     """
-    from dataclasses import replace
-
     import torch
 
     from paraloss.compute import classes_of, load_checkpoint, load_data, load_model
     from paraloss.compute import train as train_model
     from paraloss.compute.inputs.user_code import parse_arguments
-    from paraloss.compute.ranks.devices import rank_device
     from paraloss.progress import say
 
     model_arguments, data_arguments = parse_arguments(model_arg or []), parse_arguments(data_arg or [])
@@ -57,8 +54,7 @@ def train(
         "sample_shape": list(shape),
         "classes": classes,
     }
-    asked = replace(training, device=str(rank_device(training.device, None)))
-    final = train_model(network, splits, output, asked, loss=loss, record=record)
+    final = train_model(network, splits, output, training, loss=loss, record=record)
     results = load_checkpoint(final)[1]
     say(", ".join(f"{key} {value:.4g}" for key, value in results.items() if key.endswith(("_loss", "_acc"))))
     print(final)
