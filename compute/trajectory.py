@@ -1,35 +1,26 @@
-"""A run's checkpoints seen in a plane: principal directions, projection, each checkpoint's distance from the plane.
-
-Principal components of the rows theta_t - theta_final, centered, as in Li et al. 2018, section 7. The rows are never held at
-once: all that is needed are their products, summed tensor by tensor from memory-mapped checkpoints.
-"""
+"""A run's path: its checkpoints in a plane, the loss of each, and the surface over the plane around them."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from paraloss.compute.api import compute_surface
-from paraloss.compute.directions.between import movable
 from paraloss.compute.directions.files import load_directions
-from paraloss.compute.directions.random import Direction
+from paraloss.compute.directions.principal import Projection, principal_plane, project_onto
 from paraloss.compute.evaluate.choose import make_evaluator
 from paraloss.compute.forward.copying import copy_model
 from paraloss.compute.inputs.checkpoints import load_checkpoint, put
 from paraloss.compute.inputs.order import checkpoints_in_order
 from paraloss.compute.inputs.problem import AnySplit, Loss, load_loss, splits_for
-from paraloss.compute.inputs.tensors import distinct_parameters
 from paraloss.compute.options import (
     AccuracyOptions,
-    DirectionType,
     EffortOptions,
-    Ignore,
     MeasureOptions,
     OutputOptions,
 )
@@ -43,27 +34,6 @@ from paraloss.surface import Surface
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
-
-_BLOCK = 2**24  # numbers of all checkpoints together that are in memory at once
-
-
-@dataclass(frozen=True)
-class Projection:
-    """Checkpoints in a plane through the last one.
-
-    Attributes:
-        directions: x and y; float64, orthonormal where they are principal components.
-        x: (n,) coordinates of the checkpoints in units of the directions; (0, 0) is the last checkpoint.
-        y: the same along y.
-        residual: (n,) Euclidean distance of each checkpoint from the plane.
-        explained: share of the centered rows' variance along x and y; empty for directions that were given.
-    """
-
-    directions: tuple[Direction, Direction]
-    x: np.ndarray
-    y: np.ndarray
-    residual: np.ndarray
-    explained: tuple[float, ...]
 
 
 def project_run(
@@ -152,141 +122,6 @@ def _report(projection: Projection) -> None:
         say(f"explained variance: x {x_share:.1f} %, y {y_share:.1f} %")
     farthest = 100 * projection.residual.max() / max(np.hypot(projection.x, projection.y).max(), 1e-300)
     say(f"{len(projection.x)} checkpoints, up to {farthest:.0f} % of the path's extent away from the plane")
-
-
-def principal_plane(
-    model: nn.Module,
-    checkpoints: Sequence[Path],
-    dir_type: DirectionType = "weights",
-    ignore: Ignore = "none",
-    key: str | None = None,
-) -> Projection:
-    """The plane through the last checkpoint along the first two principal components of the path.
-
-    Args:
-        model: tells which tensors count: parameters under ``weights``, running statistics too under ``states``.
-        checkpoints: in the order of training; the last is the center. Three at least.
-        dir_type: see above.
-        ignore: ``biasbn`` leaves tensors of dimension <= 1 out.
-        key: place of the weights in the files; see ``load_checkpoint``.
-
-    Raises:
-        InputError: too few checkpoints, one of another model, or all on one line.
-
-    Source: Li et al. 2018, section 7.2; scikit-learn's PCA centers the rows in the same way.
-    """
-    if len(checkpoints) < 3:
-        raise InputError(f"a plane requires at least three checkpoints, there are {len(checkpoints)}")
-    rows = _Rows(model, checkpoints, dir_type, ignore, key)
-    products = sum((block @ block.T for _, block in rows.blocks()), torch.zeros(rows.count, rows.count, dtype=torch.float64))
-    centered = products - products.mean(dim=0) - products.mean(dim=1, keepdim=True) + products.mean()
-    values, vectors = torch.linalg.eigh(centered)
-    values, vectors = values.flip(0).clamp_min(0), vectors.flip(1)
-    if values[1] <= 1e-12 * values[0] or values[0] <= 0:
-        raise InputError(
-            "the checkpoints lie on one line or in one point, which span no plane; use {x_to} for a line", arguments=("x_to",)
-        )
-    weights = vectors[:, :2] / values[:2].sqrt()  # R^T u / sqrt(lambda); centering changes nothing, as sum(u) = 0
-    signs = torch.sign((products @ weights)[0])  # the path starts at positive coordinates
-    weights = weights * torch.where(signs == 0, torch.ones_like(signs), signs)
-    directions = rows.combine(weights)
-    explained = (values[:2] / values.sum()).tolist()
-    return _project(rows, directions, products.diagonal(), "lstsq", tuple(explained))
-
-
-def project_onto(
-    model: nn.Module,
-    checkpoints: Sequence[Path],
-    directions: tuple[Direction, Direction],
-    method: str = "lstsq",
-    dir_type: DirectionType = "weights",
-    key: str | None = None,
-) -> Projection:
-    """Project checkpoints onto a plane that is there already.
-
-    Args:
-        model: as in ``principal_plane``.
-        checkpoints: the last one must be the center of the plane.
-        directions: x and y; tensors that they do not name count as zero.
-        method: ``lstsq``, argmin ||x dx + y dy - d||; or ``cos``, <d, dx> / ||dx||, a length and no coordinate unless
-            dx has norm 1: only to match the numbers of Li et al.'s code.
-        dir_type: as in ``principal_plane``.
-        key: as in ``principal_plane``.
-
-    Raises:
-        InputError: a direction does not fit the model, or the two are collinear.
-    """
-    rows = _Rows(model, checkpoints, dir_type, "none", key)
-    norms = sum((block.square().sum(dim=1) for _, block in rows.blocks()), torch.zeros(rows.count, dtype=torch.float64))
-    return _project(rows, directions, norms, method, ())
-
-
-def _project(
-    rows: _Rows, directions: tuple[Direction, Direction], norms: Tensor, method: str, explained: tuple[float, ...]
-) -> Projection:
-    along = torch.zeros(rows.count, 2, dtype=torch.float64)
-    gram = torch.zeros(2, 2, dtype=torch.float64)
-    for (name, part), block in rows.blocks():
-        pair = torch.stack([_flat(direction, name, rows.sizes[name])[part] for direction in directions])
-        along += block @ pair.T
-        gram += pair @ pair.T
-    if method not in ("lstsq", "cos"):
-        raise InputError(f"unknown method '{method}'; there are lstsq and cos")
-    if torch.linalg.matrix_rank(gram, hermitian=True, rtol=1e-10) < 2:
-        raise InputError("the two directions are collinear or zero: they span no plane")
-    solved = torch.linalg.solve(gram, along.T).T
-    residual = (norms - (solved * along).sum(dim=1)).clamp_min(0).sqrt()
-    # Differences of large squares know nothing below their rounding.
-    residual = torch.where(residual < 1e-7 * norms.max().sqrt(), torch.zeros_like(residual), residual)
-    coordinates = solved if method == "lstsq" else along / gram.diagonal().sqrt()
-    return Projection(directions, coordinates[:, 0].numpy(), coordinates[:, 1].numpy(), residual.numpy(), explained)
-
-
-class _Rows:
-    """theta_t - theta_final of all checkpoints, a block of columns at a time."""
-
-    def __init__(
-        self, model: nn.Module, checkpoints: Sequence[Path], dir_type: DirectionType, ignore: Ignore, key: str | None
-    ) -> None:
-        tensors = movable(model) if dir_type == "states" else distinct_parameters(model)
-        for name, tensor in tensors.items():
-            if tensor.is_complex():
-                raise InputError(f"the parameter '{name}' is complex; a path is projected for real parameters only")
-        self.shapes = {n: t.shape for n, t in tensors.items() if ignore == "none" or t.ndim > 1}
-        self.sizes = {name: shape.numel() for name, shape in self.shapes.items()}
-        self.count = len(checkpoints)
-        self._states = [load_checkpoint(path, mapped=True, model=model, weights_key=key)[0] for path in checkpoints]
-        for path, state in zip(checkpoints, self._states, strict=True):
-            for name, shape in self.shapes.items():
-                if name not in state or state[name].shape != shape:
-                    there = tuple(state[name].shape) if name in state else "missing"
-                    raise InputError(f"{path}: is a checkpoint of another model: '{name}' is {there}, not {tuple(shape)}")
-
-    def blocks(self):  # type: ignore[no-untyped-def]
-        """((name, columns), (checkpoints, columns) float64) for every part of every tensor."""
-        width = max(1, _BLOCK // self.count)
-        for name, size in self.sizes.items():
-            flat = [state[name].reshape(-1) for state in self._states]
-            for first in range(0, size, width):
-                part = slice(first, min(first + width, size))
-                block = torch.stack([tensor[part].double() for tensor in flat])
-                yield (name, part), block - block[-1]
-
-    def combine(self, weights: Tensor) -> tuple[Direction, Direction]:
-        """sum over t of weights[t, k] * row_t, for k = 0, 1."""
-        sums = {name: torch.zeros(2, size, dtype=torch.float64) for name, size in self.sizes.items()}
-        for (name, part), block in self.blocks():
-            sums[name][:, part] = weights.T @ block
-        x, y = ({name: pair[k].reshape(self.shapes[name]).clone() for name, pair in sums.items()} for k in (0, 1))
-        return x, y
-
-
-def _flat(direction: Mapping[str, Tensor], name: str, size: int) -> Tensor:
-    if name not in direction:
-        return torch.zeros(size, dtype=torch.float64)
-    if direction[name].numel() != size:
-        raise InputError(f"the direction's '{name}' holds {direction[name].numel()} numbers, the model's {size}")
-    return direction[name].reshape(-1).double()
 
 
 def axes_around(projection: Projection, points: int, margin: float) -> tuple[np.ndarray, np.ndarray]:

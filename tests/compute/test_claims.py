@@ -6,7 +6,7 @@ import torch
 
 from paraloss.analysis.numbers import convex_share, draw_dependence, roughness
 from paraloss.compute import compute_surface, load_checkpoint, load_model, random_direction, train
-from paraloss.compute.trajectory import principal_plane, project_onto
+from paraloss.compute.directions.principal import principal_plane, project_onto
 
 EPOCHS = 8
 

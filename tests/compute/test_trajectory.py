@@ -10,7 +10,8 @@ from sklearn.decomposition import PCA
 from paraloss import read_surface
 from paraloss.compute import Evaluator, apply_checkpoint, load_checkpoint, load_criterion, load_model
 from paraloss.compute.directions.files import load_directions
-from paraloss.compute.trajectory import axes_around, principal_plane, project_onto
+from paraloss.compute.directions.principal import principal_plane, project_onto
+from paraloss.compute.trajectory import axes_around
 from paraloss.errors import InputError
 
 
