@@ -9,7 +9,6 @@ from pathlib import Path
 import numpy as np
 
 from paraloss import Surface
-from paraloss.compute.ranks.queue import run_parallel, run_serial
 from paraloss.compute.ranks.world import world
 from paraloss.progress import Progress
 from paraloss.surface import SurfaceWriter
@@ -25,33 +24,27 @@ def evaluate(index: int) -> list[float]:
 
 
 def main() -> None:
-    comm = world()
-    first = comm is None or comm.rank == 0
+    ranks = world()
     axis = np.linspace(-1, 1, SIDE)
     blank = {name: np.full((SIDE, SIDE), np.nan) for name in ("train_loss", "train_acc")}
     empty = Surface(axis, axis, blank, np.zeros((SIDE, SIDE), np.uint8))
     with tempfile.TemporaryDirectory() as folder:
-        writer = SurfaceWriter(Path(folder) / "s.h5", empty, {"a": 1}) if first else None
-        if comm is not None:
-            comm.Barrier()
+        writer = SurfaceWriter(Path(folder) / "s.h5", empty, {"a": 1}) if ranks.is_first else None
+        ranks.allgather(None)
         began = time.perf_counter()
-        with Progress("points", SIDE**2, shown=first) as bar:
+        with Progress("points", SIDE**2, shown=ranks.is_first) as bar:
 
             def record(index: int, values: list[float]) -> None:
                 writer.add(index, values)
                 bar.advance()
 
-            if comm is None:
-                run_serial(range(SIDE**2), evaluate, record)
-            else:
-                run_parallel(comm, range(SIDE**2), evaluate, record)
+            ranks.visit(range(SIDE**2), evaluate, record, lambda: None)
         if writer is not None:
             writer.close()
         spent = time.perf_counter() - began
-    ranks = 1 if comm is None else comm.size
-    if first:
-        ideal = POINT_S * SIDE**2 / ranks
-        print(f"Queue, file and progress with {ranks} rank(s), points of 20 ms: {100 * (spent / ideal - 1):.2f} % of the time.")
+    if ranks.is_first:
+        share = 100 * (spent * ranks.size / (POINT_S * SIDE**2) - 1)
+        print(f"Queue, file and progress with {ranks.size} rank(s), points of 20 ms: {share:.2f} % of the time.")
 
 
 if __name__ == "__main__":

@@ -95,7 +95,7 @@ def _measured_messages() -> tuple[float, float]:
     code = (
         "from paraloss.compute.ranks.world import world\n"
         "from paraloss.compute.ranks.queue import _Counter, _Collector, _RESULT, _FINISHED\nimport time\n"
-        "comm = world(); counter = _Counter(comm)\n"
+        "comm = world().comm; counter = _Counter(comm)\n"
         "began = time.perf_counter()\n"
         "for _ in range(20000): counter.take(1)\n"
         "claim = (time.perf_counter() - began) / 20000\n"
@@ -105,7 +105,7 @@ def _measured_messages() -> tuple[float, float]:
         "    comm.send('', dest=0, tag=_FINISHED)\n"
         "    print('claim', claim)\n"
         "else:\n"
-        "    collector = _Collector(comm, lambda index, values: None)\n"
+        "    collector = _Collector(comm, lambda index, values: None, lambda: None)\n"
         "    began = time.perf_counter()\n"
         "    while collector._running: collector.poll()\n"
         "    print('receive', (time.perf_counter() - began) / 20000)\n"

@@ -28,6 +28,7 @@ from reference_loop import Images, losses
 from paraloss.compute import Evaluator, Split, load_criterion, load_data, load_model, random_direction, train
 from paraloss.compute.evaluate.regression import SampledEvaluator
 from paraloss.compute.forward.precision import faster_precisions
+from paraloss.compute.ranks.world import World
 
 CRITERION = load_criterion("cross_entropy")[1]
 POINTS = [(0.0, 0.0), (0.1, -0.05)]
@@ -145,7 +146,7 @@ def sampling(options: argparse.Namespace) -> None:
         for rtol in (0.05, 0.02, 0.01, 0.005):
             evaluator = Evaluator(model, CRITERION, {"train": split}, directions)
             sampled = SampledEvaluator(evaluator, (51, 51), steps, rtol)
-            results = sampled.learn(range(len(sampled.anchors)), lambda table: table)
+            results = sampled.prepare(World())
             values = np.array([results.get(index) or sampled(index) for index in range(len(steps))])
             saved = len(split) * len(steps) / values[:, 2].sum()
             error = np.abs(values[:, 0] - truth)

@@ -9,6 +9,7 @@ import torch
 
 from paraloss.compute.evaluate.estimator import FIRST, check_sample_losses, sampled_kinds, sampled_metrics
 from paraloss.compute.evaluate.full import Evaluator
+from paraloss.compute.ranks.world import World
 
 
 class CappedEvaluator:
@@ -17,14 +18,14 @@ class CappedEvaluator:
     Args:
         evaluator: evaluates the samples.
         steps: (points, directions) the coordinates of every grid point.
-        cap: in the criterion's unit.
-        seed: of the order of the samples.
+        cap: loss above which a point is left early, in the criterion's unit.
+        seed: seed for the order of the samples.
 
     Attributes:
-        metrics: as ``SampledEvaluator``; a point that was left early has ``<split>_samples`` below their number.
+        metrics: as ``SampledEvaluator``; a point that was left early has ``<split>_samples`` below the number of samples.
 
     Raises:
-        InputError: the criterion gives a batch's mean only.
+        InputError: the criterion returns a batch's mean.
     """
 
     def __init__(self, evaluator: Evaluator, steps: np.ndarray, cap: float, seed: int = 0) -> None:
@@ -33,6 +34,10 @@ class CappedEvaluator:
         self.metrics = sampled_metrics(evaluator)
         for name, size in evaluator.samples.items():
             evaluator.reorder(name, random_order(size, seed))
+
+    def prepare(self, world: World, shown: bool = False) -> dict[int, list[float]]:
+        """As ``Estimator``; nothing to prepare."""
+        return {}
 
     def __call__(self, index: int) -> list[float]:
         """The metrics at the grid point with flat index ``index``, in the order of ``metrics``."""

@@ -1,17 +1,43 @@
-"""What every estimator of a point's metrics offers, and what those that take a part of the samples share."""
+"""What a job knows of the ways to evaluate a point, and what those have in common that use a part of the samples."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Protocol
 
 from paraloss.compute.evaluate.point import PointEvaluator
+from paraloss.compute.ranks.world import World
 from paraloss.errors import InputError
 
 FIRST = 64  # samples before the first look at the error
 
 
+class Estimator(Protocol):
+    """Estimates the metrics of a grid point.
+
+    Attributes:
+        metrics: names of what a call returns, in order.
+    """
+
+    metrics: list[str]
+
+    def prepare(self, world: World, shown: bool = False) -> dict[int, list[float]]:
+        """Compute what all points need. Collective: every rank calls this once, before the first point.
+
+        Args:
+            world: all ranks.
+            shown: show progress on standard error.
+
+        Returns:
+            Flat index -> metrics of the points evaluated on the way, on every rank.
+        """
+
+    def __call__(self, index: int) -> list[float]:
+        """The metrics at the grid point with flat index ``index``. Not collective, except within a group of ranks."""
+
+
 def sampled_kinds(kinds: Sequence[str]) -> list[str]:
-    """The metrics of one split when a part of its samples is taken; ``kinds`` are those of all samples."""
+    """The metrics of one split when a part of its samples is used; ``kinds`` are those of all samples."""
     return ["loss", "loss_stderr", "samples"] + (["acc"] if "acc" in kinds else [])
 
 
@@ -28,4 +54,6 @@ def check_sample_losses(evaluator: PointEvaluator) -> None:
     """
     reason = evaluator.no_sample_losses()
     if reason:
-        raise InputError(f"--rtol and --loss-cap need the loss of each sample, but {reason}")
+        raise InputError(
+            f"{{rtol}} and {{loss_cap}} need the loss of each sample, but {reason}", arguments=("rtol", "loss_cap")
+        )

@@ -29,6 +29,9 @@ from torch import Tensor
 
 from paraloss.compute.evaluate.estimator import FIRST, check_sample_losses, sampled_kinds, sampled_metrics
 from paraloss.compute.evaluate.full import Evaluator
+from paraloss.compute.evaluate.guarded import one_line_errors
+from paraloss.compute.ranks.world import World
+from paraloss.progress import Progress
 
 _SKEWNESS = 24.0
 _UNEXPECTED = 0.3  # of the root mean square residual: no sample is so predictable that it is never drawn
@@ -38,7 +41,7 @@ _COLLINEAR = 1e-10
 def anchor_points(shape: Sequence[int]) -> np.ndarray:
     """Flat indices of the sub-grid at which every sample is evaluated: about a sixteenth of a 51×51 grid.
 
-    The stride is 4 for up to 51 points an axis (8 on a curve), then grows so that the number of anchors does not.
+    The stride is 4 for up to 51 points per axis (8 on a curve), then grows so that the number of anchors does not.
     """
     stride = (4 if len(shape) == 2 else 8) * 2 ** max(0, math.ceil(math.log2(max(shape) / 51)))
     axes = [[i for i in range(size) if (i - (size - 1) // 2) % stride == 0] for size in shape]
@@ -60,17 +63,17 @@ class SampledEvaluator:
 
     Args:
         evaluator: evaluates the samples.
-        shape: (ny, nx) or (nx,) of the grid.
+        shape: shape of the grid, (ny, nx) or (nx,).
         steps: (points, directions) the coordinates of every grid point.
-        rtol: bound of the standard error of the loss, as a share of the loss.
-        seed: of the order of the samples.
-        cap: a loss that lies four standard errors above it need not be known better.
+        rtol: bound of the loss's standard error, relative to the loss.
+        seed: seed for the order of the samples.
+        cap: sampling ends where the loss is four standard errors above this; default: no cap.
 
     Attributes:
         metrics: ``<split>_loss``, ``<split>_loss_stderr``, ``<split>_samples`` and, for classes, ``<split>_acc``.
 
     Raises:
-        InputError: the criterion gives a batch's mean only, so that nothing is known of single samples.
+        InputError: the criterion returns a batch's mean, so that nothing is known of single samples.
     """
 
     def __init__(
@@ -92,39 +95,35 @@ class SampledEvaluator:
         self._probabilities: dict[tuple[str, int], Tensor] = {}
         self.metrics = sampled_metrics(evaluator)
 
-    def learn(
-        self, share: Sequence[int], join: Callable[[np.ndarray], np.ndarray], tell: Callable[[], None] = lambda: None
-    ) -> dict[int, list[float]]:
-        """Evaluate every sample at the anchors.
-
-        Args:
-            share: which anchors (by position) are this rank's.
-            join: adds up an array over all ranks.
-            tell: called after each anchor.
-
-        Returns:
-            Flat index of each anchor -> its exact metrics.
-        """
-        count, kinds = len(self.anchors), self.evaluator.kinds
-        tables = {name: np.zeros((2, count, self.evaluator.samples[name])) for name in kinds}
-        for position in share:
-            self.evaluator.move_to(self._steps[self.anchors[position]])
-            for name, table in tables.items():
-                losses, right = self.evaluator.sample_losses(name, 0, table.shape[2])
-                table[0, position] = losses.cpu().numpy()
-                if right is not None:
-                    table[1, position] = right.cpu().numpy()
-            tell()
+    def prepare(self, world: World, shown: bool = False) -> dict[int, list[float]]:
+        """Evaluate every sample at the anchors, each anchor on one rank; see ``Estimator``."""
+        share = range(world.rank, len(self.anchors), world.size)
+        with Progress("evaluating anchors in full", len(share), shown=shown) as bar:
+            tables = world.on_all(lambda: self._evaluate_anchors(share, bar.advance))
         results: dict[int, list[float]] = {int(index): [] for index in self.anchors}
-        for name, table in tables.items():
-            table = join(table)
+        for name, part in tables.items():
+            table, kinds = world.allreduce(part), self.evaluator.kinds[name]
             for position, index in enumerate(self.anchors):
                 losses, right = table[:, position]
                 values = {"loss": losses.mean(), "loss_stderr": 0.0, "samples": len(losses), "acc": 100 * right.mean()}
-                results[int(index)] += [float(values[kind]) for kind in sampled_kinds(kinds[name])]
-            self._known[name] = self._prepare(table, "acc" in kinds[name])
+                results[int(index)] += [float(values[kind]) for kind in sampled_kinds(kinds)]
+            self._known[name] = self._learn(table, "acc" in kinds)
             self.evaluator.reorder(name, self._known[name].order.numpy())
         return results
+
+    def _evaluate_anchors(self, share: Sequence[int], advance: Callable[[], None]) -> dict[str, np.ndarray]:
+        """Split -> (2, anchors, N) losses and hits; zero at the anchors of other ranks."""
+        tables = {name: np.zeros((2, len(self.anchors), size)) for name, size in self.evaluator.samples.items()}
+        for position in share:
+            with one_line_errors("an anchor"):
+                self.evaluator.move_to(self._steps[self.anchors[position]])
+                for name, table in tables.items():
+                    losses, right = self.evaluator.sample_losses(name, 0, table.shape[2])
+                    table[0, position] = losses.cpu().numpy()
+                    if right is not None:
+                        table[1, position] = right.cpu().numpy()
+            advance()
+        return tables
 
     def __call__(self, index: int) -> list[float]:
         """The metrics at the grid point with flat index ``index``, in the order of ``metrics``."""
@@ -173,7 +172,8 @@ class SampledEvaluator:
         wanted = min(2 * len(self._shape), len(self.anchors) - (without is not None))
         return np.argsort(distances, kind="stable")[:wanted]
 
-    def _prepare(self, table: np.ndarray, accuracy: bool) -> _Known:
+    def _learn(self, table: np.ndarray, accuracy: bool) -> _Known:
+        """Order the samples by how badly the anchors predict them; ``table`` (2, anchors, N) holds losses and hits."""
         losses = torch.from_numpy(table[0])
         residuals = torch.zeros_like(losses)
         everyone = torch.ones(losses.shape[1], dtype=torch.float64)
@@ -210,7 +210,7 @@ def _regression_estimate(values: Tensor, anchors: Tensor, chances: Tensor) -> tu
     """The mean over all N samples, and its standard error, from the first n.
 
     Args:
-        values: (n,) what was measured.
+        values: (n,) values at this point.
         anchors: (p, N) the same quantity of all samples at the nearest anchors.
         chances: (n,) inclusion probabilities.
     """
@@ -234,7 +234,7 @@ def _design(anchors: Tensor) -> Tensor:
 
 
 def _solve(design: Tensor, values: Tensor, weights: Tensor) -> tuple[Tensor, Tensor]:
-    """Weighted least squares that bears collinear columns: coefficients (p + 1,) and leverages (n,), at most 0.9."""
+    """Weighted least squares that tolerates collinear columns: coefficients (p + 1,) and leverages (n,), at most 0.9."""
     scale = design.square().mean(dim=0).sqrt().clamp_min(1e-300)
     scaled = design / scale * weights.sqrt()[:, None]
     gram = scaled.T @ scaled

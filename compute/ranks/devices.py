@@ -3,21 +3,26 @@
 from __future__ import annotations
 
 import os
-from typing import Any
+import socket
 
 import torch
 
+from paraloss.compute.ranks.world import World
 from paraloss.errors import InputError
 
 
-def rank_device(name: str, comm: Any | None) -> torch.device:
-    """The device of this rank; CPU ranks share the machine's cores evenly."""
-    local_rank, local_size = 0, 1
-    if comm is not None:
-        from mpi4py import MPI
+def rank_device(name: str, world: World | None = None) -> torch.device:
+    """The device of this rank; CPU ranks share the cores of their host evenly.
 
-        node = comm.Split_type(MPI.COMM_TYPE_SHARED)
-        local_rank, local_size = node.rank, node.size
+    Args:
+        name: ``auto``, ``cpu``, ``cuda`` or ``cuda:1`` …; ``cuda`` is the GPU of the rank's number on its host.
+        world: all ranks. Default: this process alone.
+
+    Raises:
+        InputError: an unknown device, or no such GPU.
+    """
+    world = world or World()
+    local_rank, local_size = world.on_host()
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
     try:
@@ -31,17 +36,18 @@ def rank_device(name: str, comm: Any | None) -> torch.device:
             device = torch.device("cuda", local_rank % torch.cuda.device_count())
         elif device.index >= torch.cuda.device_count():
             raise InputError(f"device {name}: there are only {torch.cuda.device_count()} GPUs")
-    elif comm is not None:
+    elif world.size > 1:
         torch.set_num_threads(max(1, len(os.sched_getaffinity(0)) // local_size))
     return device
 
 
-def who_is_where(comm: Any, device: torch.device) -> str:
-    """A line that tells each rank's host, process and device, so that a message about a process names its rank."""
-    import socket
+def who_is_where(world: World, device: torch.device) -> str:
+    """A line with each rank's host, process and device; empty for one process.
 
-    places = comm.gather((socket.gethostname(), os.getpid(), str(device)))
-    if places is None:
+    MPI's messages name processes: the line says which rank that is.
+    """
+    places = world.allgather((socket.gethostname(), os.getpid(), str(device)))
+    if len(places) == 1:
         return ""
     if len(places) > 8:
         hosts = sorted({host for host, _, _ in places})

@@ -1,62 +1,57 @@
-"""Ranks that share one point: each evaluates a part of its samples."""
+"""Ranks that evaluate each point together, every one its own part: of the samples, say."""
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable, Sequence
 
-import numpy as np
-import torch
-
-from paraloss.errors import InputError, ParalossError
+from paraloss.compute.ranks.world import Evaluate, Record, World
+from paraloss.errors import ParalossError
 
 
 class Group:
-    """Ranks that evaluate each point together, every one a part of the samples.
+    """One of several groups of equal size, as far as the number of ranks allows.
 
     Args:
-        comm: all ranks.
-        number: how many groups; the ranks are dealt out evenly, in order.
+        world: all ranks; the groups take them in order.
+        number: how many groups.
 
     Attributes:
-        comm: the ranks of this group.
-        shard: (k, n): this rank takes rows k, k + n, … of every split.
-        leaders: the first ranks of all groups, which draw points from the queue; None on the others.
+        team: the ranks of this group.
+        leaders: the first ranks of all groups; on another rank a world that is of no use.
     """
 
-    def __init__(self, comm: Any, number: int) -> None:
-        color = comm.rank * number // comm.size
-        self.comm = comm.Split(color, comm.rank)
-        self.shard = (self.comm.rank, self.comm.size)
-        leaders = comm.Split(0 if self.comm.rank == 0 else 1, comm.rank)
-        self.leaders = leaders if self.comm.rank == 0 else None
+    def __init__(self, world: World, number: int) -> None:
+        self.team = world.split(world.rank * number // world.size)
+        self.leaders = world.split(0 if self.team.is_first else 1)
 
-    def lead(self, evaluator: Any, coordinates: np.ndarray) -> list[float]:
-        """On the leader: the metrics at ``coordinates`` over the samples of all."""
-        self.comm.bcast(coordinates)
-        metrics: list[float] = evaluator.metrics_of(self._add_up(evaluator, coordinates))
-        return metrics
+    def visit(self, todo: Sequence[int], evaluate: Evaluate, record: Record, idle: Callable[[], None]) -> None:
+        """Evaluate every point of ``todo``, as ``World.visit``, but each on all ranks of one group at once.
 
-    def release(self) -> None:
-        """On the leader: there are no more points."""
-        self.comm.bcast(None)
+        Args:
+            todo: see there.
+            evaluate: collective within the group.
+            record: see there.
+            idle: see there.
 
-    def follow(self, evaluator: Any) -> None:
-        """On the others: evaluate what the leader asks for until it releases them."""
-        while (coordinates := self.comm.bcast(None)) is not None:
-            try:
-                self._add_up(evaluator, coordinates)
-            except ParalossError:
-                continue  # the leader raises it, and ends the job
+        Raises:
+            ParalossError: a point failed; raised on the leaders only.
+        """
+        if not self.team.is_first:
+            self._follow(evaluate)
+            return
 
-    def _add_up(self, evaluator: Any, coordinates: np.ndarray) -> torch.Tensor:
-        message, mine = None, None
+        def together(index: int) -> list[float]:
+            self.team.bcast(index)
+            return evaluate(index)
+
         try:
-            mine = evaluator.sums(coordinates.tolist()).cpu()
-        except Exception as error:
-            message = f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
-        messages = [told for told in self.comm.allgather(message) if told]
-        if messages or mine is None:
-            raise InputError(messages[0])
-        total = np.empty_like(mine.numpy())
-        self.comm.Allreduce(mine.numpy(), total)
-        return torch.from_numpy(total)
+            self.leaders.visit(todo, together, record, idle)
+        finally:
+            self.team.bcast(-1)
+
+    def _follow(self, evaluate: Evaluate) -> None:
+        while (index := self.team.bcast(-1)) >= 0:
+            try:
+                evaluate(index)
+            except ParalossError:
+                continue  # the leader raises it too, and ends the job

@@ -1,4 +1,5 @@
-"""The work queue: ranks draw points from a shared counter and send results to rank 0. No collective call a point.
+"""The work queue of MPI ranks: they draw points from a shared counter and send results to rank 0. No point needs a collective
+call.
 
 The counter lies in rank 0's memory and is read and raised in one step by ``MPI_Fetch_and_op``, so that a slow rank
 takes fewer points and nobody waits for anybody. Rank 0 evaluates too; a thread of it receives results meanwhile.
@@ -8,26 +9,18 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
 
+from paraloss.compute.ranks.world import Evaluate, Record
 from paraloss.errors import InputError, ParalossError
-
-Evaluate = Callable[[int], list[float]]
-Record = Callable[[int, list[float]], None]
 
 _RESULT, _FINISHED, _FAILED = 1, 2, 3
 _CHUNK_S = 0.2  # a rank draws about this much work at once, so that tiny points do not hammer the counter
 _POLL_S = 0.002
 _IDLE_S = 1.0
-
-
-def run_serial(todo: Sequence[int], evaluate: Evaluate, record: Record) -> None:
-    """Evaluate every point of ``todo`` in this process."""
-    for index in todo:
-        record(index, evaluate(index))
 
 
 def run_parallel(
@@ -36,61 +29,46 @@ def run_parallel(
     """Evaluate ``todo`` on all ranks of ``comm``.
 
     Args:
-        comm: the communicator; every rank calls this with the same ``todo``.
+        comm: MPI communicator; every rank calls this with the same ``todo``.
         todo: flat indices, in the order in which to visit them.
         evaluate: index -> metrics; called on every rank.
         record: called on rank 0 with each result, from one thread at a time.
-        idle: called on rank 0 about once a second, never together with ``record``: brings results to the disk when none come.
+        idle: called on rank 0 about once a second, never together with ``record``; writes recorded results to the disk.
 
     Raises:
         ParalossError: a point failed on some rank; raised on all, after all results so far were recorded.
     """
-    from mpi4py import MPI
-
     counter = _Counter(comm)
     # A context of its own: messages to the collector never meet the counter's.
     channel = comm.Dup()
-    collector = _Collector(channel, record, idle) if comm.rank == 0 else None
-    threaded = collector is not None and MPI.Query_thread() == MPI.THREAD_MULTIPLE
-    if threaded and collector is not None:
-        collector.start()
-    failure: ParalossError | None = None
-    sent: list[Any] = []
+    outlet = _Collector(channel, record, idle) if comm.rank == 0 else _Sender(channel)
+    outlet.begin()
+    failure: str | None = None
     try:
-        seconds_a_point = None
-        while True:
-            ahead = 1 if seconds_a_point is None else max(1, int(_CHUNK_S / max(seconds_a_point, 1e-6)))
-            start = counter.take(min(ahead, 1 + counter.last_left(len(todo)) // (2 * comm.size)))
-            chunk = todo[start : start + counter.taken]
-            if len(chunk) == 0:
-                break
-            began = time.perf_counter()
-            for index in chunk:
-                values = evaluate(index)
-                if collector is None:
-                    sent = [request for request in sent if not request.Test()]
-                    sent.append(channel.isend((index, values), dest=0, tag=_RESULT))
-                else:
-                    collector.note(index, values)
-                    if not threaded:
-                        collector.poll()
-            seconds_a_point = (time.perf_counter() - began) / len(chunk)
+        for index in _drawn(counter, todo, comm.size):
+            outlet.put(index, evaluate(index))
     except ParalossError as error:
-        failure = error
+        failure = f"rank {comm.rank}: {error}"
         counter.close(len(todo))
-    if collector is None:
-        tag, text = (_FAILED, f"rank {comm.rank}: {failure}") if failure else (_FINISHED, "")
-        sent.append(channel.isend(text, dest=0, tag=tag))
-        while not all(request.Test() for request in sent):
-            time.sleep(_POLL_S)
-        told = None
-    else:
-        told = collector.finish(threaded) or (f"rank 0: {failure}" if failure else None)
-    told = _patient_bcast(channel, told)
+    message = _patient_bcast(channel, outlet.finish(failure))
     counter.free()
     channel.Free()
-    if told:
-        raise InputError(told)
+    if message:
+        raise InputError(message)
+
+
+def _drawn(counter: _Counter, todo: Sequence[int], ranks: int) -> Iterator[int]:
+    """The points that this rank draws: one at first, then as many at once as take about ``_CHUNK_S``."""
+    ahead = 1
+    while True:
+        start = counter.take(min(ahead, 1 + counter.last_left(len(todo)) // (2 * ranks)))
+        chunk = todo[start : start + counter.taken]
+        if len(chunk) == 0:
+            return
+        began = time.perf_counter()
+        yield from chunk
+        seconds_per_point = (time.perf_counter() - began) / len(chunk)
+        ahead = max(1, int(_CHUNK_S / max(seconds_per_point, 1e-6)))
 
 
 class _Counter:
@@ -132,8 +110,31 @@ class _Counter:
         self._window.Free()
 
 
+class _Sender:
+    """The way of another rank's results to rank 0."""
+
+    def __init__(self, channel: Any) -> None:
+        self._channel = channel
+        self._sent: list[Any] = []
+
+    def begin(self) -> None:
+        pass
+
+    def put(self, index: int, values: list[float]) -> None:
+        """Send a result; returns before it has arrived."""
+        self._sent = [request for request in self._sent if not request.Test()]
+        self._sent.append(self._channel.isend((index, values), dest=0, tag=_RESULT))
+
+    def finish(self, failure: str | None) -> None:
+        """Report the end, or the failure, and wait until all has arrived."""
+        tag, text = (_FAILED, failure) if failure else (_FINISHED, "")
+        self._sent.append(self._channel.isend(text, dest=0, tag=tag))
+        while not all(request.Test() for request in self._sent):
+            time.sleep(_POLL_S)
+
+
 class _Collector(threading.Thread):
-    """Rank 0's ear: receives results of other ranks and records them with its own."""
+    """Receives the results of the other ranks on rank 0 and records them with its own."""
 
     def __init__(self, channel: Any, record: Record, idle: Callable[[], None]) -> None:
         super().__init__(daemon=True)
@@ -143,15 +144,24 @@ class _Collector(threading.Thread):
         self._failure: str | None = None
         self._error: BaseException | None = None
         self._lock = threading.Lock()
+        self._threaded = False
 
-    def note(self, index: int, values: list[float]) -> None:
+    def begin(self) -> None:
+        """Receive in a thread where this MPI allows that; otherwise between rank 0's own points."""
+        from mpi4py import MPI
+
+        self._threaded = MPI.Query_thread() == MPI.THREAD_MULTIPLE
+        if self._threaded:
+            self.start()
+
+    def put(self, index: int, values: list[float]) -> None:
         """Record a result of rank 0's own."""
-        if self._error is None:
-            with self._lock:
-                self._record(index, values)
+        self._note(index, values)
+        if not self._threaded:
+            self.poll()
 
     def poll(self) -> bool:
-        """Take in what has arrived; whether anything had."""
+        """Receive what has arrived; whether anything had."""
         from mpi4py import MPI
 
         status, any_arrived = MPI.Status(), False
@@ -159,7 +169,7 @@ class _Collector(threading.Thread):
             any_arrived = True
             message = self._channel.recv(source=status.Get_source(), tag=status.Get_tag())
             if status.Get_tag() == _RESULT:
-                self.note(*message)
+                self._note(*message)
             else:
                 self._running -= 1
                 self._failure = self._failure or message or None
@@ -177,15 +187,20 @@ class _Collector(threading.Thread):
             except Exception as error:  # a full disk, say: keep receiving, so that the other ranks can end
                 self._error = self._error or error
 
-    def finish(self, threaded: bool) -> str | None:
-        """Wait until every other rank has ended; the first failure's text."""
-        if threaded:
+    def finish(self, failure: str | None) -> str | None:
+        """Wait until every other rank has ended; the text of the first failure, that of another rank before rank 0's."""
+        if self._threaded:
             self.join()
         else:
             self.run()
         if self._error is not None:
             return f"rank 0 could not record results: {self._error}"
-        return self._failure
+        return self._failure or failure
+
+    def _note(self, index: int, values: list[float]) -> None:
+        if self._error is None:
+            with self._lock:
+                self._record(index, values)
 
 
 def _patient_bcast(comm: Any, value: Any) -> Any:

@@ -1,41 +1,38 @@
-"""Tensors of rank 0 on every rank."""
+"""Rank 0's tensors on every rank."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import torch
 
+from paraloss.compute.ranks.world import World
 
-def same_number(comm: Any | None, directions: list[dict[str, torch.Tensor]]) -> list[dict[str, torch.Tensor]]:
-    if comm is None:
-        return directions
-    number = comm.bcast(len(directions))
-    return directions or [{} for _ in range(number)]
+Named = dict[str, torch.Tensor]
 
 
-def share_direction(comm: Any | None, direction: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    """Rank 0's direction on every rank."""
-    if comm is None:
-        return direction
-    shapes = comm.bcast({name: (tuple(t.shape), str(t.numpy().dtype)) for name, t in direction.items()})
-    if comm.rank > 0:
-        direction = {n: torch.from_numpy(np.empty(shape, dtype)) for n, (shape, dtype) in shapes.items()}
-    share_tensors(comm, direction)
-    return direction
-
-
-def share_tensors(comm: Any | None, tensors: Mapping[str, torch.Tensor]) -> None:
-    """Overwrite ``tensors`` on every rank with rank 0's."""
-    if comm is None:
+def share_tensors(world: World, tensors: Mapping[str, torch.Tensor]) -> None:
+    """Overwrite ``tensors``, which have the same names and shapes on every rank, with rank 0's."""
+    if world.size == 1:
         return
     for tensor in tensors.values():
-        if comm.rank == 0:
-            comm.Bcast(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy())
+        if world.is_first:
+            world.fill(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy())
         else:
             buffer = np.empty(tensor.numel() * tensor.element_size(), np.uint8)
-            comm.Bcast(buffer)
+            world.fill(buffer)
             with torch.no_grad():
                 tensor.detach().copy_(torch.from_numpy(buffer).view(tensor.dtype).reshape(tensor.shape))
+
+
+def from_first(world: World, groups: Sequence[Named]) -> list[Named]:
+    """Rank 0's ``groups`` of named CPU tensors on every rank; what the other ranks pass does not count."""
+    layouts = world.bcast([{name: (tuple(t.shape), str(t.numpy().dtype)) for name, t in group.items()} for group in groups])
+    if world.is_first:
+        result = list(groups)
+    else:
+        result = [{n: torch.from_numpy(np.empty(*layout)) for n, layout in group.items()} for group in layouts]
+    for group in result:
+        share_tensors(world, group)
+    return result

@@ -1,4 +1,4 @@
-"""A point that takes too long ends the job with a word, instead of letting all ranks wait for ever (``--point-timeout``)."""
+"""Abort the job when one point exceeds a time limit (``--point-timeout``), instead of all ranks waiting forever."""
 
 from __future__ import annotations
 
@@ -8,23 +8,24 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
+
+from paraloss.compute.ranks.world import World
 
 
 class Watchdog:
     """Watches the point that this rank evaluates, from a thread of its own.
 
     Args:
-        seconds: the longest that a point may take; None watches nothing.
-        comm: all ranks; None for one process.
+        seconds: the longest that a point may take; None for no limit.
+        world: all ranks.
         save: brings recorded results into the file, on the rank that writes it.
 
-    A rank whose model hangs can neither be told to stop nor take part in anything: the whole job ends (exit code 2), with all
-    finished points in the file, and the same command goes on from there.
+    A rank whose model hangs neither receives messages nor takes part in anything: the whole job ends (exit code 2), with all
+    finished points in the file, and the same command resumes from there.
     """
 
-    def __init__(self, seconds: float | None, comm: Any | None, save: Callable[[], None]) -> None:
-        self._seconds, self._comm, self._save = seconds, comm, save
+    def __init__(self, seconds: float | None, world: World, save: Callable[[], None]) -> None:
+        self._seconds, self._world, self._save = seconds, world, save
         self._since: float | None = None
         self._place = ""
         if seconds is not None:
@@ -32,7 +33,7 @@ class Watchdog:
 
     @contextmanager
     def over(self, place: str) -> Iterator[None]:
-        """While this holds the clock runs; ``place`` names the point."""
+        """Run the clock while the block runs; ``place`` names the point in the message."""
         self._place, self._since = place, time.monotonic()
         try:
             yield
@@ -48,13 +49,13 @@ class Watchdog:
                 self._end()
 
     def _end(self) -> None:
-        rank = "" if self._comm is None else f"rank {self._comm.rank}: "
-        told = f"paraloss: {rank}the point at {self._place} took longer than {self._seconds:g} s (--point-timeout); the same"
-        print(f"{told} command goes on from what is finished", file=sys.stderr, flush=True)
+        text = f"the point at {self._place} took longer than {self._seconds:g} s (--point-timeout)"
+        resume = "the same command resumes with the points that are missing"
+        print(f"paraloss: {self._world.label}{text}; {resume}", file=sys.stderr, flush=True)
         saving = threading.Thread(target=self._save, daemon=True)
         saving.start()
         saving.join(timeout=5)
-        if self._comm is not None:
-            time.sleep(2)  # rank 0 brings to the disk what it has
-            self._comm.Abort(2)
+        if self._world.size > 1:
+            time.sleep(2)  # rank 0 writes what it has received
+        self._world.abort(2)
         os._exit(2)

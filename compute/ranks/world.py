@@ -1,19 +1,115 @@
-"""The ranks of a job: whether there are several, and work that all of them or only the first one do."""
+"""The processes of a job, whatever starts them: one on its own, or the ranks of MPI.
+
+All that computes asks a ``World`` and never the engine behind it. Another engine (torch.distributed, say) is another
+subclass that overrides the methods above ``on_all``.
+"""
 
 from __future__ import annotations
 
-import atexit
 import os
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import TypeVar
+
+import numpy as np
 
 from paraloss.errors import InputError, MissingPackage, ParalossError
+
+T = TypeVar("T")
+Evaluate = Callable[[int], list[float]]
+Record = Callable[[int, list[float]], None]
 
 _LAUNCHERS = ("PMI_SIZE", "PMIX_SIZE", "OMPI_COMM_WORLD_SIZE", "MV2_COMM_WORLD_SIZE", "MPI_LOCALNRANKS")
 
 
-def world() -> Any | None:
-    """``MPI.COMM_WORLD`` when this process was started by mpiexec, mpirun or srun with more than one rank, else None.
+class World:
+    """One process on its own, and the interface of all engines.
+
+    Attributes:
+        rank: number of this process, from 0.
+        size: number of processes.
+
+    Every method but ``abort`` is collective: all ranks call it, in the same order.
+    """
+
+    rank, size = 0, 1
+
+    @property
+    def is_first(self) -> bool:
+        """Whether this is rank 0, which reads and writes files and reports."""
+        return self.rank == 0
+
+    @property
+    def label(self) -> str:
+        """``rank 3: `` where there are several ranks; begins a message about this one."""
+        return f"rank {self.rank}: " if self.size > 1 else ""
+
+    def bcast(self, value: T) -> T:
+        """Rank 0's value on every rank."""
+        return value
+
+    def allgather(self, value: T) -> list[T]:
+        """The values of all ranks, in order, on every rank."""
+        return [value]
+
+    def allreduce(self, array: np.ndarray) -> np.ndarray:
+        """The sum of all ranks' arrays on every rank."""
+        return array
+
+    def fill(self, buffer: np.ndarray) -> None:
+        """Overwrite a contiguous array on every rank with rank 0's."""
+
+    def split(self, color: int) -> World:
+        """The ranks that give the same ``color``, in order, as a world of their own."""
+        return self
+
+    def on_host(self) -> tuple[int, int]:
+        """(number of this rank among those of its host, number of ranks there)."""
+        return 0, 1
+
+    def visit(self, todo: Sequence[int], evaluate: Evaluate, record: Record, idle: Callable[[], None]) -> None:
+        """Evaluate every point of ``todo`` once, on whichever rank is free.
+
+        Args:
+            todo: flat indices, in the order in which to visit them; the same on every rank.
+            evaluate: index -> metrics; called on every rank.
+            record: called on rank 0 with each result, from one thread at a time.
+            idle: called on rank 0 now and then while it waits, never together with ``record``.
+
+        Raises:
+            ParalossError: a point failed on some rank; raised on all, after all results so far were recorded.
+        """
+        for index in todo:
+            record(index, evaluate(index))
+
+    def abort(self, code: int) -> None:
+        """End all ranks at once, from any of them."""
+        os._exit(code)
+
+    def on_all(self, work: Callable[[], T]) -> T:
+        """Run ``work`` on every rank; an error on any rank is raised on all of them.
+
+        Raises:
+            ParalossError: the first rank's error.
+        """
+        result, error = None, None
+        try:
+            result = work()
+        except ParalossError as caught:
+            error = caught
+        messages = [text for text in self.allgather("" if error is None else str(error)) if text]
+        if error is not None and self.size == 1:
+            raise error
+        if messages:
+            raise InputError(messages[0])
+        return result  # type: ignore[return-value]
+
+    def on_first(self, work: Callable[[], T]) -> T:
+        """Run ``work`` on rank 0 only and give its result (small, or None) to all; an error is raised on all ranks."""
+        return self.bcast(self.on_all(lambda: work() if self.is_first else None))  # type: ignore[arg-type, return-value]
+
+
+def world() -> World:
+    """The world of this process: that of MPI when mpiexec, mpirun or srun started it with more than one rank.
 
     Raises:
         MissingPackage: started with several ranks, but mpi4py is not installed.
@@ -21,64 +117,25 @@ def world() -> Any | None:
     """
     ranks = max([_number(name) for name in _LAUNCHERS] + [_number("SLURM_NTASKS") if "SLURM_STEP_ID" in os.environ else 0])
     if ranks <= 1:
-        return None
+        return World()
     try:
-        import mpi4py
-
-        mpi4py.rc.initialize = False  # MPI of another make than the launcher's would abort instead of raising
-        from mpi4py import MPI
+        from paraloss.compute.ranks.mpi import start
     except (ImportError, RuntimeError) as error:
         raise MissingPackage(
             f"started with {ranks} ranks, but mpi4py is missing or finds no MPI library: pip install 'paraloss[mpi]', "
             "or 'paraloss[mpich]' for an MPI of its own"
         ) from error
-    library = MPI.Get_library_version().split("\n")[0].split(",")[0]
-    launched_by_open_mpi = "OMPI_COMM_WORLD_SIZE" in os.environ
-    fits = ("Open MPI" in library) == launched_by_open_mpi or "SLURM_STEP_ID" in os.environ
-    if fits and not MPI.Is_initialized():
-        MPI.Init_thread(MPI.THREAD_MULTIPLE)
-        atexit.register(_finalize)
-    if not fits or MPI.COMM_WORLD.size == 1:
-        raise InputError(
-            f"started with {ranks} ranks, but mpi4py uses another MPI ({library.strip()}) than the launcher; start it "
-            "with that MPI's mpiexec (in the virtual environment, where it came with paraloss[mpich])"
-        )
-    return MPI.COMM_WORLD
+    return start(ranks)
 
 
-def on_all_ranks(comm: Any | None, work: Callable[[], Any]) -> Any:
-    """Run ``work`` on every rank; an error on any rank is raised on all of them.
-
-    Raises:
-        ParalossError: the first rank's error.
-    """
-    result, message = None, None
-    try:
-        result = work()
-    except ParalossError as error:
-        message = str(error)
-        if comm is None:
-            raise
-    if comm is not None:
-        messages = [told for told in comm.allgather(message) if told]
-        if messages:
-            raise InputError(messages[0])
-    return result
+def on_all_ranks(ranks: World, work: Callable[[], T]) -> T:
+    """``World.on_all``."""
+    return ranks.on_all(work)
 
 
-def on_first_rank(comm: Any | None, work: Callable[[], Any]) -> Any:
-    """Run ``work`` on rank 0 only and give its result (small, or None) to all; an error is raised on all ranks."""
-    if comm is None:
-        return work()
-    result = on_all_ranks(comm, lambda: work() if comm.rank == 0 else None)
-    return comm.bcast(result)
-
-
-def _finalize() -> None:
-    from mpi4py import MPI
-
-    if MPI.Is_initialized() and not MPI.Is_finalized():
-        MPI.Finalize()
+def on_first_rank(ranks: World, work: Callable[[], T]) -> T:
+    """``World.on_first``."""
+    return ranks.on_first(work)
 
 
 def _number(name: str) -> int:

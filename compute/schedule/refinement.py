@@ -1,4 +1,4 @@
-"""Spending points only where the surface bends: a quadtree over the grid, in index space.
+"""Evaluate points only where the surface bends: a quadtree over the grid, in index space.
 
 Level k is the sub-grid of indices whose offset from the middle is a multiple of 2^k, and both ends of each axis. Going
 from level k to k - 1, a new point is evaluated only where linear interpolation would be wrong: where an eighth of the
@@ -8,11 +8,11 @@ The others are interpolated, bilinearly in ln(loss + 0.1), and marked as such.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from paraloss.height import MetricScale, metric_scale
+from paraloss.height import MetricScale, is_loss, metric_scale
 
 
 def coarsest_level(shape: Sequence[int]) -> int:
@@ -36,14 +36,14 @@ def level_points(shape: Sequence[int], level: int) -> np.ndarray:
     return np.ravel_multi_index(np.meshgrid(*level_axes(shape, level), indexing="ij"), tuple(shape)).ravel()
 
 
-def points_that_matter(loss: np.ndarray, known: np.ndarray, level: int, tolerance: float) -> np.ndarray:
-    """Which points of ``level`` - 1 to evaluate.
+def points_to_refine(loss: np.ndarray, known: np.ndarray, level: int, tolerance: float) -> np.ndarray:
+    """Choose the points of ``level`` - 1 to evaluate.
 
     Args:
         loss: grid of the loss; valid where ``known``.
         known: grid, true at evaluated points.
         level: the level that is finished.
-        tolerance: of the interpolated height, as a share of the range of heights so far.
+        tolerance: accepted error of an interpolated height, relative to the range of heights so far.
 
     Returns:
         Flat indices, ascending.
@@ -73,6 +73,27 @@ def points_that_matter(loss: np.ndarray, known: np.ndarray, level: int, toleranc
         near[tuple(slice(max(0, c - reach), c + reach + 1) for c in center)] = True
     chosen = level_points(shape, level - 1)
     return np.asarray(chosen[near.ravel()[chosen] & ~known.ravel()[chosen]])
+
+
+def fill_between(grids: Mapping[str, np.ndarray], known: np.ndarray) -> dict[str, np.ndarray]:
+    """Interpolate what was not evaluated: losses along the height that is drawn, other metrics as they are.
+
+    Args:
+        grids: metric -> grid of values, valid where ``known``.
+        known: grid, true at evaluated points; all points of the coarsest level are.
+
+    Returns:
+        Metric -> values at the points that are not known, in the order of memory.
+    """
+    coarsest, filled = coarsest_level(known.shape), {}
+    for name, values in grids.items():
+        if is_loss(name):
+            scale = height_of(values, known)
+            full = scale.values(interpolated(to_height(values, scale), known, coarsest))
+        else:
+            full = interpolated(np.nan_to_num(values), known, coarsest)
+        filled[name] = full[~known]
+    return filled
 
 
 def interpolated(values: np.ndarray, known: np.ndarray, coarsest: int, finest: int = 0) -> np.ndarray:

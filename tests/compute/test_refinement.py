@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from paraloss.compute import compute_surface
-from paraloss.compute.schedule.refinement import coarsest_level, interpolated, level_points, points_that_matter
+from paraloss.compute.schedule.refinement import coarsest_level, interpolated, level_points, points_to_refine
 from paraloss.surface import INTERPOLATED
 
 
@@ -14,7 +14,7 @@ def refined(loss, tolerance):
     coarsest = coarsest_level(loss.shape)
     known.ravel()[level_points(loss.shape, coarsest)] = True
     for level in range(coarsest, 0, -1):
-        known.ravel()[points_that_matter(np.where(known, loss, np.nan), known, level, tolerance)] = True
+        known.ravel()[points_to_refine(np.where(known, loss, np.nan), known, level, tolerance)] = True
     heights = np.log(loss + 0.1)
     return known, interpolated(np.where(known, heights, 0), known, coarsest), heights
 

@@ -16,6 +16,7 @@ from paraloss.compute import (
     train,
 )
 from paraloss.compute.evaluate.regression import SampledEvaluator, anchor_points
+from paraloss.compute.ranks.world import World
 from paraloss.errors import InputError
 
 
@@ -42,7 +43,7 @@ def test_one_percent_takes_a_quarter_of_the_samples_and_holds_the_exact_loss(nam
     sampled = SampledEvaluator(
         Evaluator(model, load_criterion("cross_entropy")[1], split, directions), (51, 51), steps, rtol=0.01
     )
-    anchors = sampled.learn(range(len(sampled.anchors)), lambda table: table)
+    anchors = sampled.prepare(World())
     others = [index for index in range(2601) if index not in anchors][::3]
     estimates = np.array([sampled(index) for index in others])
     truth = np.array([exact(steps[index])[0] for index in others])

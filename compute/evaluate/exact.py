@@ -1,0 +1,64 @@
+"""Estimators that use all samples at each point: on one rank, or shared by a group of ranks."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+
+from paraloss.compute.evaluate.point import PointEvaluator
+from paraloss.compute.inputs.user_code import one_line
+from paraloss.compute.ranks.world import World
+from paraloss.errors import InputError
+
+
+class FullEstimator:
+    """The evaluator's own metrics.
+
+    Args:
+        evaluator: evaluates the samples.
+        steps: (points, directions) the coordinates of every grid point.
+
+    Attributes:
+        metrics: as ``PointEvaluator``.
+    """
+
+    def __init__(self, evaluator: PointEvaluator, steps: np.ndarray) -> None:
+        self.evaluator, self.metrics, self._steps = evaluator, evaluator.metrics, steps
+
+    def prepare(self, world: World, shown: bool = False) -> dict[int, list[float]]:
+        """As ``Estimator``; nothing to prepare."""
+        return {}
+
+    def __call__(self, index: int) -> list[float]:
+        """The metrics at the grid point with flat index ``index``."""
+        return self.evaluator(self._steps[index])
+
+
+class SharedEstimator(FullEstimator):
+    """The metrics of all samples, of which each rank of a group evaluates its shard.
+
+    Args:
+        evaluator: evaluates this rank's shard.
+        steps: (points, directions) the coordinates of every grid point.
+        team: the ranks of the group.
+    """
+
+    def __init__(self, evaluator: PointEvaluator, steps: np.ndarray, team: World) -> None:
+        super().__init__(evaluator, steps)
+        self._team = team
+
+    def __call__(self, index: int) -> list[float]:
+        """The metrics at the grid point with flat index ``index``; collective within the group.
+
+        Raises:
+            InputError: the evaluation failed on a rank of the group; raised on all of them.
+        """
+        message, sums = "", None
+        try:
+            sums = self.evaluator.sums(self._steps[index]).cpu()
+        except Exception as error:  # whatever the user's model raises must not leave the others waiting
+            message = f"{type(error).__name__}: {one_line(error)[:200]}"
+        messages = [text for text in self._team.allgather(message) if text]
+        if messages or sums is None:
+            raise InputError(messages[0])
+        return self.evaluator.metrics_of(torch.from_numpy(self._team.allreduce(sums.numpy())))

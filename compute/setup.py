@@ -1,0 +1,189 @@
+"""What a job evaluates with: device, directions, tuning, groups of ranks, evaluator and estimator."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from paraloss.compute.directions.random import Direction
+from paraloss.compute.evaluate.capped import CappedEvaluator
+from paraloss.compute.evaluate.choose import make_evaluator
+from paraloss.compute.evaluate.estimator import Estimator
+from paraloss.compute.evaluate.exact import FullEstimator, SharedEstimator
+from paraloss.compute.evaluate.point import PointEvaluator
+from paraloss.compute.evaluate.regression import SampledEvaluator
+from paraloss.compute.evaluate.tuning import check_points, choose_batch_size, choose_precision
+from paraloss.compute.forward.batch_norm import normalizing_layers
+from paraloss.compute.forward.precision import own_precision
+from paraloss.compute.inputs.tensors import check_movable, state_tensors
+from paraloss.compute.ranks.devices import rank_device, who_is_where
+from paraloss.compute.ranks.groups import Group
+from paraloss.compute.ranks.sharing import from_first, share_tensors
+from paraloss.compute.ranks.world import World
+from paraloss.compute.settings import Settings
+from paraloss.errors import InputError
+from paraloss.surface import check_fingerprint, read_directions, read_provenance
+
+
+class Setup:
+    """All that evaluates the points of one surface. Collective: every rank makes one, with the same arguments.
+
+    Args:
+        settings: what to compute; the model's tensors become rank 0's on every rank.
+        world: all ranks.
+        resumed: surface file to finish, which holds directions and tuning; None begins a new one.
+        report: called with lines for the user, on every rank.
+
+    Attributes:
+        fingerprint: see ``Settings.fingerprint``.
+        directions: one per axis, on every rank.
+        tuning: precision, batch size and compilation: decided once, by rank 0, and kept when a file is resumed.
+        group: the ranks that share each point; None where each rank evaluates points of its own.
+        evaluator: evaluates samples on this rank.
+        estimator: evaluates points.
+
+    Raises:
+        InputError: the device does not exist, or an option does not fit the number of ranks.
+        SurfaceFileError: ``resumed`` belongs to other settings.
+    """
+
+    def __init__(self, settings: Settings, world: World, resumed: Path | None, report: Callable[[str], None]) -> None:
+        self._settings, self._world, self._resumed, self._report = settings, world, resumed, report
+        self._options = settings.options
+        self._device = rank_device(self._options.device, world)
+        report(who_is_where(world, self._device))
+        if settings.bn_data is not None and not normalizing_layers(settings.model):
+            report("warning: the model has no batch norm with running statistics; there is nothing to recompute")
+        world.on_all(lambda: check_movable(settings.model))
+        share_tensors(world, state_tensors(settings.model))
+        self.fingerprint = settings.fingerprint()
+        self.directions = from_first(world, world.on_all(self._make_directions))
+        self._undivided: list[str] | None = None  # measured by the first evaluator
+        self._probe: PointEvaluator | None = None  # rank 0's, so that data are not twice on its device
+        self.tuning: dict[str, Any] = world.on_first(self._tune)
+        self._undivided = self.tuning.get("undivided")
+        groups = self._number_of_groups()
+        self.group = Group(world, groups) if groups < world.size else None
+        self.evaluator: PointEvaluator = world.on_all(self._make_evaluator)
+        if self.tuning["compiled"] and not self.evaluator.compiled:
+            self.evaluator.compile()
+        self.estimator: Estimator = world.on_all(self._make_estimator)
+
+    def facts(self) -> dict[str, Any]:
+        """How the values come about, for the surface's provenance."""
+        given, device = self._settings, self._device
+        return {
+            "weights_sha256": self.fingerprint["weights"],
+            "samples": {name: len(split) for name, split in given.chosen.items()},
+            "samples_of": dict(given.population),
+            "criterion": self.fingerprint["criterion"],
+            "directions": self.fingerprint["directions"],
+            "precision": self.tuning["precision"],
+            "tuning": dict(self.tuning),
+            "sampling": self.fingerprint["sampling"],
+            "seed": self._options.seed,
+            "device": torch.cuda.get_device_name(device) if device.type == "cuda" else device.type,
+            "ranks": self._world.size,
+            "batch_norms_folded": self.evaluator.folded,
+            "not_folded": self.evaluator.not_folded,
+            "relus_fused": self.evaluator.fused,
+            "torch_version": str(torch.__version__),
+        }
+
+    def _make_directions(self) -> list[Direction]:
+        if not self._world.is_first:
+            return []
+        if self._resumed is not None:
+            check_fingerprint(self._resumed, self.fingerprint)
+            found = read_directions(self._resumed)
+            if found:  # else a repair dropped them: they follow from the settings, which are the same
+                return [{n: torch.from_numpy(t) for n, t in found[axis].items()} for axis in "xyz" if axis in found]
+        return self._settings.plane.make(self._settings.model, self._report)
+
+    def _evaluator_in(self, precision: str, size: int | None = None, shard: tuple[int, int] = (0, 1)) -> PointEvaluator:
+        given = self._settings
+        evaluator = make_evaluator(
+            given.model,
+            given.criterion[1],
+            given.chosen,
+            self.directions,
+            self._device,
+            given.accuracy,
+            batch_size=size or self._options.batch_size,
+            population=given.population,
+            precision=precision,
+            shard=shard,
+            measures=given.measures,
+            bn_data=given.bn_data,
+            user_metrics=given.user_metrics,
+            undivided=self._undivided,
+        )
+        self._undivided = sorted(evaluator.undivided)
+        return evaluator
+
+    def _tune(self) -> dict[str, Any]:
+        given, options, points = self._settings, self._options, len(self._settings.grid)
+        if self._resumed is not None:
+            return dict(read_provenance(self._resumed)["tuning"])
+        used: str = options.precision
+        differences: dict[str, float] = {}
+        if used == "auto" and own_precision(given.model) != "fp32":
+            used = own_precision(given.model)
+        elif used == "auto":
+            used, differences = choose_precision(
+                self._evaluator_in, self._device, check_points(given.grid), points, options.precision_bound, self._report
+            )
+        self._probe = self._evaluator_in(used)
+        size = options.batch_size or choose_batch_size(self._probe, points)
+        return {
+            "precision": used,
+            "difference_from_fp32": differences,
+            "batch_size": size,
+            "compiled": not options.sampled and self._probe.worth_compiling(points // self._world.size),
+            **self._divisible(self._probe),
+        }
+
+    def _divisible(self, evaluator: PointEvaluator) -> dict[str, Any]:
+        """What must not be cut into batches or shared by ranks, for the file and for all ranks."""
+        for name in evaluator.undivided:
+            if evaluator.samples[name] > evaluator.batch_size:
+                self._report(f"the loss of {name} is not the mean of its batches: it is computed from all outputs together")
+        if evaluator.mixing:
+            self._report("the model's outputs of a sample depend on the others of its batch: all samples are one batch")
+        return {"undivided": sorted(evaluator.undivided), "indivisible": evaluator.indivisible}
+
+    def _number_of_groups(self) -> int:
+        options, ranks = self._options, self._world.size
+        if ranks == 1:
+            return 1
+        wanted = options.split_data
+        if self._settings.measures or (wanted is None and self.tuning.get("indivisible")):
+            wanted = 1
+        if wanted is not None and wanted > ranks:
+            raise InputError(f"{{split_data}} {wanted} requires as many ranks; there are {ranks}", arguments=("split_data",))
+        groups = min(ranks, len(self._settings.grid)) if wanted is None else max(1, ranks // wanted)
+        if groups < ranks and options.sampled:
+            raise InputError(
+                "{split_data} shares all samples of a point; it excludes {rtol} and {loss_cap}",
+                arguments=("split_data", "rtol", "loss_cap"),
+            )
+        return groups
+
+    def _make_evaluator(self) -> PointEvaluator:
+        if self._probe is not None and self.group is None:
+            return self._probe
+        shard = (0, 1) if self.group is None else (self.group.team.rank, self.group.team.size)
+        return self._evaluator_in(self.tuning["precision"], self._options.batch_size or self.tuning["batch_size"], shard)
+
+    def _make_estimator(self) -> Estimator:
+        steps, shape, options, evaluator = self._settings.grid, self._settings.shape, self._options, self.evaluator
+        if self.group is not None:
+            return SharedEstimator(evaluator, steps, self.group.team)
+        if options.rtol is not None:
+            return SampledEvaluator(evaluator, shape, steps, options.rtol, options.seed, options.loss_cap)
+        if options.loss_cap is not None:
+            return CappedEvaluator(evaluator, steps, options.loss_cap, options.seed)
+        return FullEstimator(evaluator, steps)
