@@ -130,9 +130,9 @@ def test_a_finished_file_is_left_as_it_is(trained, alone):
 
 def test_an_error_in_the_middle_of_a_job_ends_all_ranks_with_one_line(trained, tmp_path):
     (tmp_path / "bad.py").write_text(
-        "import torch\ncalls = 0\n"
+        "import pathlib, torch\ncalls = 0\n"
         "def loss(outputs, targets):\n"
-        "    global calls\n    calls += 1\n"
+        "    global calls\n    calls += pathlib.Path(__file__).with_name('s.h5').exists()  # after all that is tried before\n"
         "    if calls > 4:\n        raise ValueError('out of luck')\n"
         "    return torch.nn.functional.cross_entropy(outputs, targets)\n"
     )
