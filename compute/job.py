@@ -121,9 +121,7 @@ class Job:
         """The file, locked for as long as ``stack`` lives."""
         if self.path is not None:
             stack.enter_context(locked(self.path, say, SurfaceFileError))
-            if self.options.overwrite:
-                self.path.unlink(missing_ok=True)
-        return stack.enter_context(SurfaceWriter(self.path, empty, self.setup.fingerprint))
+        return stack.enter_context(SurfaceWriter(self.path, empty, self.setup.fingerprint, self.options.overwrite))
 
     def _prepare(self) -> None:
         """Prepare the estimator and record the points that it evaluated on the way."""
