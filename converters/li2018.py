@@ -1,11 +1,12 @@
 """Surface files of Li et al. 2018's public code read as ours, and ours written as theirs.
 
 Their file has no attributes. ``train_loss`` is shaped (nx, ny) but was filled in (y, x) order with x fastest, so that its
-values read as ``values.ravel().reshape(ny, nx)``; unevaluated points hold -1 (``max_eig``: +1).
+values read as ``values.ravel().reshape(ny, nx)``; unevaluated points hold -1 (``min_eig``: +1).
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import h5py
@@ -22,7 +23,8 @@ from paraloss.surface.hdf5 import open_hdf5, read_dataset
 from paraloss.surface.reader import metric_names
 
 _NOT_METRICS = {"proj_xcoord", "proj_ycoord"}
-_PENDING, _PENDING_MAX_EIG = -1.0, 1.0
+_METRICS = {"train_loss", "train_acc", "test_loss", "test_acc", "min_eig", "max_eig"}
+_PENDING, _PENDING_MIN_EIG = -1.0, 1.0
 
 
 def open_surface(path: str | Path) -> Surface:
@@ -44,7 +46,7 @@ def is_li2018(path: str | Path) -> bool:
 
 
 def _is_theirs(file: h5py.File) -> bool:
-    return "format" not in file.attrs and "xcoordinates" in file and "train_loss" in file
+    return "format" not in file.attrs and "xcoordinates" in file and not _METRICS.isdisjoint(file)
 
 
 def _read(file: h5py.File, path: str | Path) -> Surface:
@@ -52,21 +54,26 @@ def _read(file: h5py.File, path: str | Path) -> Surface:
     y = read_dataset(file, "ycoordinates", path, ndim=1) if "ycoordinates" in file else None
     shape = (len(x),) if y is None else (len(y), len(x))
     metrics = {}
-    pending = np.zeros(shape, bool)
     for name in metric_names(file):
         if name in _NOT_METRICS:
             continue
         values = read_dataset(file, name, path).astype(np.float64)
         if values.size != np.prod(shape):
             raise SurfaceFileError(f"{path}: '{name}' holds {values.size} values but the coordinates say {shape}")
-        values = values.ravel().reshape(shape)
-        if name.endswith(("_loss", "_acc")):
-            pending |= values == -1
-        metrics[name] = values
+        metrics[name] = values.ravel().reshape(shape)
+    pending = _pending(metrics, shape)
     metrics = {name: np.where(pending, np.nan, values) for name, values in metrics.items()}
     finite = np.logical_and.reduce([np.isfinite(values) for values in metrics.values()])
     status = np.where(pending, PENDING, np.where(finite, DONE, NOT_FINITE)).astype(np.uint8)
     return Surface(x, y, metrics, status, {"source": "Li et al. 2018"})
+
+
+def _pending(metrics: Mapping[str, np.ndarray], shape: tuple[int, ...]) -> np.ndarray:
+    """Points that still hold what their code fills its arrays with; one eigenvalue may be 1 or -1, both are not."""
+    waiting = [values == _PENDING for name, values in metrics.items() if name.endswith(("_loss", "_acc"))]
+    ends = [metrics[name] == fill for name, fill in (("min_eig", _PENDING_MIN_EIG), ("max_eig", _PENDING)) if name in metrics]
+    waiting += [np.logical_and.reduce(ends)] if ends else []
+    return np.logical_or.reduce([np.zeros(shape, bool), *waiting])
 
 
 def write_layout(surface: Surface, path: Path) -> None:
@@ -83,7 +90,7 @@ def write_layout(surface: Surface, path: Path) -> None:
         if surface.y is not None:
             file["ycoordinates"] = surface.y
         for name, values in surface.metrics.items():
-            waiting = _PENDING_MAX_EIG if name == "max_eig" else _PENDING
+            waiting = _PENDING_MIN_EIG if name == "min_eig" else _PENDING
             filled = np.where(surface.status == PENDING, waiting, values)
             file[name] = filled.ravel().reshape(filled.shape[::-1])
         if surface.trajectory is not None:

@@ -199,6 +199,31 @@ def test_li2018_layout_is_filled_in_y_x_order_and_reads_back_equal(shape, tmp_pa
     np.testing.assert_array_equal(again.status, surface.status)
 
 
+@pytest.mark.parametrize("kept", [["test_loss"], ["test_acc"], ["min_eig", "max_eig"], ["max_eig"], ["min_eig"]])
+def test_li2018_files_without_a_training_loss_are_read_and_their_fill_is_pending(kept, tmp_path):
+    import h5py
+
+    fills = {"test_loss": -1.0, "test_acc": -1.0, "min_eig": 1.0, "max_eig": -1.0}  # as their code fills its arrays
+    nx, ny = 4, 3
+    with h5py.File(tmp_path / "theirs.h5", "w") as file:
+        file["xcoordinates"], file["ycoordinates"] = np.linspace(-1, 1, nx), np.linspace(-1, 1, ny)
+        for name in kept:
+            values = 10.0 + np.arange(nx * ny)
+            values[5] = fills[name]
+            values[7] = -fills[name]  # a number like any other
+            file[name] = values.reshape(nx, ny)
+    surface = open_surface(tmp_path / "theirs.h5")
+    assert list(surface.metrics) == sorted(kept)
+    assert np.flatnonzero(surface.status.ravel() == PENDING).tolist() == [5]
+    for name in kept:
+        flat = surface.metrics[name].ravel()
+        assert np.isnan(flat[5])
+        assert flat[7] == -fills[name]
+    convert(surface.save(tmp_path / "ours.h5"), tmp_path / "back.h5")
+    with h5py.File(tmp_path / "back.h5") as file:
+        assert [file[name][...].ravel()[5] for name in kept] == [fills[name] for name in kept]
+
+
 def li2018_by_loops(surface, zmax, log):
     """Points, quads and both arrays, one by one as the description in the paper's code says."""
     points, quads, averages = [], [], []
