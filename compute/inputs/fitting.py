@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import copy
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -122,20 +122,27 @@ def _fill_tied(found: Fit, wanted: Wanted, title: str) -> None:
 
 
 def _fits(contents: Contents, wanted: Wanted) -> list[Fit]:
-    """All places that fit, by the names as they are; else without what is inserted into names on either side."""
-    plain = {name: _INSERTED.sub("", name) for name in wanted.shapes}
-    wrapped = all(name.startswith("module.") for name in plain.values())  # the model itself is in DataParallel
-    trials = [{name: name for name in plain}, plain]
-    trials += [{name: short.removeprefix("module.") for name, short in plain.items()}] if wrapped else []
-    for number, own in enumerate(trials):
+    """All places that fit: by the names as they are, without what is inserted into names, or for a model that is wrapped."""
+    for number, own in enumerate(_readings(list(wanted.shapes))):
         theirs = {_INSERTED.sub("", name) if number else name: name for name in contents.tensors}
         if len(set(own.values())) < len(own) or len(theirs) < len(contents.tensors):
             continue
         places = _places(own, theirs, wanted)
-        good = [one for one in (_fit_at(place, own, theirs, contents, wanted) for place in places) if one is not None]
+        found = [_fit_at(place, own, theirs, contents, wanted, whole=number > 1) for place in places]
+        good = [one for one in found if one is not None]
         if good:
             return good
     return []
+
+
+def _readings(names: Sequence[str]) -> Iterator[dict[str, str]]:
+    """The model's names -> names to look for: as they are, without what is inserted, without a wrapper's own attribute."""
+    yield {name: name for name in names}
+    short = {name: _INSERTED.sub("", name) for name in names}
+    yield short
+    while len({name.partition(".")[0] for name in short.values()}) == 1 and all("." in name for name in short.values()):
+        short = {name: rest.partition(".")[2] for name, rest in short.items()}
+        yield short
 
 
 def _places(own: Mapping[str, str], theirs: Mapping[str, str], wanted: Wanted) -> list[str]:
@@ -152,14 +159,19 @@ def _places(own: Mapping[str, str], theirs: Mapping[str, str], wanted: Wanted) -
     return [place for place in places if all(any(place + name in theirs for name in group) for group in needed)]
 
 
-def _fit_at(place: str, own: Mapping[str, str], theirs: Mapping[str, str], contents: Contents, wanted: Wanted) -> Fit | None:
-    """The weights that follow ``place``; None where a shape differs, a name is not unique, or weights are left over."""
+def _fit_at(
+    place: str, own: Mapping[str, str], theirs: Mapping[str, str], contents: Contents, wanted: Wanted, whole: bool
+) -> Fit | None:
+    """The weights that follow ``place``; None where a shape differs, a name is not unique, or weights are left over.
+
+    ``whole``: nothing may be left over beside ``place`` either, as short names would fit by chance.
+    """
     taken = {name: theirs[place + short] for name, short in own.items() if place + short in theirs}
     for name, found in taken.items():
         shape = wanted.shapes[name]
         if found in contents.twice or (shape is not None and contents.tensors[found].shape != shape):
             return None
-    surplus = _surplus(place, set(taken.values()), theirs, contents)
+    surplus = _surplus("" if whole else place, set(taken.values()), theirs, contents)
     if not all(_harmless(name, contents.tensors[name]) for name in surplus):
         return None
     state: dict[str, Any] = {name: contents.tensors[found] for name, found in taken.items()}

@@ -114,6 +114,7 @@ def _offline(package: str) -> Any:
         import huggingface_hub.constants
 
         huggingface_hub.constants.HF_HUB_OFFLINE = True
+        _hide_broken_torchvision()
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             module = __import__(package)
@@ -125,6 +126,18 @@ def _offline(package: str) -> Any:
     else:
         module.disable_progress_bars()
     return module
+
+
+def _hide_broken_torchvision() -> None:
+    """Have a torchvision of another torch, which cannot be imported, count as not installed: transformers would try it."""
+    try:
+        import torchvision  # noqa: F401
+    except ImportError:
+        return
+    except RuntimeError:
+        for name in [name for name in sys.modules if name.split(".")[0] == "torchvision"]:
+            del sys.modules[name]
+        sys.modules["torchvision"] = None  # type: ignore[assignment]
 
 
 def _classes_of(kind: str) -> set[str]:

@@ -126,6 +126,22 @@ def test_a_wrapped_model_loads_a_plain_file(tmp_path):
         assert torch.equal(target.conv.weight, source.conv.weight)
 
 
+def test_a_model_that_wraps_another_loads_the_others_file_but_no_part_of_a_larger_one(tmp_path):
+    class Wrapper(nn.Module):
+        def __init__(self, inner):
+            super().__init__()
+            self.model = inner
+
+    source = network()
+    for form in (lambda s: s, lambda s: {"state_dict": prefixed("module.", s)}):
+        torch.save(form(source.state_dict()), tmp_path / "m.pt")
+        assert loads_into(tmp_path / "m.pt", source, Wrapper(network(9)))
+    head = {"fc.weight": torch.ones(2, 3), "fc.bias": torch.ones(2)}
+    torch.save({**prefixed("body.", source.state_dict()), **head}, tmp_path / "m.pt")
+    with pytest.raises(InputError, match="another model"):
+        load_checkpoint(tmp_path / "m.pt", model=Wrapper(nn.Linear(3, 2)))
+
+
 def test_tied_weights_may_lack_one_of_their_names_but_not_differ(tmp_path):
     source = network(tied=True)
     state = source.state_dict()
