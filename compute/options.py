@@ -45,11 +45,13 @@ class InputOptions(Options):
     """The model, the data and the loss, as named on the command line."""
 
     model: str | None = None
-    """Built-in name, file.py:callable or package.module:callable. Default: the built-in name that the checkpoint records."""
+    """Built-in name, timm:NAME, torchvision:NAME, huggingface:DIR, file.py:callable or package.module:callable. Default: the
+    built-in name that the checkpoint records."""
     model_arg: Annotated[list[str] | None, Parameter(negative="")] = None
     """Option of the model as name=value; may be repeated."""
     data: str | None = None
-    """digits, mnist5k, cifar10, fashion-mnist, cifar100:DIR, npz:FILE or file.py:callable. Default: as for the model."""
+    """digits, mnist5k, cifar10, fashion-mnist, cifar100:DIR, npz:FILE, DIR of save_to_disk, or file.py:callable. Default: as
+    for the model."""
     data_arg: Annotated[list[str] | None, Parameter(negative="")] = None
     """Option of your own data callable as name=value; may be repeated."""
     weights_key: str | None = None

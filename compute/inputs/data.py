@@ -20,6 +20,7 @@ import torch
 from torch import Tensor
 
 from paraloss.compute.inputs.fetch import data_home
+from paraloss.compute.inputs.huggingface import is_data_folder, load_data_folder
 from paraloss.compute.inputs.pairs import as_data_set
 from paraloss.compute.inputs.split import DataSet, Split
 from paraloss.compute.inputs.user_code import call_reference, is_reference, one_line
@@ -40,8 +41,8 @@ def load_data(
     """A data set by name.
 
     Args:
-        name: ``digits``, ``mnist5k``, ``cifar10``, ``fashion-mnist``, ``cifar10:DIR``, ``cifar100:DIR``, ``npz:FILE`` or
-            ``file.py:callable``.
+        name: ``digits``, ``mnist5k``, ``cifar10``, ``fashion-mnist``, ``cifar10:DIR``, ``cifar100:DIR``, ``npz:FILE``, a
+            folder of ``datasets``' ``save_to_disk``, or ``file.py:callable``.
         arguments: keyword arguments of a user's callable.
         form: makes splits of what it finds: two tensors each, or batches for a step.
 
@@ -57,6 +58,8 @@ def load_data(
         return form(_LOADERS[kind](place), name)
     if kind in _NEED_PLACE:
         raise InputError(f"--data {kind} needs a place on disk: {kind}:PATH")
+    if is_data_folder(name):
+        return form(load_data_folder(name), name)
     if is_reference(name):
         return form(call_reference(name, arguments or {}), name)
     raise InputError(

@@ -5,10 +5,13 @@ import os
 
 import pytest
 import torch
+from helpers import run
+from judge import assert_right
 
 from paraloss.compute import compute_surface, load_checkpoint, load_model
 from paraloss.compute.inputs.huggingface import _offline, load_data_folder
 from paraloss.errors import InputError
+from paraloss.surface.file import read_surface
 
 
 @pytest.fixture(scope="module")
@@ -134,6 +137,39 @@ def test_a_line_between_two_folders_has_each_folders_own_loss(transformers, fold
             logits = model(input_ids=tokens[:, :-1]).logits.double()
         expected = torch.nn.functional.cross_entropy(logits.reshape(-1, 20), tokens[:, 1:].reshape(-1)).item()
         assert surface.at(x)["train_loss"] == pytest.approx(expected, rel=1e-5)
+
+
+@pytest.mark.slow
+def test_folders_of_model_and_data_give_the_token_loss_of_a_plain_loop_on_two_ranks(folder, language_model, tmp_path):
+    datasets = _offline("datasets")
+    torch.manual_seed(3)
+    tokens = torch.randint(0, 20, (12, 9))
+    labels = tokens.clone()
+    for row, kept in enumerate((9, 3, 5, 9, 2, 7, 9, 4, 6, 8, 9, 3)):
+        labels[row, kept:] = -100
+    rows = {"input_ids": tokens.tolist(), "labels": labels.tolist()}
+    datasets.Dataset.from_dict(rows).save_to_disk(str(tmp_path / "data"))
+    done = run(
+        "compute", "--weights", folder, "--model", f"huggingface:{folder}", "--data", tmp_path / "data", "--step",
+        "huggingface", "--x=-0.5:0.5:3", "--y=-1:1:3", "--precision", "fp32", "--batch-size", "5", "-o", tmp_path / "s.h5",
+        ranks=2,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+
+    def loop(model):
+        total = count = 0
+        with torch.no_grad():
+            for row, wanted in zip(tokens, labels, strict=True):
+                logits = model(input_ids=row[None]).logits[0, :-1].double()
+                for place in range(8):
+                    if wanted[place + 1] != -100:
+                        total -= logits[place].log_softmax(0)[wanted[place + 1]].item()
+                        count += 1
+        return {"train_loss": total / count}
+
+    surface = read_surface(tmp_path / "s.h5", directions=True)
+    assert_right(surface, language_model, loop)
+    assert surface.provenance["checkpoint"] == folder.name
 
 
 def test_a_folder_of_save_to_disk_is_read(tmp_path):
