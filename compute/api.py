@@ -11,7 +11,7 @@ from torch import nn
 from paraloss.compute.inputs.problem import load_loss
 from paraloss.compute.job import Job
 from paraloss.compute.options import SurfaceKeywords, SurfaceOptions
-from paraloss.compute.ranks.world import on_all_ranks, world
+from paraloss.compute.ranks.world import world
 from paraloss.compute.settings import Settings, resolve
 from paraloss.option import Options, combine
 from paraloss.surface import Surface
@@ -57,9 +57,9 @@ def compute_surface(
         TypeError: an option that does not exist.
     """
     asked = combine(SurfaceOptions, groups, options, "compute_surface")
-    comm = world()
-    settings: Settings = on_all_ranks(comm, lambda: resolve(model, load_loss(loss, step), data, asked))
-    job = Job(settings, comm)
+    ranks = world()
+    settings: Settings = ranks.on_all(lambda: resolve(model, load_loss(loss, step), data, asked))
+    job = Job(settings, ranks)
     for axis, end in zip(settings.steps, settings.plane.ends, strict=True):
         if end is not None and asked.directions is None:
             job.tell(_models_missed(axis, settings.steps[axis]))

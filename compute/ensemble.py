@@ -13,7 +13,7 @@ from torch import nn
 from paraloss.analysis.numbers import draw_dependence
 from paraloss.compute.api import compute_surface
 from paraloss.compute.options import SurfaceKeywords, SurfaceOptions
-from paraloss.compute.ranks.world import on_first_rank, world
+from paraloss.compute.ranks.world import world
 from paraloss.errors import InputError
 from paraloss.files import check_output, files_in
 from paraloss.option import Options, combine
@@ -58,10 +58,10 @@ def compute_ensemble(
     """
     asked = combine(SurfaceOptions, groups, options, "compute_ensemble")
     path = _checked_path(asked, repeats)
-    comm = world()
-    first = comm is None or comm.rank == 0
+    ranks = world()
+    first = ranks.is_first
     seeds = range(asked.seed, asked.seed + repeats)
-    on_first_rank(comm, lambda: _check_outputs(path, seeds, asked))
+    ranks.on_first(lambda: _check_outputs(path, seeds, asked))
     members, files = [], []
     for number, seed in enumerate(seeds):
         if first and asked.progress:
@@ -74,7 +74,7 @@ def compute_ensemble(
     share = summary.provenance["draw_dependence"]
     if first and asked.progress:
         say(f"the spread over the planes is {100 * share:.0f} % of the surface's own height: {_verdict(share)}")
-    on_first_rank(comm, lambda: str(write_surface(summary, path)))
+    ranks.on_first(lambda: str(write_surface(summary, path)))
     return summary
 
 

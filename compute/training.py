@@ -58,7 +58,7 @@ def train(
     asked = combine(TrainOptions, groups, options, "train")
     if "train" not in data:
         raise InputError(f"training requires a split 'train'; the data have: {', '.join(data)}")
-    device = rank_device(asked.device, None)
+    device = rank_device(asked.device)
     folder = Path(folder)
     try:
         folder.mkdir(parents=True, exist_ok=True)

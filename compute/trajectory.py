@@ -25,7 +25,7 @@ from paraloss.compute.options import (
     OutputOptions,
 )
 from paraloss.compute.ranks.devices import rank_device
-from paraloss.compute.ranks.world import on_all_ranks, on_first_rank, world
+from paraloss.compute.ranks.world import world
 from paraloss.compute.run_options import TrajectoryKeywords, TrajectoryOptions
 from paraloss.errors import InputError
 from paraloss.option import Options, combine
@@ -68,12 +68,12 @@ def project_run(
         TypeError: an option that does not exist.
     """
     asked = combine(TrajectoryOptions, groups, options, "project_run")
-    comm = world()
-    paths, how = on_all_ranks(comm, lambda: checkpoints_in_order([Path(path) for path in checkpoints]))
-    if asked.progress and (comm is None or comm.rank == 0):
+    ranks = world()
+    paths, how = ranks.on_all(lambda: checkpoints_in_order([Path(path) for path in checkpoints]))
+    if asked.progress and ranks.is_first:
         say(how)
-    criterion = on_all_ranks(comm, lambda: load_loss(loss, step))[1]
-    splits = on_all_ranks(comm, lambda: splits_for(criterion, data))
+    criterion = ranks.on_all(lambda: load_loss(loss, step))[1]
+    splits = ranks.on_all(lambda: splits_for(criterion, data))
     split = next(iter(asked.split_names), "train" if "train" in splits else next(iter(splits)))
     if split not in splits:
         raise InputError(f"the data have no split '{split}'; they have: {', '.join(splits)}")
@@ -81,10 +81,10 @@ def project_run(
     def find() -> tuple[Projection, np.ndarray]:
         chosen = {split: splits[split].subset(asked.samples)}
         found = _projection(model, paths, asked)
-        return found, own_losses(model, paths, criterion, chosen, rank_device(asked.device, None), asked.weights_key)
+        return found, own_losses(model, paths, criterion, chosen, rank_device(asked.device), asked.weights_key)
 
-    projection, losses = on_first_rank(comm, find)
-    if asked.progress and (comm is None or comm.rank == 0):
+    projection, losses = ranks.on_first(find)
+    if asked.progress and ranks.is_first:
         _report(projection)
     x, y = axes_around(projection, asked.points, asked.margin)
     facts = {"explained_variance_ratio": list(projection.explained), "projection": asked.method, "options": asked.facts()}

@@ -16,9 +16,9 @@ from paraloss.compute.evaluate.sums import metrics_of
 from paraloss.compute.forward.copying import computing_part, copy_model
 from paraloss.compute.forward.manner import ForeignTensors, Manner, find_manner
 from paraloss.compute.forward.precision import LOW, arithmetic, check_precision, converted, own_precision
-from paraloss.compute.forward.randomness import seeded
 from paraloss.compute.inputs.losses import BatchLoss
 from paraloss.compute.inputs.metrics import UserMetric
+from paraloss.compute.inputs.randomness import seeded
 
 _SEED = 0  # of the random numbers that the model or the loss draw at each point
 

@@ -18,10 +18,10 @@ from paraloss.compute.forward.any_batches import AnyBatches
 from paraloss.compute.forward.batch_norm import recompute_statistics
 from paraloss.compute.forward.batches import free_bytes
 from paraloss.compute.forward.manner import Manner
-from paraloss.compute.forward.randomness import seeded
 from paraloss.compute.inputs.batch_split import BatchSplit
 from paraloss.compute.inputs.losses import Losses
 from paraloss.compute.inputs.metrics import UserMetric
+from paraloss.compute.inputs.randomness import seeded
 from paraloss.compute.inputs.steps import Step
 from paraloss.compute.inputs.trees import bytes_of, rows_of, take_rows
 from paraloss.compute.inputs.user_code import one_line

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from paraloss.compute.forward.randomness import generator_states, restore, same_states, seeded
+from paraloss.compute.inputs.randomness import generator_states, restore, same_states, seeded
 from paraloss.compute.inputs.trees import map_tensors, tensors_in
 from paraloss.errors import InputError, ParalossError
 

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from paraloss.compute.forward.randomness import seeded
+from paraloss.compute.inputs.randomness import seeded
 from paraloss.compute.inputs.split import DataSet, Split
 from paraloss.compute.inputs.user_code import one_line
 from paraloss.errors import InputError

@@ -128,16 +128,6 @@ def world() -> World:
     return start(ranks)
 
 
-def on_all_ranks(ranks: World, work: Callable[[], T]) -> T:
-    """``World.on_all``."""
-    return ranks.on_all(work)
-
-
-def on_first_rank(ranks: World, work: Callable[[], T]) -> T:
-    """``World.on_first``."""
-    return ranks.on_first(work)
-
-
 def _number(name: str) -> int:
     text = os.environ.get(name, "")
     return int(text) if text.isdigit() else 0

@@ -41,7 +41,7 @@ def compute(
     """
     from paraloss.compute import compute_ensemble, compute_surface
     from paraloss.compute.inputs.load import load_all
-    from paraloss.compute.ranks.world import on_all_ranks, on_first_rank, world
+    from paraloss.compute.ranks.world import world
     from paraloss.errors import InputError
     from paraloss.files import check_output, files_in
     from paraloss.option import combine
@@ -55,11 +55,11 @@ def compute(
         {},
         "compute",
     )
-    comm = world()
+    ranks = world()
     read = files_in(weights, inputs.model, inputs.data, inputs.loss)
-    on_first_rank(comm, lambda: check_output(path, "surface" if repeats == 1 else "summary", read, output.overwrite))
-    model, data, loss, facts = on_all_ranks(comm, lambda: load_all(weights, inputs))
+    ranks.on_first(lambda: check_output(path, "surface" if repeats == 1 else "summary", read, output.overwrite))
+    model, data, loss, facts = ranks.on_all(lambda: load_all(weights, inputs))
     work: Any = compute_surface if repeats == 1 else partial(compute_ensemble, repeats=repeats)
     work(model, loss, data, options, provenance=facts)
-    if comm is None or comm.rank == 0:
+    if ranks.is_first:
         print(path)

@@ -57,7 +57,7 @@ def hessian(
     split = "train" if "train" in data else next(iter(data))
     chosen = {split: data[split].subset(measure.samples)}
     criterion = load_criterion(loss)[1]
-    evaluator = Evaluator(model, criterion, chosen, [], rank_device(effort.device, None), effort.batch_size)
+    evaluator = Evaluator(model, criterion, chosen, [], rank_device(effort.device), effort.batch_size)
     say(f"Hessian over {len(chosen[split])} samples of {split}; Lanczos takes some tens to hundreds of products")
     found = spectrum(evaluator.model, evaluator.criterion, evaluator.batches_to_measure(split), top, repeats=repeats)
     for number, value in enumerate(found.eigenvalues, start=1):

@@ -35,16 +35,16 @@ def project(
     from paraloss.compute import project_run
     from paraloss.compute.inputs.load import load_all
     from paraloss.compute.inputs.order import checkpoints_in_order
-    from paraloss.compute.ranks.world import on_all_ranks, on_first_rank, world
+    from paraloss.compute.ranks.world import world
     from paraloss.files import check_output, files_in
 
     path = output.path or Path("trajectory.h5")
-    comm = world()
-    paths, _ = on_all_ranks(comm, lambda: checkpoints_in_order(checkpoints))
+    ranks = world()
+    paths, _ = ranks.on_all(lambda: checkpoints_in_order(checkpoints))
     read = files_in(*paths, projection.onto, inputs.model, inputs.data, inputs.loss)
-    on_first_rank(comm, lambda: check_output(path, "surface", read, output.overwrite))
-    model, data, loss, facts = on_all_ranks(comm, lambda: load_all(paths[-1], inputs))
+    ranks.on_first(lambda: check_output(path, "surface", read, output.overwrite))
+    model, data, loss, facts = ranks.on_all(lambda: load_all(paths[-1], inputs))
     groups = (replace(projection, weights_key=inputs.weights_key), measure, accuracy, effort, replace(output, path=path))
     project_run(model, paths, loss, data, *groups, provenance=facts)
-    if comm is None or comm.rank == 0:
+    if ranks.is_first:
         print(path)
