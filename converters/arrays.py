@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from paraloss.converters.formats import register
-from paraloss.converters.grid import GridOptions
+from paraloss.picture_options import GridOptions
 from paraloss.surface import Surface
 
 

@@ -13,9 +13,10 @@ from vtkmodules.vtkIOXML import vtkXMLPolyDataWriter, vtkXMLStructuredGridWriter
 
 from paraloss.analysis.topology import KINDS, CriticalPoint
 from paraloss.converters.formats import atomically, check_folder
-from paraloss.converters.grid import GridOptions, height_map, to_structured_grid
+from paraloss.converters.grid import height_map, to_structured_grid
 from paraloss.converters.xml_files import write_xml
 from paraloss.errors import InputError
+from paraloss.picture_options import GridOptions
 from paraloss.surface import Surface
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from paraloss.converters.formats import register
-from paraloss.converters.grid import GridOptions
+from paraloss.picture_options import GridOptions
 from paraloss.surface import Surface
 
 

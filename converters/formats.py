@@ -11,10 +11,10 @@ from xml.etree import ElementTree
 
 from vtkmodules.vtkIOXML import vtkXMLPolyDataWriter
 
-from paraloss.converters.grid import GridOptions
 from paraloss.converters.li2018 import open_surface, to_li2018_polydata, write_layout
 from paraloss.converters.xml_files import write_xml
 from paraloss.errors import InputError
+from paraloss.picture_options import GridOptions
 from paraloss.surface import Surface
 
 Writer = Callable[[Surface, Path, GridOptions], None]

@@ -12,10 +12,11 @@ from vtkmodules.vtkFiltersCore import vtkAppendPolyData, vtkContourFilter, vtkSt
 from vtkmodules.vtkFiltersGeometry import vtkGeometryFilter
 from vtkmodules.vtkFiltersSources import vtkSphereSource
 
-from paraloss.converters.grid import GridOptions, height_map
+from paraloss.converters.grid import height_map
 from paraloss.errors import InputError
 from paraloss.height import to_log
 from paraloss.look import PATH_RADIUS
+from paraloss.picture_options import GridOptions
 from paraloss.surface import DONE, Surface
 
 
@@ -202,12 +203,6 @@ def _width(grid: Any) -> float:
     return float(max(bounds[1] - bounds[0], bounds[3] - bounds[2]))
 
 
-def path_ends(grid: Any) -> np.ndarray:
-    """(2, 3): where the grid's trajectory starts and ends on the surface; NaN heights off the grid."""
-    x, y = (np.asarray(_field(grid, f"trajectory_{key}"))[[0, -1]] for key in "xy")
-    return np.stack([x, y, height_at(grid, x, y)], axis=1)
-
-
 def _finer_path(arrays: dict[str, Any], grid: Any) -> dict[str, Any]:
     """The path with points between the checkpoints, no farther apart than half a cell of the grid."""
     bounds, (ni, nj, _) = grid.GetBounds(), _dimensions(grid)
@@ -257,12 +252,16 @@ def _height_facts(grid: Any) -> tuple[str, bool, float, float, float]:
 
 
 def height_at(grid: Any, x: np.ndarray, y: np.ndarray) -> np.ndarray:
-    """Bilinear heights at (x, y); NaN off the grid."""
+    """Bilinear heights of a grid at (x, y); NaN off the grid."""
     ni, nj, _ = _dimensions(grid)
     points = vtk_to_numpy(grid.GetPoints().GetData()).reshape(nj, ni, 3)
-    xs, ys, z = points[0, :, 0], points[:, 0, 1], points[:, :, 2]
-    i = np.clip(np.searchsorted(xs, x) - 1, 0, ni - 2)
-    j = np.clip(np.searchsorted(ys, y) - 1, 0, nj - 2)
+    return bilinear(points[0, :, 0], points[:, 0, 1], points[:, :, 2], x, y)
+
+
+def bilinear(xs: np.ndarray, ys: np.ndarray, z: np.ndarray, x: np.ndarray, y: np.ndarray) -> np.ndarray:
+    """Bilinear interpolation of (ny, nx) values ``z`` at (x, y); NaN off the grid."""
+    i = np.clip(np.searchsorted(xs, x) - 1, 0, len(xs) - 2)
+    j = np.clip(np.searchsorted(ys, y) - 1, 0, len(ys) - 2)
     u, v = (x - xs[i]) / (xs[i + 1] - xs[i]), (y - ys[j]) / (ys[j + 1] - ys[j])
     heights = (1 - v) * ((1 - u) * z[j, i] + u * z[j, i + 1]) + v * ((1 - u) * z[j + 1, i] + u * z[j + 1, i + 1])
     inside = (x >= xs[0]) & (x <= xs[-1]) & (y >= ys[0]) & (y <= ys[-1])

@@ -15,30 +15,10 @@ from vtkmodules.vtkCommonCore import vtkPoints, vtkStringArray
 from vtkmodules.vtkCommonDataModel import vtkCellArray, vtkDataSetAttributes, vtkPolyData, vtkStructuredGrid
 
 from paraloss.errors import InputError
-from paraloss.height import OFFSET, is_loss, to_log
+from paraloss.height import is_loss, to_log
 from paraloss.look import HEIGHT_OF_WIDTH
+from paraloss.picture_options import GridOptions
 from paraloss.surface import Surface
-
-
-@dataclass(frozen=True)
-class GridOptions:
-    """How a metric becomes a height.
-
-    Attributes:
-        metric: the metric to draw; None takes the surface's default, ``train_loss`` where it is there.
-        log: height from ln(metric + log_offset) instead of the metric itself; None: for losses, not for others.
-        log_offset: added before the logarithm, in the metric's unit; 0.1 as in Li et al. 2018.
-        zmax: values above it are drawn at it, in the metric's unit; the array ``clipped`` marks them. None: no clip.
-        zmin: the same from below.
-        height_scale: height a unit of (log) metric; None scales so that the height is 0.55 of the width.
-    """
-
-    metric: str | None = None
-    log: bool | None = None
-    log_offset: float = OFFSET
-    zmax: float | None = None
-    zmin: float | None = None
-    height_scale: float | None = None
 
 
 @dataclass(frozen=True)
@@ -64,6 +44,11 @@ class HeightMap:
     metric: str
     array: str
     options: GridOptions
+
+    @property
+    def is_log(self) -> bool:
+        """Whether ``values`` are ln(metric + offset)."""
+        return self.array != self.metric
 
     @property
     def heights(self) -> np.ndarray:
@@ -104,7 +89,7 @@ def height_map(
     metric = options.metric or surface.default_metric
     raw = surface.metric(metric).astype(float)
     if options.zmax is not None and options.zmin is not None and not options.zmin < options.zmax:
-        raise InputError(f"zmin ({options.zmin}) must be below zmax ({options.zmax})")
+        raise InputError(f"{{zmin}} ({options.zmin}) must be below {{zmax}} ({options.zmax})", arguments=("zmin", "zmax"))
     if options.height_scale is not None and not options.height_scale > 0:
         raise InputError(f"the height scale must be above zero, not {options.height_scale}")
     log = options.log if options.log is not None else is_loss(metric)
@@ -125,7 +110,7 @@ def height_map(
         drawn = drawn[np.isfinite(drawn)]
     base, top = (float(drawn.min()), float(drawn.max())) if drawn.size else (0.0, 1.0)
     if options.height_scale is not None:
-        scale, base = options.height_scale, 0.0
+        scale, base = options.height_scale, options.height_base
     else:
         if width is None:
             width = max(np.ptp(axis) for axis in (surface.x, surface.y) if axis is not None)

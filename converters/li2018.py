@@ -15,9 +15,10 @@ from vtkmodules.util.numpy_support import numpy_to_vtk
 from vtkmodules.vtkCommonCore import vtkPoints
 from vtkmodules.vtkCommonDataModel import vtkCellArray, vtkPolyData
 
-from paraloss.converters.grid import GridOptions, as_float32
+from paraloss.converters.grid import as_float32
 from paraloss.errors import InputError, SurfaceFileError
 from paraloss.height import to_log
+from paraloss.picture_options import GridOptions
 from paraloss.surface import DONE, NOT_FINITE, PENDING, Surface, read_surface
 from paraloss.surface.hdf5 import open_hdf5, read_dataset
 from paraloss.surface.reader import metric_names

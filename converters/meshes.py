@@ -16,8 +16,9 @@ from vtkmodules.vtkIOPLY import vtkPLYWriter
 
 from paraloss.converters.colors import colors_of
 from paraloss.converters.formats import register
-from paraloss.converters.grid import GridOptions, HeightMap, height_map, to_polydata
+from paraloss.converters.grid import HeightMap, height_map, to_polydata
 from paraloss.errors import InputError, MissingPackage
+from paraloss.picture_options import GridOptions
 from paraloss.surface import Surface
 
 PRINT_WIDTH_MM = 100.0

@@ -7,15 +7,21 @@ from dataclasses import replace
 
 import numpy as np
 
-from paraloss.converters.grid import GridOptions, HeightMap, blank_cells, height_map
+from paraloss.converters.grid import HeightMap, blank_cells, height_map
 from paraloss.errors import InputError
 from paraloss.height import to_log
 from paraloss.look import HEIGHT_OF_WIDTH
+from paraloss.picture_options import GridOptions
 from paraloss.surface import Surface
 
 
-def shared_heights(surfaces: Sequence[Surface], options: GridOptions) -> list[HeightMap]:
+def shared_heights(surfaces: Sequence[Surface], options: GridOptions, lit: bool = True) -> list[HeightMap]:
     """Height maps of one metric with one scale and one base, so that equal heights are equal losses.
+
+    Args:
+        surfaces: two-dimensional surfaces.
+        options: options of heights.
+        lit: whether areas are drawn: four neighboring points must be known.
 
     Raises:
         InputError: no surface, a curve, or no evaluated point.
@@ -29,7 +35,7 @@ def shared_heights(surfaces: Sequence[Surface], options: GridOptions) -> list[He
         if heights.blank.all():
             done = int((surface.status != 0).sum())
             raise InputError(f"nothing to draw: {done} of {surface.status.size} points are evaluated, none is finite")
-        if surface.z is None and blank_cells(heights.blank).all():
+        if lit and surface.z is None and blank_cells(heights.blank).all():
             raise InputError("nothing to draw: no four neighboring points have a finite value")
     low, high = joint_range(maps)
     if options.height_scale is not None:
@@ -58,9 +64,63 @@ def color_ends(low: float, high: float, metric: str) -> tuple[float, float]:
     return -farthest, farthest
 
 
+def nonempty(low: float, high: float) -> tuple[float, float]:
+    """The range itself, or one of length 1 above ``low`` if it is empty: a flat surface has a color, too."""
+    return low, high if high > low else low + 1.0
+
+
+def drawn_value(heights: HeightMap, value: float) -> float:
+    """A value of the metric on the scale that ``heights`` are drawn on; NaN below the logarithm's domain."""
+    return float(to_log(np.array(value), heights.options.log_offset)) if heights.is_log else value
+
+
+def even_levels(heights: HeightMap, low: float, high: float, number: int) -> tuple[float, ...]:
+    """``number`` contour levels in the metric's unit, evenly spaced in height between two drawn values."""
+    steps = np.linspace(low, high, number + 2)[1:-1]
+    return tuple(float(step) for step in (np.exp(steps) - heights.options.log_offset if heights.is_log else steps))
+
+
+def round_levels(heights: HeightMap, low: float, high: float) -> tuple[float, ...]:
+    """Contour levels that are round in the metric's unit, between two drawn values.
+
+    On a logarithmic scale 1, 2 and 5 times powers of ten, more or fewer of them for at most 14; else even steps.
+    """
+    offset = heights.options.log_offset
+    if heights.is_log:
+        powers = 10.0 ** np.arange(-6, 9)
+        powers = powers[powers >= (0.1 * offset if np.exp(high) > 3 * offset else 0)]
+        for factors in ((1, 1.5, 2, 3, 5, 7), (1, 2, 5), (1, 3), (1,)):
+            raw = np.sort(np.outer(powers, factors).ravel())
+            drawn = np.log(raw + offset)
+            inside = (drawn > low) & (drawn < high)
+            raw, drawn = raw[inside], drawn[inside]
+            # The scale is linear below the offset: levels there would crowd.
+            raw = raw[np.diff(drawn, prepend=-np.inf) > 0.02 * (high - low)]
+            if len(raw) <= 14:
+                break
+        if len(raw) >= 2:
+            return tuple(raw.tolist())
+    levels = _even_steps(low, high, 10) or [(low + high) / 2]
+    return tuple(float(np.exp(level) - offset) if heights.is_log else level for level in levels)
+
+
+def level_text(value: float) -> str:
+    """Three digits, never in powers of ten: 1000, not 1e+03."""
+    return f"{float(f'{value:.3g}'):g}"
+
+
+def _even_steps(low: float, high: float, number: int) -> list[float]:
+    """Multiples of a round step strictly between ``low`` and ``high``, about ``number`` of them."""
+    wanted = (high - low) / number
+    power = 10.0 ** np.floor(np.log10(wanted))
+    step = power * next((m for m in (1, 1.5, 2, 2.5, 3, 4, 5, 6, 8, 10) if power * m >= wanted * (1 - 1e-10)), 10)
+    values = np.arange(np.floor(low / step), np.ceil(high / step) + 1) * step
+    return [float(value) for value in values if low < value < high]
+
+
 def scale_ticks(heights: HeightMap, low: float, high: float) -> list[tuple[float, str]]:
     """``ticks_between`` for the scale that ``heights`` are drawn on."""
-    return ticks_between(low, high, heights.array.startswith("log_"), heights.options.log_offset)
+    return ticks_between(low, high, heights.is_log, heights.options.log_offset)
 
 
 def ticks_between(low: float, high: float, log: bool, offset: float = 0.1, number: int = 6) -> list[tuple[float, str]]:
@@ -70,8 +130,8 @@ def ticks_between(low: float, high: float, log: bool, offset: float = 0.1, numbe
         low: lower end, on the drawn scale.
         high: upper end, on the drawn scale.
         log: whether the drawn scale is ln(metric + offset).
-        offset: of the logarithm.
-        number: about how many; on a log scale they follow 1, 2, 5, 10 … or 1, 3, 10 … or powers of ten.
+        offset: number added before the logarithm.
+        number: approximate number of ticks; on a log scale they follow 1, 2, 5, 10 … or 1, 3, 10 … or powers of ten.
     """
     if not log:
         step = 10 ** np.floor(np.log10((high - low) / number)) if high > low else 1.0

@@ -12,10 +12,10 @@ from vtkmodules.vtkCommonDataModel import vtkImageData
 from vtkmodules.vtkIOXML import vtkXMLImageDataWriter
 
 from paraloss.converters.formats import register
-from paraloss.converters.grid import GridOptions
 from paraloss.converters.xml_files import write_xml
 from paraloss.errors import InputError
 from paraloss.height import is_loss, to_log
+from paraloss.picture_options import GridOptions
 from paraloss.surface import Surface
 
 

@@ -13,8 +13,9 @@ import numpy as np
 from vtkmodules.util.numpy_support import vtk_to_numpy
 
 from paraloss.converters.formats import register
-from paraloss.converters.grid import GridOptions, to_polydata
+from paraloss.converters.grid import to_polydata
 from paraloss.converters.volume import image_geometry, volume_arrays
+from paraloss.picture_options import GridOptions
 from paraloss.surface import Surface
 
 _QUAD = 9  # vtkCellType

@@ -7,8 +7,9 @@ from pathlib import Path
 from vtkmodules.vtkIOXML import vtkXMLPolyDataWriter
 
 from paraloss.converters.formats import register
-from paraloss.converters.grid import GridOptions, to_polydata
+from paraloss.converters.grid import to_polydata
 from paraloss.converters.xml_files import write_xml
+from paraloss.picture_options import GridOptions
 from paraloss.surface import Surface
 
 

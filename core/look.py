@@ -1,4 +1,4 @@
-"""How a loss surface looks: lights, material, colors, camera. The one source for ParaView, its states and pyvista.
+"""How a loss surface looks: lights, material, colors, camera directions. The one source for every drawing engine.
 
 Plain numbers only. Lengths are in units of the surface's width (its longer side), angles in degrees, colors 0..1.
 """
@@ -8,8 +8,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-import numpy as np
-
 Color = tuple[float, float, float]
 
 
@@ -18,9 +16,9 @@ class LightSpec:
     """A directional light that is fixed to the scene.
 
     Attributes:
-        position: where it comes from, seen from the middle of the surface, in widths.
-        color: of the light.
-        intensity: 0..1.
+        position: source of the light relative to the middle of the surface, in widths.
+        color: RGB color, 0 to 1.
+        intensity: brightness, 0 to 1.
     """
 
     position: tuple[float, float, float]
@@ -43,15 +41,15 @@ class Look:
     """Everything about a picture that does not depend on the data.
 
     Attributes:
-        background: of the picture.
-        text: titles, ticks, axes.
-        line: contour lines and the optimizer's path.
-        material: of the surface.
-        lights: none: the surface shines by itself, in the colors of the map.
-        occlusion_radius: of ambient occlusion, in widths; 0 does without.
+        background: background color, RGB, 0 to 1.
+        text: color of titles, ticks and axes.
+        line: color of contour lines and of the optimizer's path.
+        material: shading of the surface.
+        lights: directional lights; without any, the surface has the plain colors of the map.
+        occlusion_radius: radius of ambient occlusion, in widths; 0 turns it off.
         color_map: a name in ``COLOR_MAPS``.
         surface_color: one color instead of the map.
-        contours: number of contour lines on the surface, where the user does not say.
+        contours: default number of contour lines on the surface.
     """
 
     background: Color = (1.0, 1.0, 1.0)
@@ -93,17 +91,25 @@ HEIGHT_OF_WIDTH = 0.55
 """The surface's height when it is scaled automatically, in widths: neither flat nor needle-like."""
 
 PATH_RADIUS, BALL_RADIUS = 0.004, 0.011
-"""Of the optimizer's path and of the balls at its ends, in widths."""
+"""Radius of the optimizer's path and of the balls at its ends, in widths."""
 
 START_COLOR, MARK_COLOR = (1.0, 1.0, 1.0), (0.98, 0.78, 0.10)
-"""Of the ball where the path starts; of the one where it ends and of the minimum."""
+"""Color of the ball at the start of the path; color of the ball at its end and of the minimum."""
 
 VIEW_ANGLE = 30.0
+"""Vertical view angle, degrees."""
+
+FLOOR_BELOW = 0.12
+"""Distance of the floor with contour lines below the surface, in widths."""
+
+OVERLAY_COLORS = ((0.12, 0.31, 0.61), (0.71, 0.20, 0.12), (0.18, 0.49, 0.27), (0.48, 0.31, 0.64))
+OVERLAY_OPACITY = 0.62
+"""Colors and opacity of several surfaces in one place."""
 
 
 @dataclass(frozen=True)
 class Camera:
-    """Where to look from, as a direction away from the surface; the distance is fitted to the surface."""
+    """View direction, from the surface towards the viewer; the distance is fitted to the surface."""
 
     position: tuple[float, float, float]
     up: tuple[float, float, float] = (0.0, 0.0, 1.0)
@@ -140,68 +146,3 @@ COLOR_MAPS: Mapping[str, tuple[str, tuple[tuple[float, float, float, float], ...
     ),
     "gray": ("RGB", ((0.0, 0.25, 0.25, 0.25), (1.0, 0.95, 0.95, 0.95))),
 }
-
-
-def camera_for(
-    points: np.ndarray, view: str = "paper", aspect: float = 1.0, right_margin: float = 0.0
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Camera position, focal point and up vector that show points uncropped and as large as fits.
-
-    Args:
-        points: (n, 3) of all that is shown; a subset that holds the extremes is enough.
-        view: a name in ``CAMERAS``.
-        aspect: width over height of the picture.
-        right_margin: share of the picture's width to leave free on the right, for a color scale.
-
-    The direction is the view's; the aim centers the points in the frame, and the distance is the smallest at which all
-    lie inside it with a margin of 4 %, at a vertical view angle of ``VIEW_ANGLE``.
-    """
-    camera = CAMERAS[view]
-    back = np.array(camera.position) / np.linalg.norm(camera.position)
-    right = np.cross(camera.up, back)
-    right /= np.linalg.norm(right)
-    up = np.cross(back, right)
-    tangent = np.tan(np.radians(VIEW_ANGLE / 2)) * 0.96
-    free, aspect = right_margin * aspect, (1 - right_margin) * aspect
-    aim = (points.min(axis=0) + points.max(axis=0)) / 2
-    distance = 1.0
-    for _ in range(12):  # centering and stepping back depend on each other; this settles to a part in a thousand
-        offsets = points - aim
-        depth, across, along = offsets @ back, offsets @ right, offsets @ up
-        distance = float(max((depth + np.abs(along) / tangent).max(), (depth + np.abs(across) / (tangent * aspect)).max()))
-        seen_across, seen_along = across / (distance - depth), along / (distance - depth)
-        aim = aim + right * (seen_across.max() + seen_across.min()) / 2 * distance
-        aim = aim + up * (seen_along.max() + seen_along.min()) / 2 * distance
-    aim = aim + right * free * distance * tangent / 0.96
-    return aim + back * distance, aim, up
-
-
-def line_radius(height: int) -> float:
-    """Of contour lines in a picture ``height`` pixels high, in widths of the surface: no thinner than a line is."""
-    return 0.0011 * max(1.0, 640 / height)
-
-
-def turned(
-    points: np.ndarray, view: str, aspect: float, degrees: float, right_margin: float = 0.0
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """The camera of ``camera_for`` turned around the vertical axis through the middle of ``points``.
-
-    The frame holds the cylinder around the surface, so that nothing breathes or is cropped while it turns.
-    """
-    middle = (points.min(axis=0) + points.max(axis=0)) / 2
-    radius = float(np.linalg.norm((points - middle)[:, :2], axis=1).max())
-    angles = np.linspace(0, 2 * np.pi, 64)
-    ring = np.stack([radius * np.cos(angles), radius * np.sin(angles), 0 * angles], axis=1)
-    ends = [middle[2] - points[:, 2].min(), points[:, 2].max() - middle[2]]
-    cylinder = np.concatenate([middle + ring - [0, 0, ends[0]], middle + ring + [0, 0, ends[1]]])
-    position, aim, up = camera_for(cylinder, view, aspect, right_margin)
-    c, s = np.cos(np.radians(degrees)), np.sin(np.radians(degrees))
-    rotation = np.array([[c, -s, 0], [s, c, 0], [0, 0, 1]])
-    return middle + rotation @ (position - middle), middle + rotation @ (aim - middle), rotation @ up
-
-
-def camera_points(points: np.ndarray, most: int = 20_000) -> np.ndarray:
-    """A subset of ``points`` that is enough to fit a camera: every k-th, and the extremes of each axis."""
-    stride = max(1, len(points) // most)
-    extremes = np.concatenate([points.argmin(axis=0), points.argmax(axis=0)])
-    return np.concatenate([points[::stride], points[extremes]])

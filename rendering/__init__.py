@@ -1,16 +1,17 @@
 """Pictures without ParaView: lit surfaces and movies by pyvista, off screen; curves and contours by matplotlib."""
 
+from paraloss.picture_options import GridOptions, PictureOptions
 from paraloss.rendering.curve import draw_curves
 from paraloss.rendering.movie import MOVIES, make_movie
 from paraloss.rendering.picture import PICTURES, default_label, render
-from paraloss.rendering.style import PictureStyle
 from paraloss.rendering.surface_picture import SurfacePicture
 from paraloss.rendering.web import write_page
 
 __all__ = [
     "MOVIES",
     "PICTURES",
-    "PictureStyle",
+    "GridOptions",
+    "PictureOptions",
     "SurfacePicture",
     "default_label",
     "draw_curves",

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from paraloss.converters import GridOptions
+from paraloss.picture_options import GridOptions
 from paraloss.surface import Surface
 
 COLORS = ("#1f4e9c", "#b5321e", "#2d7d46", "#7a4ea3", "#c77700", "#3a8f9e")
@@ -27,10 +27,10 @@ def draw_curves(
     Args:
         surfaces: curves; pending points are left out.
         path: ``.png``, ``.jpg``, ``.pdf`` or ``.svg``.
-        labels: legend entries, one a curve.
-        options: ``metric`` restricts the plot to one metric; ``zmax`` is the top of the loss axis.
-        transparent: no background.
-        size: pixels; 1600×1000 by default.
+        labels: one legend entry per curve.
+        options: ``metric`` restricts the plot to one metric; ``zmin`` and ``zmax`` are the ends of the loss axis.
+        transparent: without a background.
+        size: pixels. Default: 1600×1000.
     """
     from matplotlib import colormaps
     from matplotlib.figure import Figure
@@ -41,22 +41,20 @@ def draw_curves(
     left = figure.add_subplot()
     right = None
     for number, (surface, label) in enumerate(zip(surfaces, labels, strict=True)):
-        told_apart = len(surfaces) > 1
         names = [options.metric] if options.metric else [n for n in surface.metrics if n.endswith(("_loss", "_acc"))]
         for name in names:
             values = np.where(np.isfinite(surface.metric(name)), surface.metric(name), np.nan)
             style = _STYLES.get(name.split("_")[0], ":")
             color = COLORS[number] if len(surfaces) <= len(COLORS) else colormaps["turbo"]((number + 0.5) / len(surfaces))
-            told = ", ".join(part for part in (label if told_apart else "", name.replace("_", " ")) if part)
+            entry = ", ".join(part for part in (label if len(surfaces) > 1 else "", name.replace("_", " ")) if part)
             if name.endswith("_acc"):
                 right = right or left.twinx()
-                right.plot(surface.x, values, style, color=color, alpha=0.45, label=told)
+                right.plot(surface.x, values, style, color=color, alpha=0.45, label=entry)
             else:
-                left.plot(surface.x, values, style, color=color, linewidth=1.8, label=told)
+                left.plot(surface.x, values, style, color=color, linewidth=1.8, label=entry)
     if options.log is not False and all((np.asarray(line.get_ydata()) > 0).any() for line in left.lines):
         left.set_yscale("log")
-    if options.zmax is not None:
-        left.set_ylim(top=options.zmax)
+    left.set_ylim(bottom=options.zmin, top=options.zmax)
     left.set_xlabel("step along the direction")
     left.set_ylabel((options.metric or "loss").replace("_", " "))
     left.grid(alpha=0.25)

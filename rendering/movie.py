@@ -11,12 +11,12 @@ from typing import Any
 
 import numpy as np
 
-from paraloss.converters import GridOptions
+from paraloss.converters.composition import Composition, compose
+from paraloss.converters.layout import framed
 from paraloss.errors import InputError, MissingPackage
-from paraloss.height import to_log
+from paraloss.height import is_loss, to_log
+from paraloss.picture_options import LIT, GridOptions, PictureOptions, combined
 from paraloss.progress import Progress
-from paraloss.rendering.paraview_backend import paraview_orbit
-from paraloss.rendering.style import PictureStyle
 from paraloss.rendering.surface_picture import SurfacePicture
 from paraloss.surface import Surface
 
@@ -32,11 +32,12 @@ def make_movie(
     kind: str = "orbit",
     labels: Sequence[str] | None = None,
     options: GridOptions | None = None,
-    style: PictureStyle | None = None,
+    picture: PictureOptions | None = None,
     frames: int = 120,
     fps: int = 24,
     size: tuple[int, int] | None = None,
     backend: str = "pyvista",
+    **chosen: Any,
 ) -> Path:
     """Make a movie; the file appears complete or not at all.
 
@@ -46,110 +47,103 @@ def make_movie(
         path: ``.mp4`` (H.264) or ``.gif``.
         kind: ``orbit``: the camera turns once; ``morph``: each surface flows into the next, losses along their logarithm;
             ``walk``: the optimizer's path grows.
-        labels: a title each.
-        options: how heights are made; the scale is that of all surfaces together and stands still.
-        style: as for a picture.
-        frames: in all.
-        fps: frames a second.
-        size: pixels, even numbers; 1280×720 by default.
+        labels: one title per surface.
+        options: options of heights; the scale is that of all surfaces together and stands still.
+        picture: options of the picture.
+        frames: number of frames in all.
+        fps: frames per second.
+        size: pixels, even numbers. Default: 1280×720.
         backend: ``pyvista``, or ``paraview`` for an orbit.
+        chosen: single fields of ``GridOptions`` and ``PictureOptions``.
 
     Raises:
         InputError: surfaces that do not fit the kind, or a number out of range.
         MissingPackage: imageio or its ffmpeg is not installed.
     """
-    path, style, options = Path(path), style or PictureStyle(), options or GridOptions()
-    size = size or _SIZE
+    path, size = Path(path), size or _SIZE
+    options, picture = combined(options, picture, chosen, "make_movie")
     if kind not in KINDS:
         raise InputError(f"unknown movie '{kind}'; there are {', '.join(KINDS)}")
     if not 2 <= frames <= 100_000 or not 1 <= fps <= 240:
-        raise InputError(f"{frames} frames at {fps} a second: give 2 to 100,000 frames at 1 to 240 a second")
+        raise InputError(f"{frames} frames at {fps} per second: give 2 to 100,000 frames at 1 to 240 per second")
     if any(side % 2 for side in size):
         raise InputError(f"a movie of {size[0]}x{size[1]}: both sides must be even numbers")
-    titles = list(labels) if labels is not None else [""] * len(surfaces)
+    if picture.transparent or picture.style not in (None, LIT):
+        raise InputError("a movie shows lit surfaces on a background; leave style and transparent out")
     if backend == "paraview" and kind != "orbit":
-        raise InputError(f"ParaView is asked for orbits only; draw the {kind} with --backend pyvista")
-    pictures = _KINDS[kind](surfaces, titles, options, style, frames, size, backend)
+        raise InputError(f"ParaView draws orbits only; draw the {kind} with backend pyvista")
+    titles = list(labels) if labels is not None else [""] * len(surfaces)
+    if kind == "orbit":
+        composition = compose(surfaces, options, picture, titles, framed(size, picture, titles))
+        pictures = SurfacePicture(surfaces, composition, backend).turning(frames)
+    else:
+        pictures = _KINDS[kind](surfaces, titles, _compose_one(surfaces, options, picture, titles, size), frames)
     with _writer(path, fps) as write, Progress(f"{kind}: drawing frames", frames, unit="frames") as bar:
-        for picture in pictures:
-            write(picture)
+        for frame in pictures:
+            write(frame)
             bar.advance()
     return path
 
 
-def _orbit(
+def _compose_one(
     surfaces: Sequence[Surface],
-    labels: Sequence[str],
     options: GridOptions,
-    style: PictureStyle,
-    frames: int,
+    picture: PictureOptions,
+    titles: Sequence[str],
     size: tuple[int, int],
-    backend: str,
-) -> Iterator[np.ndarray]:
-    if backend == "paraview":
-        return paraview_orbit(surfaces, options, size, style, frames)
-    return SurfacePicture(surfaces, labels, options, size, style).turning(frames)
+) -> Composition:
+    """The composition of a picture that shows one surface at a time, on the scale of all."""
+    if not surfaces:
+        raise InputError("no surface to draw")
+    return compose(surfaces, options, picture, titles, framed(size, picture, titles[:1]))
 
 
-def _morph(
-    surfaces: Sequence[Surface],
-    labels: Sequence[str],
-    options: GridOptions,
-    style: PictureStyle,
-    frames: int,
-    size: tuple[int, int],
-    backend: str,
-) -> Iterator[np.ndarray]:
+def _morph(surfaces: Sequence[Surface], labels: Sequence[str], composition: Composition, frames: int) -> Iterator[np.ndarray]:
+    """Frames between surfaces of the same steps, in the order of time."""
     if len(surfaces) < 2:
         raise InputError("a morph needs two surfaces at least, in the order of time")
     first = surfaces[0]
     if any(s.shape != first.shape or not all(map(np.allclose, s.axes, first.axes)) for s in surfaces[1:]):
         raise InputError("the surfaces of a morph must have the same steps; compute them with the same --x and --y")
-    name = options.metric or first.default_metric
+    options = composition.panels[0].options
+    name, offset = options.metric or first.default_metric, options.log_offset
     values = np.stack([surface.metric(name) for surface in surfaces])
-    fixed = SurfacePicture(surfaces, [""] * len(surfaces), options, size, style)
+    along_log = is_loss(name) and bool((values[np.isfinite(values)] > -offset).all())
+    drawn = SurfacePicture(surfaces, composition)
     for step in range(frames):
         time = step / (frames - 1) * (len(surfaces) - 1)
         before = min(int(time), len(surfaces) - 2)
         share = time - before
         one, other = values[before], values[before + 1]
-        if "loss" in name and (values[np.isfinite(values)] > -options.log_offset).all():
-            logs = (1 - share) * to_log(one, options.log_offset) + share * to_log(other, options.log_offset)
-            between = np.exp(logs) - options.log_offset
+        if along_log:
+            between = np.exp((1 - share) * to_log(one, offset) + share * to_log(other, offset)) - offset
         else:
             between = (1 - share) * one + share * other
         shown = replace(surfaces[before], metrics={name: between}, trajectory=None)
-        yield fixed.alone(shown, labels[before] if share < 0.5 else labels[before + 1])
+        yield drawn.alone(shown, labels[before] if share < 0.5 else labels[before + 1])
 
 
-def _walk(
-    surfaces: Sequence[Surface],
-    labels: Sequence[str],
-    options: GridOptions,
-    style: PictureStyle,
-    frames: int,
-    size: tuple[int, int],
-    backend: str,
-) -> Iterator[np.ndarray]:
+def _walk(surfaces: Sequence[Surface], labels: Sequence[str], composition: Composition, frames: int) -> Iterator[np.ndarray]:
+    """Frames of a path that grows along a surface."""
     surface = surfaces[0]
     path = surface.trajectory
     if len(surfaces) != 1 or path is None or len(path["x"]) < 2:
         raise InputError("a walk needs one surface that carries a trajectory; make it with: paraloss project")
-    fixed = SurfacePicture([surface], labels, options, size, style)
+    drawn = SurfacePicture([surface], composition)
     whole = np.arange(len(path["x"]), dtype=float)
     for step in range(frames):
         reached = max(step / (frames - 1) * whole[-1], 1e-3)
         places = np.append(whole[whole < reached], reached)
         part = {name: np.interp(places, whole, np.asarray(values, float)) for name, values in path.items()}
-        yield fixed.alone(replace(surface, trajectory=part), labels[0])
+        yield drawn.alone(replace(surface, trajectory=part), labels[0])
 
 
-_KINDS = {"orbit": _orbit, "morph": _morph, "walk": _walk}
+_KINDS = {"morph": _morph, "walk": _walk}
 
 
 @contextmanager
 def _writer(path: Path, fps: int) -> Iterator[Any]:
-    """A function that takes frames; the file gets its name when all are written."""
+    """Yield a function that takes frames; the file gets its name when all are written."""
     if path.suffix.lower() not in MOVIES:
         raise InputError(f"{path}: movies end in {' '.join(MOVIES)}")
     if not path.parent.is_dir():

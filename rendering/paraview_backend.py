@@ -12,9 +12,9 @@ from pathlib import Path
 import numpy as np
 
 from paraloss import processes
-from paraloss.converters import GridOptions
-from paraloss.errors import InputError, MissingPackage
-from paraloss.rendering.style import PictureStyle
+from paraloss.converters.composition import Composition
+from paraloss.converters.composition_json import to_json
+from paraloss.errors import MissingPackage
 from paraloss.surface import Surface, write_surface
 
 RENDER_SCRIPT = next(
@@ -28,12 +28,12 @@ RENDER_SCRIPT = next(
 
 
 def can_draw() -> bool:
-    """Whether pvbatch is here, and a display, real or virtual."""
+    """Whether pvbatch and a display, real or virtual, are available."""
     return bool(shutil.which("pvbatch")) and bool(os.environ.get("DISPLAY") or shutil.which("xvfb-run"))
 
 
 def display_launcher() -> list[str]:
-    """What to put before a ParaView command: nothing with a display, ``xvfb-run`` without.
+    """The words to put before a ParaView command: none with a display, ``xvfb-run …`` without.
 
     Raises:
         MissingPackage: neither a display nor xvfb-run.
@@ -42,7 +42,7 @@ def display_launcher() -> list[str]:
         return []
     if not shutil.which("xvfb-run"):
         raise MissingPackage("ParaView needs a display and there is none: apt install xvfb, or use --backend pyvista")
-    # -a alone takes the first free number, and two that start at once take the same: begin at one of our own.
+    # -a alone takes the first free number, and two that start at once take the same: begin at a number of this process's own.
     # Without -noreset the server starts over when its last client leaves, and a client that comes just then is lost.
     server = "-noreset -screen 0 1280x1024x24"
     return ["xvfb-run", "-a", "-n", str(100 + os.getpid() % 30_000), "-s", server]
@@ -53,74 +53,50 @@ def paraview_environment() -> dict[str, str]:
     return {key: value for key, value in os.environ.items() if key not in ("PYTHONHOME", "PYTHONPATH", "VIRTUAL_ENV")}
 
 
-def paraview_image(
-    surfaces: Sequence[Surface],
-    options: GridOptions,
-    size: tuple[int, int],
-    style: PictureStyle,
-    transparent: bool,
-    color_ends: tuple[float, float],
-) -> np.ndarray:
-    """(height, width, 3 or 4) uint8: the surfaces side by side, drawn by pvbatch.
+def paraview_cells(surfaces: Sequence[Surface], composition: Composition) -> list[np.ndarray | None]:
+    """(height, width, 3 or 4) uint8 for each surface of a row, drawn by pvbatch.
 
     Raises:
         MissingPackage: pvbatch or a display is missing, or it failed; the message holds its last line.
-        InputError: an option that ParaView's reader does not have.
     """
-    from matplotlib.image import imread
-
     with tempfile.TemporaryDirectory(prefix="paraloss-") as folder:
         picture = Path(folder) / "picture.png"
-        extra = ["--no-scalar-bar", f"--color-range={color_ends[0]!r}:{color_ends[1]!r}"]
-        extra += ["--transparent"] if transparent else []
-        _pvbatch(surfaces, options, size, style, picture, extra)
+        _pvbatch(surfaces, composition, picture)
         if not picture.exists():
-            raise MissingPackage("pvbatch ended without a picture and without a word")
-        return (imread(picture) * 255).round().astype(np.uint8)
+            raise MissingPackage("pvbatch ended without a picture and without a message")
+        return _cut(picture, composition)
 
 
-def paraview_orbit(
-    surfaces: Sequence[Surface], options: GridOptions, size: tuple[int, int], style: PictureStyle, frames: int
-) -> Iterator[np.ndarray]:
-    """(height, width, 3) uint8 pictures of one turn around the surfaces, by pvbatch; raises as ``paraview_image``."""
+def paraview_turn(surfaces: Sequence[Surface], composition: Composition, frames: int) -> Iterator[list[np.ndarray | None]]:
+    """The cells of each frame of one turn around the surfaces; raises as ``paraview_cells``."""
+    with tempfile.TemporaryDirectory(prefix="paraloss-") as folder:
+        _pvbatch(surfaces, composition, Path(folder) / "frame.png", ["--orbit", str(frames)])
+        for picture in sorted(Path(folder).glob("frame_*.png")):
+            yield _cut(picture, composition)
+
+
+def _cut(picture: Path, composition: Composition) -> list[np.ndarray | None]:
     from matplotlib.image import imread
 
-    if style.beyond_paraview:
-        raise InputError(f"{', '.join(style.beyond_paraview)}: drawn by pyvista only; use --backend pyvista")
-    with tempfile.TemporaryDirectory(prefix="paraloss-") as folder:
-        extra = ["--orbit", str(frames), *([] if style.scalar_bar else ["--no-scalar-bar"])]
-        _pvbatch(surfaces, options, size, style, Path(folder) / "frame.png", extra)
-        for picture in sorted(Path(folder).glob("frame_*.png")):
-            yield (imread(picture) * 255).round().astype(np.uint8)[..., :3]
+    whole, width = (imread(picture) * 255).round().astype(np.uint8), composition.layout.cell[0]
+    return [whole[:, k * width : (k + 1) * width] for k in range(composition.layout.columns)]
 
 
-def _pvbatch(
-    surfaces: Sequence[Surface],
-    options: GridOptions,
-    size: tuple[int, int],
-    style: PictureStyle,
-    picture: Path,
-    extra: Sequence[str],
-) -> None:
-    """Run ``state_files/render.py``; the surfaces' files lie beside the picture meanwhile."""
-    if options.zmin is not None:
-        raise InputError("--zmin is not known to ParaView's reader; use --backend pyvista")
+def _pvbatch(surfaces: Sequence[Surface], composition: Composition, picture: Path, extra: Sequence[str] = ()) -> None:
+    """Run ``state_files/render.py`` on the composition as JSON; the surfaces' files lie beside the picture meanwhile."""
     if not shutil.which("pvbatch"):
         raise MissingPackage("pvbatch is not on the PATH: install ParaView (Debian: apt install paraview), or use pyvista")
     files = []
     for number, surface in enumerate(surfaces):
         files.append(str(write_surface(replace(surface, directions={}), picture.with_name(f"{number}.h5"))))
-    command = [*display_launcher(), "pvbatch", str(RENDER_SCRIPT), *files, "-o", str(picture), *extra]
-    command += ["--state", "lit_surface" if len(files) == 1 else "side_by_side", "--size", f"{size[0]}x{size[1]}"]
-    command += ["--view", style.view, "--look", style.look, "--color-map", style.colors]
-    command += [f"--log-offset={options.log_offset}", "--contours", str(style.lines)]
-    command += ["--minimum"] if style.minimum else []
-    command += ["--trajectory"] if style.trajectory and any(s.trajectory is not None for s in surfaces) else []
-    command += ["--color-by", style.color_by] if style.color_by else []
-    command += ["--log", {None: "losses", True: "always", False: "never"}[options.log]]
-    command += ["--metric", options.metric] if options.metric else []
-    command += [f"--zmax={options.zmax}"] if options.zmax is not None else []
-    command += [f"--height-scale={options.height_scale}"] if options.height_scale is not None else []
+    layout, cell = composition.layout, composition.layout.cell
+    cells = replace(layout, size=(cell[0] * layout.columns, cell[1]), top=0, right=0)
+    # Titles and scale are drawn around the cells by this process, as for pyvista.
+    inner = replace(composition, layout=cells, picture=replace(composition.picture, scalar_bar=False), axes=None)
+    written = picture.with_name("composition.json")
+    written.write_text(to_json(inner), encoding="utf-8")
+    command = [*display_launcher(), "pvbatch", str(RENDER_SCRIPT), *files, "-o", str(picture)]
+    command += ["--composition", str(written), *extra]
     # xvfb-run keeps its files in TMPDIR: they lie in this folder, and go with it however the drawing ends.
     done = processes.run(command, capture=True, env={**paraview_environment(), "TMPDIR": str(picture.parent)})
     if done.returncode:

@@ -1,4 +1,4 @@
-"""One door for all pictures: surfaces are lit in 3D, curves are plotted."""
+"""One function for all pictures: surfaces lit in 3D or from above, curves in a plot, a volume."""
 
 from __future__ import annotations
 
@@ -8,17 +8,30 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from paraloss.converters import GridOptions
+from paraloss.converters.composition import Composition, compose
+from paraloss.converters.layout import framed, usual_size
 from paraloss.errors import InputError, MissingPackage
+from paraloss.picture_options import (
+    DRAWN_FROM_ABOVE,
+    FROM_ABOVE,
+    LIT,
+    OF_VOLUMES,
+    GridOptions,
+    PictureOptions,
+    combined,
+)
 from paraloss.rendering.contour import draw_contours
 from paraloss.rendering.curve import draw_curves
 from paraloss.rendering.paraview_backend import can_draw
-from paraloss.rendering.style import PictureStyle
-from paraloss.rendering.surface_picture import SurfacePicture
+from paraloss.rendering.surface_picture import SurfacePicture, beyond_paraview
 from paraloss.rendering.volume_picture import draw_volume
 from paraloss.surface import Surface
 
 PICTURES = (".png", ".jpg", ".pdf", ".svg")
+_OF_PIXELS = (".png", ".jpg")
+
+Size = tuple[int, int]
+Report = Callable[[str], None]
 
 
 def render(
@@ -26,33 +39,27 @@ def render(
     path: str | Path,
     *,
     options: GridOptions | None = None,
+    picture: PictureOptions | None = None,
     labels: Sequence[str] | None = None,
-    size: tuple[int, int] | None = None,
-    transparent: bool = False,
-    metric: str | None = None,
-    zmax: float | None = None,
-    style: str | None = None,
+    size: Size | None = None,
     backend: str = "pyvista",
-    tell: Callable[[str], None] = lambda text: None,
-    picture: PictureStyle | None = None,
-    **fields: Any,
+    report: Report = lambda line: None,
+    **chosen: Any,
 ) -> Path:
     """Draw surfaces side by side on one scale, curves in one plot, or a volume.
 
     Args:
-        surfaces: one or more, all two-dimensional or all curves, or one volume; of one that is still being computed the
-            finest complete sub-grid is drawn.
-        path: ``.png`` or ``.jpg``; curves also ``.pdf`` or ``.svg``.
-        options: how heights are made; ``metric`` and ``zmax`` are shorthands for its fields.
-        labels: a title for each surface; the default tells model and accuracy.
-        size: pixels of the whole picture; 1600×900 for one surface, wider for more.
-        transparent: leave the background out (``.png``).
-        style: of surfaces: ``lit`` in 3D; ``contour`` (lines with labels), ``filled`` or ``heat`` from above. Default: ``lit``
-            for ``.png`` and ``.jpg``, ``contour`` for ``.pdf`` and ``.svg``. Of volumes: ``iso`` or ``fog``.
-        backend: ``pyvista``, ``paraview``, or ``auto``: ParaView where it is installed and can draw, else pyvista.
-        tell: is told which one drew.
-        picture: view, look, colors and what else is drawn.
-        fields: the same one by one: ``view``, ``look``, ``color_map``, ``contours`` … of ``paraloss.rendering.PictureStyle``.
+        surfaces: one or more, all two-dimensional or all curves, or one volume; of a surface that is still being computed
+            the finest complete sub-grid is drawn.
+        path: ``.png`` or ``.jpg``; curves and pictures from above also ``.pdf`` or ``.svg``.
+        options: options of heights.
+        picture: options of the picture.
+        labels: one title per surface. Default: model and accuracy.
+        size: pixels of the whole picture. Default: 1600×900 for one surface, more for several.
+        backend: ``pyvista``, ``paraview``, or ``auto``: ParaView if it is installed and can draw this, else pyvista.
+        report: function that takes status lines, such as the name of the backend that drew.
+        chosen: single fields of ``GridOptions`` and ``PictureOptions``, as in ``zmax=10, look="dark"``; they replace those
+            of ``options`` and ``picture``.
 
     Returns:
         ``path``; the file appears complete or not at all.
@@ -61,69 +68,86 @@ def render(
         InputError: nothing to draw, surfaces mixed with curves, or an option that does not fit.
     """
     path = Path(path)
-    for surface in surfaces:
-        if not surface.is_complete:
-            shown, done = surface.drawable().shape, int((surface.status != 0).sum())
-            grid = "×".join(str(size) for size in reversed(shown))
-            tell(f"still being computed: {done} of {surface.status.size} points are there, drawn on a grid of {grid}")
-    surfaces = [surface.drawable() for surface in surfaces]
+    options, picture = combined(options, picture, chosen, "render")
     if not surfaces:
         raise InputError("no surface to draw")
-    if options is None:
-        options = GridOptions(metric=metric, zmax=zmax)
-    chosen_style = replace(picture or PictureStyle(), **fields)
-    curves = [surface.y is None for surface in surfaces]
-    if len({len(surface.axes) for surface in surfaces}) > 1:
-        raise InputError("surfaces (2D), curves (1D) and volumes (3D) cannot share a picture; render them apart")
-    volume = surfaces[0].z is not None
-    if path.suffix.lower() not in PICTURES:
-        raise InputError(f"{path}: pictures end in {' '.join(PICTURES)}")
-    drawn_lit = path.suffix.lower() in (".png", ".jpg")
-    style = style or ("iso" if volume else "lit" if drawn_lit else "contour")
-    if volume and (len(surfaces) > 1 or not drawn_lit):
-        raise InputError(f"{path}: one volume at a time is drawn, as .png or .jpg")
-    if style in ("lit", "iso", "fog") and not drawn_lit and not all(curves):
-        raise InputError(f"{path}: lit surfaces are drawn as .png or .jpg; contours also as .pdf or .svg")
-    if not path.parent.is_dir():
-        raise InputError(f"{path}: the folder {path.parent} does not exist; create it first")
+    picture = _with_style(path, surfaces, picture)
+    surfaces = [_shown(surface, report) for surface in surfaces]
     labels = list(labels) if labels else [default_label(surface) for surface in surfaces]
     if len(labels) != len(surfaces):
         raise InputError(f"{len(labels)} labels for {len(surfaces)} surfaces; give one each")
     temporary = path.with_name(f".{path.stem}.{os.getpid()}{path.suffix}")
     try:
-        if volume:
-            draw_volume(surfaces[0], temporary, labels[0], options, style, chosen_style, transparent, size)
-        elif all(curves):
-            draw_curves(surfaces, temporary, labels, options, transparent=transparent, size=size)
-        elif style != "lit":
-            shape = chosen_style.shape(len(surfaces)) if chosen_style.columns else None
-            draw_contours(surfaces, temporary, labels, options, style, chosen_style.colors, transparent, size, shape)
+        if surfaces[0].z is not None:
+            draw_volume(surfaces[0], temporary, labels[0], options, picture, size)
+        elif surfaces[0].y is None:
+            draw_curves(surfaces, temporary, labels, options, transparent=picture.transparent, size=size)
         else:
-            chosen = backend
-            if backend == "auto":
-                simple = not chosen_style.beyond_paraview and chosen_style.shape(len(surfaces))[0] == 1
-                chosen = "paraview" if simple and can_draw() else "pyvista"
-
-            def draw(by: str) -> None:
-                SurfacePicture(surfaces, labels, options, size, chosen_style, by).save(temporary, transparent=transparent)
-
-            try:
-                draw(chosen)
-            except MissingPackage as error:
-                if backend != "auto" or chosen == "pyvista":
-                    raise
-                tell(f"{error}; drawing with pyvista instead")
-                chosen = "pyvista"
-                draw(chosen)
-            tell(f"drawn by {chosen}")
+            layout = framed(size or usual_size(picture, len(surfaces)), picture, labels)
+            composition = compose(surfaces, options, picture, labels, layout)
+            if picture.from_above:
+                draw_contours(surfaces, temporary, composition, size)
+            else:
+                _draw_lit(surfaces, temporary, composition, backend, report)
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
     return path
 
 
+def _with_style(path: Path, surfaces: Sequence[Surface], picture: PictureOptions) -> PictureOptions:
+    """The options with the style that suits the surfaces and the file's ending.
+
+    Raises:
+        InputError: surfaces, style, ending or folder do not go together.
+    """
+    if len({len(surface.axes) for surface in surfaces}) > 1:
+        raise InputError("surfaces (2D), curves (1D) and volumes (3D) cannot share a picture; render them apart")
+    if path.suffix.lower() not in PICTURES:
+        raise InputError(f"{path}: pictures end in {' '.join(PICTURES)}")
+    curve, volume, pixels = surfaces[0].y is None, surfaces[0].z is not None, path.suffix.lower() in _OF_PIXELS
+    style = picture.style or (OF_VOLUMES[0] if volume else LIT if pixels or curve else FROM_ABOVE[0])
+    if volume and (len(surfaces) > 1 or not pixels):
+        raise InputError(f"{path}: one volume at a time is drawn, as .png or .jpg")
+    if style not in FROM_ABOVE and not pixels and not curve:
+        raise InputError(f"{path}: lit surfaces are drawn as .png or .jpg; contours also as .pdf or .svg")
+    if not volume and style in OF_VOLUMES:
+        raise InputError(f"unknown style '{style}' of a surface; there are {', '.join((LIT, *FROM_ABOVE))}")
+    if not path.parent.is_dir():
+        raise InputError(f"{path}: the folder {path.parent} does not exist; create it first")
+    picture = replace(picture, style=style)
+    asked = picture.beyond(*DRAWN_FROM_ABOVE) if picture.from_above else []
+    if asked:
+        raise InputError(f"{', '.join(asked)}: drawn on lit surfaces only, not with style {style}")
+    return picture
+
+
+def _shown(surface: Surface, report: Report) -> Surface:
+    """The part of a surface that is drawn; reports what an unfinished one lacks."""
+    shown = surface.drawable()
+    if not surface.is_complete:
+        done, grid = int((surface.status != 0).sum()), "×".join(str(size) for size in reversed(shown.shape))
+        report(f"still being computed: {done} of {surface.status.size} points are there, drawn on a grid of {grid}")
+    return shown
+
+
+def _draw_lit(surfaces: Sequence[Surface], path: Path, composition: Composition, backend: str, report: Report) -> None:
+    """Draw by ``backend``; with ``auto`` by pyvista where ParaView is missing or fails."""
+    if backend == "auto":
+        backend = "pyvista"
+        if not beyond_paraview(composition) and can_draw():
+            try:
+                SurfacePicture(surfaces, composition, "paraview").save(path)
+                report("drawn by paraview")
+                return
+            except MissingPackage as error:
+                report(f"{error}; drawing with pyvista instead")
+    SurfacePicture(surfaces, composition, backend).save(path)
+    report(f"drawn by {backend}")
+
+
 def default_label(surface: Surface) -> str:
-    """What the file says of the model: its name, and accuracy on test (or train) data where it is known."""
+    """Name of the model and its accuracy on test (or train) data, as far as the file records them."""
     facts = surface.provenance
     parts = [str(facts["model"])] if facts.get("model") else []
     accuracy = known_accuracy(surface)
@@ -133,7 +157,7 @@ def default_label(surface: Surface) -> str:
 
 
 def known_accuracy(surface: Surface) -> str:
-    """``test accuracy 98.6 %`` from the training's record, else from the surface's center; empty when unknown."""
+    """``test accuracy 98.6 %`` from the record of training, else from the center of the surface; empty if unknown."""
     trained: dict[str, Any] = surface.provenance.get("trained") or {}
     for split in ("test", "train"):
         name = f"{split}_acc"

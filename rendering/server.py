@@ -15,9 +15,10 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
-from paraloss.converters import GridOptions, open_surface
+from paraloss.converters import open_surface
 from paraloss.errors import InputError, ParalossError
 from paraloss.files import check_input
+from paraloss.picture_options import GridOptions, PictureOptions
 from paraloss.rendering.web import data_of, page
 
 _HOSTS = ("127.0.0.1", "localhost")
@@ -29,11 +30,11 @@ class ViewServer:
     """Serves a page of ``files`` at ``url`` on 127.0.0.1 until it is shut down.
 
     Args:
-        files: surface files; what is added to them is shown as it comes.
+        files: surface files; the page follows them while they grow.
         labels: one title per file.
-        options: ``metric`` is shown first.
-        look: as in ``write_page``.
-        port: 0 takes a free one.
+        options: options of heights, as shown first.
+        picture: options of the picture, as shown first.
+        port: port of this machine; 0 takes a free one.
 
     Every request needs the token in ``url``, and a host name of this machine: a page of another site that is open in the same
     browser can neither read nor guess it.
@@ -43,9 +44,15 @@ class ViewServer:
     """
 
     def __init__(
-        self, files: Sequence[Path], labels: Sequence[str], options: GridOptions, look: str = "paper", port: int = 0
+        self,
+        files: Sequence[Path],
+        labels: Sequence[str],
+        options: GridOptions,
+        picture: PictureOptions | None = None,
+        port: int = 0,
     ) -> None:
-        self._files, self._labels, self._options, self._look = list(files), list(labels), options, look
+        self._files, self._labels = list(files), list(labels)
+        self._options, self._picture = options, picture or PictureOptions()
         self._token = secrets.token_urlsafe(24)
         self._made: dict[Callable[[str], str], tuple[str, str]] = {}
         self._making = threading.Lock()
@@ -80,10 +87,11 @@ class ViewServer:
 
     def _page(self, stamp: str) -> str:
         surfaces = [open_surface(file).drawable() for file in self._files]
-        return page(surfaces, self._labels, self._options, self._look, f"data?token={self._token}", stamp)
+        return page(surfaces, self._labels, self._options, self._picture, f"data?token={self._token}", stamp)
 
     def _data(self, stamp: str) -> str:
-        return json.dumps(data_of([open_surface(file).drawable() for file in self._files], self._labels, stamp))
+        surfaces = [open_surface(file).drawable() for file in self._files]
+        return json.dumps(data_of(surfaces, self._labels, self._options, self._picture, stamp))
 
     def _handler(self) -> type[BaseHTTPRequestHandler]:
         outer = self

@@ -13,11 +13,12 @@ from typing import Any
 
 import numpy as np
 
-from paraloss.converters import GridOptions
 from paraloss.converters.colors import color_table
+from paraloss.converters.composition import Composition, compose
 from paraloss.converters.grid import as_float32
 from paraloss.errors import InputError
 from paraloss.look import CAMERAS, COLOR_MAPS, HEIGHT_OF_WIDTH, LOOKS
+from paraloss.picture_options import DRAWN_IN_A_PAGE, LIT, GridOptions, PictureOptions, combined
 from paraloss.surface import Surface
 
 _TEMPLATE = Path(__file__).with_name("viewer.html")
@@ -29,24 +30,27 @@ def write_page(
     path: str | Path,
     labels: Sequence[str],
     options: GridOptions | None = None,
-    look: str = "paper",
+    picture: PictureOptions | None = None,
+    **chosen: Any,
 ) -> Path:
     """Write ``.html``; the file appears complete or not at all.
 
     Args:
         surfaces: one, or several that a slider goes through (epochs, or networks); they share the scale.
         path: the page.
-        labels: a title each.
-        options: ``metric`` is shown first.
-        look: a name in ``paraloss.look.LOOKS``, shown first.
+        labels: one title per surface.
+        options: options of heights, as shown first.
+        picture: options of the picture, as shown first.
+        chosen: single fields of ``GridOptions`` and ``PictureOptions``.
 
     Raises:
-        InputError: a curve or a volume, nothing evaluated, or more numbers than a browser should hold.
+        InputError: a curve or a volume, nothing evaluated, an option that a page does not have, or more numbers than a
+            browser should hold.
     """
     path = Path(path)
     if not path.parent.is_dir():
         raise InputError(f"{path}: the folder {path.parent} does not exist; create it first")
-    text = page(surfaces, labels, options, look)
+    text = page(surfaces, labels, *combined(options, picture, chosen, "write_page"))
     temporary = path.with_name(f".{path.stem}.{os.getpid()}{path.suffix}")
     try:
         temporary.write_text(text, encoding="utf-8")
@@ -60,36 +64,31 @@ def page(
     surfaces: Sequence[Surface],
     labels: Sequence[str],
     options: GridOptions | None = None,
-    look: str = "paper",
+    picture: PictureOptions | None = None,
     live: str = "",
     stamp: str = "",
 ) -> str:
     """The page's text; with ``live`` it asks that address for fresh data. Raises as ``write_page``."""
-    if look not in LOOKS:
-        raise InputError(f"unknown look '{look}'; there are {', '.join(LOOKS)}")
-    options = options or GridOptions()
-    metric = options.metric or surfaces[0].default_metric
-    surfaces[0].metric(metric)
+    options, picture = options or GridOptions(), picture or PictureOptions()
+    asked = picture.beyond(*DRAWN_IN_A_PAGE)
+    if asked or picture.style not in (None, LIT):
+        raise InputError(f"{', '.join(asked or ['style'])}: not drawn in a page; make a picture (.png)")
     settings: dict[str, Any] = {
-        "metric": metric,
-        "look": look,
         "looks": _looks(),
         "maps": {name: (color_table(name, 256) * 255).round().astype(int).ravel().tolist() for name in COLOR_MAPS},
-        "camera": CAMERAS["paper"].position,
         "height": HEIGHT_OF_WIDTH,
-        "log": options.log,
-        "offset": options.log_offset,
-        "zmax": options.zmax,
         "live": live,
-        **data_of(surfaces, labels, stamp),
+        **data_of(surfaces, labels, options, picture, stamp),
     }
     # What ends a script element must not occur within it.
     text = json.dumps(settings, allow_nan=False).replace("<", "\\u003c")
     return _template().replace("/*DATA*/", text)
 
 
-def data_of(surfaces: Sequence[Surface], labels: Sequence[str], stamp: str = "") -> dict[str, Any]:
-    """What changes while a surface is being computed; raises as ``write_page``."""
+def data_of(
+    surfaces: Sequence[Surface], labels: Sequence[str], options: GridOptions, picture: PictureOptions, stamp: str = ""
+) -> dict[str, Any]:
+    """What changes while a surface is being computed, its composition included; raises as ``write_page``."""
     for surface in surfaces:
         if surface.y is None or surface.z is not None:
             raise InputError("the page shows surfaces (two axes); render a curve or a volume as .png")
@@ -100,21 +99,44 @@ def data_of(surfaces: Sequence[Surface], labels: Sequence[str], stamp: str = "")
         raise InputError(f"{numbers:,} numbers are more than a page should hold ({_MOST:,}); show fewer or coarser surfaces")
     return {
         "stamp": stamp,
+        "composed": _composed(compose(surfaces, options, picture, labels), options),
         "surfaces": [
             {
                 "name": label,
                 "x": _floats(surface.x),
                 "y": _floats(np.asarray(surface.y)),
                 "metrics": {name: _floats(values) for name, values in surface.metrics.items()},
-                **({} if surface.trajectory is None else {"trajectory": _path(surface.trajectory)}),
+                **({} if surface.trajectory is None or not picture.trajectory else {"trajectory": _path(surface.trajectory)}),
             }
             for surface, label in zip(surfaces, labels, strict=True)
         ],
     }
 
 
+def _composed(composition: Composition, options: GridOptions) -> dict[str, Any]:
+    """What the page shows until the reader moves a slider: the composition's own numbers."""
+    heights, picture, scale = composition.panels[0].options, composition.picture, composition.scale
+    return {
+        "metric": heights.metric,
+        "log": heights.log,
+        "offset": heights.log_offset,
+        "zmax": heights.zmax,
+        "zmin": heights.zmin,
+        "unit": heights.height_scale,
+        "fixed": options.height_scale is not None,
+        "ends": composition.ends,
+        "color": picture.color_by if picture.color_by != heights.metric else None,
+        "range": composition.ends if scale is None else (scale.low, scale.high),
+        "ticks": () if scale is None else scale.ticks,
+        "contours": len(composition.levels),
+        "look": picture.look,
+        "map": picture.color_map,
+        "camera": CAMERAS[picture.view].position,
+    }
+
+
 class Page:
-    """What a notebook shows: the page in a frame of its own."""
+    """The page in a frame, as a notebook shows it."""
 
     def __init__(self, text: str, height: int = 560) -> None:
         self.text, self.height = text, height

@@ -1,6 +1,6 @@
-"""Make every ``.pvsm`` in this folder anew: ``xvfb-run -a pvpython state_files/generate.py``.
+"""Make every ``.pvsm`` in this folder again: ``xvfb-run -a pvpython state_files/generate.py``.
 
-Each state is built by ``scene.py`` on an analytic surface, saved, and stripped of every path, so that it opens on the user's
+Each state is drawn by its own ``.py`` on an analytic surface, saved, and stripped of every path, so that it opens on the user's
 own file: from the GUI (File > Load State > Choose File Names), from ``LoadState``, and from ``render.py --state FILE.pvsm``.
 """
 
@@ -15,6 +15,7 @@ sys.path.insert(0, str(HERE))
 import numpy as np  # noqa: E402
 import scene  # noqa: E402
 from paraview import simple  # noqa: E402
+from readers import load_plugin  # noqa: E402
 
 PLACEHOLDERS = {
     "lit_surface": ["surface.h5"],
@@ -27,32 +28,36 @@ PLACEHOLDERS = {
 
 def main():
     """Build, save and relocate all states; or those named on the command line."""
-    scene.load_plugin()
+    load_plugin()
     for name in sys.argv[1:] or PLACEHOLDERS:
         with tempfile.TemporaryDirectory() as folder:
             files = [str(Path(folder) / file) for file in PLACEHOLDERS[name]]
             for number, file in enumerate(files):
                 sample(number).save(file)
             simple.ResetSession()
-            scene.load_plugin()
-            drawn = scene.STATES[name](files)
+            load_plugin()
+            drawn = scene.draw(name, files)
             follow_the_users_data(drawn)
             simple.SaveState(str(HERE / f"{name}.pvsm"))
             text = (HERE / f"{name}.pvsm").read_text()
             text = re.sub(re.escape(str(Path(folder).resolve())) + "/?", "", text)
             text = text.replace(str(Path(folder)) + "/", "")
+            # Formats of numbers: their form changes in ParaView 6.1, and a release's own are right for it.
+            text = re.sub(r'\n\s*<Property name="\w*Format" [^>]*?(/>|>.*?</Property>)', "", text, flags=re.DOTALL)
             (HERE / f"{name}.pvsm").write_text(text)
             print(f"{name}.pvsm")
 
 
 def follow_the_users_data(drawn):
     """Leave nothing of the sample's range in the state: colors follow the data, the scale has plain tick labels."""
-    table = simple.GetColorTransferFunction(drawn.arrays[-1])
+    table = simple.GetColorTransferFunction(drawn.composition.scale.array)
     table.AutomaticRescaleRangeMode = "Clamp and update every timestep"
     table.Annotations = []
     bar = simple.GetScalarBar(table, drawn.views[-1])
     bar.Title = "ln(train loss + 0.1)"
     bar.DrawTickLabels = bar.DrawTickMarks = bar.AddRangeLabels = 1
+    if any(source.GetXMLName() == "OptimizerTrajectory" for source in simple.GetSources().values()):
+        simple.GetColorTransferFunction("step").AutomaticRescaleRangeMode = "Clamp and update every timestep"
 
 
 def sample(number):

@@ -1,6 +1,7 @@
-"""The state ``lit_surface`` in readable form; see ``scene.lit_surface`` for what it is made of.
+"""The state ``lit_surface``: one surface, lit.
 
-In ParaView: Tools > Python Shell > Run Script asks for nothing: edit FILES first. Or: pvpython lit_surface.py FILE...
+In ParaView: Tools > Python Shell > Run Script passes no arguments, so set FILES first.
+Or: pvpython lit_surface.py FILE
 """
 
 import sys
@@ -10,9 +11,14 @@ if "__file__" in globals():
     sys.path.insert(0, str(Path(__file__).resolve().parent))
 
 import scene
-from paraview import simple
 
 FILES = sys.argv[1:] or ["surface.h5"]
 
-drawn = scene.lit_surface(FILES)
-simple.Render(drawn.views[0])
+
+def draw(files, wanted):
+    """Draw the first of ``files``."""
+    return scene.show([files[:1]], wanted)
+
+
+if __name__ in scene.AS_SCRIPT:
+    scene.simple.Render(draw(FILES, scene.Wanted()).views[0])

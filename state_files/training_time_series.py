@@ -1,6 +1,7 @@
-"""The state ``training_time_series`` in readable form; see ``scene.training_time_series`` for what it is made of.
+"""The state ``training_time_series``: a series of surfaces to be played, one per epoch; the scale is that of the first.
 
-In ParaView: Tools > Python Shell > Run Script asks for nothing: edit FILES first. Or: pvpython training_time_series.py FILE...
+In ParaView: Tools > Python Shell > Run Script passes no arguments, so set FILES first.
+Or: pvpython training_time_series.py FILE...
 """
 
 import sys
@@ -10,9 +11,14 @@ if "__file__" in globals():
     sys.path.insert(0, str(Path(__file__).resolve().parent))
 
 import scene
-from paraview import simple
 
 FILES = sys.argv[1:] or ["surface.h5"]
 
-drawn = scene.training_time_series(FILES)
-simple.Render(drawn.views[0])
+
+def draw(files, wanted):
+    """Draw ``files`` as the steps of a time series."""
+    return scene.show([files], wanted)
+
+
+if __name__ in scene.AS_SCRIPT:
+    scene.simple.Render(draw(FILES, scene.Wanted()).views[0])

@@ -1,6 +1,7 @@
-"""The state ``trajectory`` in readable form; see ``scene.trajectory`` for what it is made of.
+"""The state ``trajectory``: one surface with the optimizer's path on it, colored by step.
 
-In ParaView: Tools > Python Shell > Run Script asks for nothing: edit FILES first. Or: pvpython trajectory.py FILE...
+In ParaView: Tools > Python Shell > Run Script passes no arguments, so set FILES first.
+Or: pvpython trajectory.py FILE
 """
 
 import sys
@@ -10,9 +11,16 @@ if "__file__" in globals():
     sys.path.insert(0, str(Path(__file__).resolve().parent))
 
 import scene
-from paraview import simple
 
 FILES = sys.argv[1:] or ["surface.h5"]
 
-drawn = scene.trajectory(FILES)
-simple.Render(drawn.views[0])
+
+def draw(files, wanted):
+    """Draw the first of ``files``."""
+    drawn = scene.show([files[:1]], wanted.showing(trajectory=False))
+    drawn.add(scene.simple.OptimizerTrajectory(Input=drawn.sources[0]), array="step")
+    return drawn
+
+
+if __name__ in scene.AS_SCRIPT:
+    scene.simple.Render(draw(FILES, scene.Wanted()).views[0])

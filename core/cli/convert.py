@@ -7,16 +7,14 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
+from paraloss.cli.groups import Heights
+from paraloss.picture_options import GridOptions
+
 
 def convert(
     *files: Path,
     output: Annotated[Path | None, Parameter(name=["--output", "-o"])] = None,
-    metric: str | None = None,
-    log: bool | None = None,
-    log_offset: float = 0.1,
-    zmax: float | None = None,
-    zmin: float | None = None,
-    height_scale: Annotated[float | None, Parameter(name=["--height-scale"])] = None,
+    heights: Heights = GridOptions(),
     smooth: int = 1,
     li2018: Annotated[bool, Parameter(negative="")] = False,
 ) -> None:
@@ -30,26 +28,20 @@ def convert(
     Args:
         files: Surface file, then the file to write unless -o names it.
         output: File to write.
-        metric: Metric that gives the height. Default: train_loss, where it is there.
-        log: Height from ln(metric + offset). Default: for losses.
-        log_offset: Added before the logarithm.
-        zmax: Draw larger values at this one, in the metric's unit; the array "clipped" marks them.
-        zmin: The same from below.
-        height_scale: Height a unit; the default makes the height 0.55 of the width.
         smooth: Interpolate this many times finer with bicubic splines; the array status marks what was not computed.
         li2018: Write a .vtp with the arrays and plain heights of Li et al.'s converter.
     """
     from paraloss.analysis.smoothing import smoothed
     from paraloss.cli.options import split_output
-    from paraloss.converters import ENDINGS, GridOptions, open_surface, write
+    from paraloss.converters import ENDINGS, open_surface, write
     from paraloss.converters import convert as convert_file
     from paraloss.errors import InputError
 
     inputs, target = split_output(files, output, ENDINGS)
-    options, layout = GridOptions(metric, log, log_offset, zmax, zmin, height_scale), "li2018" if li2018 else "paraloss"
+    layout = "li2018" if li2018 else "paraloss"
     if smooth == 1:
-        print(convert_file(inputs, target, options, layout))
+        print(convert_file(inputs, target, heights, layout))
         return
     if len(inputs) > 1:
         raise InputError("--smooth takes one file")
-    print(write(smoothed(open_surface(inputs[0]).drawable(), smooth), target, options, layout))
+    print(write(smoothed(open_surface(inputs[0]).drawable(), smooth), target, heights, layout))

@@ -1,4 +1,4 @@
-"""Texts on the command line that several verbs read alike."""
+"""Texts on the command line that several verbs parse alike."""
 
 from __future__ import annotations
 

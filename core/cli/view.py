@@ -7,34 +7,35 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
+from paraloss.cli.groups import Heights
+from paraloss.picture_options import GridOptions, PictureOptions
+
 
 def view(
     *files: Path,
     web: Annotated[bool, Parameter(negative="")] = False,
-    metric: str | None = None,
+    heights: Heights = GridOptions(),
     look: str = "paper",
     label: Annotated[list[str] | None, Parameter(negative="")] = None,
     port: int = 0,
     browser: bool = True,
 ) -> None:
-    """Turn surfaces around, change clip, offset, height and contours, read values; shows a running job as it goes.
+    """Turn surfaces around, change clip, offset, height and contours, read values; follows a running job.
 
     Example: paraloss view surface.h5 --web
 
-    A file that can be mailed is made by: paraloss render surface.h5 surface.html
+    To make a file that can be mailed: paraloss render surface.h5 surface.html
 
     Args:
         files: Surface files; several are steps of a slider.
-        web: In the browser, at an address of this machine only, instead of a window.
-        metric: Metric that gives the height. Default: train_loss, where it is there.
-        look: paper, dark, flat or clay.
+        web: Show a page in the browser, at an address of this machine only, instead of a window.
+        look: Lights, material, colors: paper, dark, flat or clay.
         label: Title of a surface; repeat it for each. Default: the file's name.
-        port: Of --web. Default: a free one.
-        browser: Open the browser.
+        port: Port for --web. Default: any free port.
+        browser: Open the browser with --web.
     """
     import webbrowser
 
-    from paraloss.converters import GridOptions
     from paraloss.errors import InputError
     from paraloss.progress import say
 
@@ -48,11 +49,11 @@ def view(
     if not web:
         from paraloss.rendering.window import show_window
 
-        show_window(list(files), labels, GridOptions(metric), look)
+        show_window(list(files), labels, heights, PictureOptions(look=look))
         return
     from paraloss.rendering.server import ViewServer
 
-    server = ViewServer(list(files), labels, GridOptions(metric), look, port)
+    server = ViewServer(list(files), labels, heights, PictureOptions(look=look), port)
     say("serving until you press Ctrl-C")
     print(server.url, flush=True)
     if browser:

@@ -9,15 +9,16 @@ wanted = json.loads(os.environ["PARALOSS_PARAVIEW"])
 sys.path.insert(0, wanted["states"])
 try:
     import scene
+    from readers import load_plugin
 
-    scene.load_plugin()
+    load_plugin()
     if wanted["files"]:
-        old_layout = scene.simple.GetLayout() if scene.simple.GetActiveView() else None
-        drawn = scene.STATES[wanted["state"]](wanted["files"])
+        scene.draw(wanted["state"], wanted["files"])
         scene.simple.RenderAllViews()
     print("paraloss: ready", file=sys.__stdout__, flush=True)
-except SystemExit as error:
-    print(error)
-except Exception:
-    traceback.print_exc()  # into the output window
-    traceback.print_exc(file=sys.__stderr__)
+except Exception as error:
+    if type(error).__module__ == "paraloss.errors":
+        print(f"paraloss: {error}")  # a complete message
+    else:
+        traceback.print_exc()  # into the output window
+        traceback.print_exc(file=sys.__stderr__)

@@ -340,7 +340,8 @@ def test_a_client_of_a_pvserver_draws(tmp_path):
             "from paraview.simple import *\n"
             f"Connect('127.0.0.1', {port})\n"
             "import scene\n"
-            f"scene.lit_surface([{str(tmp_path / 's.h5')!r}], size=(400, 300)).save({str(tmp_path / 's.png')!r})\n"
+            f"drawn = scene.draw('lit_surface', [{str(tmp_path / 's.h5')!r}], scene.Wanted(size=(400, 300)))\n"
+            f"drawn.save({str(tmp_path / 's.png')!r})\n"
         )
         done = under_display(["pvpython", str(script)], timeout=120)
     finally:

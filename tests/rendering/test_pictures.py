@@ -6,10 +6,11 @@ from helpers import surface_of
 from matplotlib import image
 
 from paraloss import Surface, render
+from paraloss.camera import camera_for
 from paraloss.converters import GridOptions
 from paraloss.converters.scale import scale_ticks, shared_heights
 from paraloss.errors import InputError
-from paraloss.look import CAMERAS, VIEW_ANGLE, camera_for
+from paraloss.look import CAMERAS, VIEW_ANGLE
 
 
 def pixels(path):

@@ -18,7 +18,7 @@ from paraloss.converters import to_structured_grid
 from paraloss.converters.geometry import contour_lines, default_levels
 from paraloss.errors import InputError
 from paraloss.look import LOOKS
-from paraloss.rendering import PictureStyle, make_movie
+from paraloss.rendering import PictureOptions, make_movie
 
 
 @pytest.fixture(autouse=True)
@@ -96,9 +96,9 @@ def test_many_surfaces_form_a_grid_and_a_row_is_asked_for(tmp_path):
     drawn = picture(tmp_path, surfaces, size=(600, 600), scalar_bar=False)
     ink = (drawn < 0.97).any(axis=-1)
     assert all(ink[r : r + 300, c : c + 300].mean() > 0.1 for r in (0, 300) for c in (0, 300))
-    assert PictureStyle().shape(3) == (1, 3)
-    assert PictureStyle().shape(5) == (2, 3)
-    assert PictureStyle(columns=2).shape(6) == (3, 2)
+    assert PictureOptions().shape(3) == (1, 3)
+    assert PictureOptions().shape(5) == (2, 3)
+    assert PictureOptions(columns=2).shape(6) == (3, 2)
 
 
 def test_overlay_shows_both_surfaces_in_their_own_colors(tmp_path):

@@ -286,8 +286,9 @@ PICK = """
 import sys
 from pathlib import Path
 from paraloss.converters import GridOptions
+from paraloss.picture_options import PictureOptions
 from paraloss.rendering import window
-shown = window._Window([Path(sys.argv[1])], ["a"], GridOptions(), "paper")
+shown = window._Window([Path(sys.argv[1])], ["a"], GridOptions(), PictureOptions())
 def once(step):
     if step == 1:
         shown._picked((0.5, 0.2, 0.1))

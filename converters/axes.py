@@ -1,4 +1,4 @@
-"""Axes around a lit surface: where their lines run, which edges they take, and where texts go on the picture."""
+"""Axes around a lit surface: which edges carry them, their lines and ticks, and where a camera sees their labels."""
 
 from __future__ import annotations
 
@@ -6,8 +6,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from paraloss.camera import PlacedCamera
 from paraloss.converters.scale import ticks_between
-from paraloss.look import CAMERAS, VIEW_ANGLE
+from paraloss.look import CAMERAS
 
 Align = tuple[str, str]
 
@@ -16,14 +17,14 @@ class Axes:
     """Axes along the two front edges of the floor and up the left corner.
 
     Args:
-        points: (n, 3) of what is drawn.
-        view: the camera's name; the edges that face it carry the ticks.
-        height_ticks: (z, text) of the vertical axis.
+        points: (n, 3) points that are drawn.
+        view: name of the camera; the edges that face it carry the ticks.
+        height_ticks: (z, text) pairs for the vertical axis.
 
     Attributes:
         segments: (start, end) of each line.
-        labels: (place, text, alignment) of each tick's text.
-        titles: (axis, place, alignment) of each axis's name.
+        labels: (place, text, alignment) of each tick.
+        titles: (axis, place, alignment) of each axis name.
         corners: (k, 3) all places, for a camera that shows them.
     """
 
@@ -71,15 +72,13 @@ class Axes:
         self.corners = np.array(places + extra)
 
 
-def projected(
-    place: np.ndarray, camera: tuple[np.ndarray, np.ndarray, np.ndarray], cell: tuple[int, int]
-) -> tuple[float, float]:
+def projected(place: np.ndarray, camera: PlacedCamera, cell: tuple[int, int]) -> tuple[float, float]:
     """Pixels from the upper left corner of a picture of size ``cell`` at which ``camera`` sees ``place``."""
-    position, aim, up = camera
+    position, aim, up = np.array(camera.position), np.array(camera.aim), np.array(camera.up)
     forward = (aim - position) / np.linalg.norm(aim - position)
     right = np.cross(forward, up)
     right /= np.linalg.norm(right)
     above = np.cross(right, forward)
     offset = place - position
-    scale = cell[1] / 2 / np.tan(np.radians(VIEW_ANGLE / 2)) / float(offset @ forward)
+    scale = cell[1] / 2 / np.tan(np.radians(camera.view_angle / 2)) / float(offset @ forward)
     return cell[0] / 2 + float(offset @ right) * scale, cell[1] / 2 - float(offset @ above) * scale

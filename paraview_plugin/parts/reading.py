@@ -1,0 +1,105 @@
+"""The files of a reader: what they hold, and the part of one as a grid."""
+
+import os
+from pathlib import Path
+
+from paraloss.errors import InputError
+
+
+class Files:
+    """Surface files in the order of time, with what is known of each until it changes.
+
+    Attributes:
+        names: paths of the files.
+    """
+
+    def __init__(self):
+        self.names, self._outlines = [], {}
+
+    def steps(self):
+        """Time steps of a series; none for a single file."""
+        return [float(step) for step in range(len(self.names))] if len(self.names) > 1 else []
+
+    def forget(self):
+        """Read every file again when it is needed."""
+        self._outlines = {}
+
+    def outline(self, step):
+        """Coordinates, metrics and their ranges in file number ``step``; read again when the file has changed."""
+        from paraloss.converters import is_li2018
+        from paraloss.surface import read_outline
+
+        if not self.names:
+            raise InputError("no file is chosen")
+        path = self.names[min(step, len(self.names) - 1)]
+        stamp = Path(path).stat().st_mtime_ns if Path(path).exists() else 0
+        kept = self._outlines.get(path)
+        if kept is None or kept[0] != stamp:
+            outline = _foreign_outline(path) if is_li2018(path) else read_outline(path)
+            if outline.y is None:
+                raise InputError(f"{path}: holds a curve (1D); draw it with: paraloss render {path} curve.png")
+            self._outlines[path] = kept = (stamp, outline)
+        return kept[1]
+
+
+def grid_of(files, step, extent, metric, chosen, grid_options):
+    """The part ``extent`` of a file as a structured grid; None if the part is empty.
+
+    Args:
+        files: ``Files``.
+        step: number of the file.
+        extent: (i0, i1, j0, j1), inclusive.
+        metric: metric that gives the height; empty takes the default one.
+        chosen: vtkDataArraySelection of the metrics to read.
+        grid_options: function from a metric to ``GridOptions``.
+    """
+    from paraloss.converters import height_map, to_structured_grid
+    from paraloss.height import default_metric
+    from paraloss.surface import Surface
+
+    outline, path = files.outline(step), files.names[step]
+    i0, i1, j0, j1 = extent
+    nx, ny = len(outline.x), len(outline.y)
+    if i1 >= nx or j1 >= ny:
+        raise InputError(f"{path}: its grid is {nx} × {ny}, other than the first file's")
+    if i1 < i0 or j1 < j0:
+        return None
+    metric = metric or default_metric(outline.ranges)
+    if metric not in outline.ranges:
+        raise InputError(f"{path}: has no metric '{metric}'; it holds: {', '.join(outline.ranges)}")
+    # One layer more on each side: normals at a seam need the neighbor's points.
+    a0, a1, b0, b1 = max(i0 - 1, 0), min(i1 + 1, nx - 1), max(j0 - 1, 0), min(j1 + 1, ny - 1)
+    wanted = [name for name in outline.ranges if name == metric or chosen.ArrayIsEnabled(name)]
+    part = _window(path, (a0, a1, b0, b1), wanted, outline.stride)
+    part = Surface(part.x, part.y, part.metrics, part.status, outline.provenance, trajectory=outline.trajectory)
+    if os.environ.get("PARALOSS_TRACE"):
+        values = sum(array.nbytes for array in part.metrics.values()) + part.status.nbytes
+        line = f"paraloss: pid {os.getpid()} extent {i0} {i1} {j0} {j1} read {values} bytes\n"
+        os.write(1, line.encode())  # in one piece, so that the ranks' lines do not mix
+    width = max(outline.x[-1] - outline.x[0], outline.y[-1] - outline.y[0])
+    heights = height_map(part, grid_options(metric), width, outline.ranges[metric])
+    inner = (i0 - a0, i1 - a0, j0 - b0, j1 - b0)
+    return to_structured_grid(part, heights=heights, extent=inner, origin=(a0, b0))
+
+
+def _foreign_outline(path):
+    """The outline of one of Li et al.'s files."""
+    from paraloss.converters import open_surface
+    from paraloss.surface import Outline
+    from paraloss.surface.reader import finite_range
+
+    surface = open_surface(path).drawable()
+    ranges = {name: finite_range(values) for name, values in surface.metrics.items()}
+    return Outline(surface.x, surface.y, ranges, surface.provenance, surface.trajectory)
+
+
+def _window(path, extent, metrics, stride):
+    from paraloss.converters import is_li2018, open_surface
+    from paraloss.surface import Surface, read_window
+
+    if not is_li2018(path):
+        return read_window(path, extent, metrics, stride)
+    i0, i1, j0, j1 = extent
+    whole = open_surface(path).drawable()  # this layout cannot be read in parts: its rows are folded
+    cut = {name: whole.metrics[name][j0 : j1 + 1, i0 : i1 + 1] for name in metrics}
+    return Surface(whole.x[i0 : i1 + 1], whole.y[j0 : j1 + 1], cut, whole.status[j0 : j1 + 1, i0 : i1 + 1])

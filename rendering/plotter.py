@@ -1,0 +1,156 @@
+"""What a composition means to pyvista: its surfaces, lines, marks, lights and camera, put into a plotter."""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import Any
+
+import numpy as np
+
+from paraloss.camera import PlacedCamera
+from paraloss.converters import to_structured_grid
+from paraloss.converters.colors import color_table
+from paraloss.converters.composition import Composition
+from paraloss.converters.geometry import contour_lines, drape_trajectory, minimum_marker
+from paraloss.errors import MissingPackage
+from paraloss.look import MARK_COLOR, OVERLAY_OPACITY
+from paraloss.surface import Surface
+
+_BALL = {"ambient": 0.45, "diffuse": 0.6}
+
+
+def add_panel(plotter: Any, composition: Composition, index: int, surface: Surface) -> Any:
+    """Add surface number ``index`` with its lines and marks; returns its grid."""
+    picture, look, panel, pv = composition.picture, composition.look, composition.panels[index], quiet_pyvista()
+    grid = pv.wrap(to_structured_grid(surface, panel.options))
+    add_sheet(plotter, composition, index, grid)
+    add_contours(plotter, composition, grid)
+    line_width = max(1.0, composition.layout.cell[1] / 620)
+    if composition.floor_levels:
+        _add_floor(plotter, composition, grid, line_width)
+    if picture.minimum:
+        marker = pv.wrap(minimum_marker(grid))
+        plotter.add_mesh(marker, color=MARK_COLOR, specular=0.3, show_scalar_bar=False, **_BALL)
+    if picture.trajectory and surface.trajectory is not None:
+        tube = pv.wrap(drape_trajectory(grid))
+        if tube.n_points:
+            plotter.add_mesh(tube, color=look.line, ambient=0.4, diffuse=0.6, show_scalar_bar=False)
+    for ball in panel.balls:
+        sphere = pv.Sphere(radius=ball.radius, center=ball.center, theta_resolution=32, phi_resolution=32)
+        plotter.add_mesh(sphere, color=ball.color, show_scalar_bar=False, **_BALL)
+    if composition.axes is not None and index == 0:
+        for start, end in composition.axes.segments:
+            plotter.add_lines(np.array([start, end]), color=look.text, width=line_width)
+    return grid
+
+
+def add_sheet(plotter: Any, composition: Composition, index: int, grid: Any, **extra: Any) -> None:
+    """Add the surface itself, in its own color or in those of the scale."""
+    material, scale, color = composition.look.material, composition.scale, composition.panels[index].color
+    if color is not None:
+        shown: dict[str, Any] = {"color": color}
+        if composition.picture.overlay:
+            shown["opacity"] = OVERLAY_OPACITY
+    else:
+        assert scale is not None
+        shown = {
+            "scalars": scale.array,
+            "clim": (scale.low, scale.high),
+            "cmap": lookup_table(scale.color_map, scale.low, scale.high),
+            "interpolate_before_map": True,
+            "nan_color": (0.6, 0.6, 0.6),
+        }
+    sheet = _without_hidden_cells(grid) if grid.GetPointGhostArray() is not None else grid
+    actor = plotter.add_mesh(
+        sheet, show_scalar_bar=False, ambient=material.ambient, diffuse=material.diffuse, specular=material.specular,
+        specular_power=material.specular_power, **shown, **extra,
+    )  # fmt: skip
+    actor.prop.interpolation = "Phong"
+
+
+def add_contours(plotter: Any, composition: Composition, grid: Any, **extra: Any) -> bool:
+    """Add the composition's contour lines; whether there are any."""
+    if not composition.levels:
+        return False
+    lines = quiet_pyvista().wrap(contour_lines(grid, list(composition.levels), composition.line_radius))
+    if not lines.n_points:
+        return False
+    plotter.add_mesh(lines, color=composition.look.line, lighting=False, show_scalar_bar=False, **extra)
+    return True
+
+
+def add_lights(plotter: Any, composition: Composition) -> None:
+    """Add the composition's lights."""
+    for light in composition.lights:
+        plotter.add_light(
+            quiet_pyvista().Light(
+                position=light.position,
+                focal_point=light.focal_point,
+                color=light.color,
+                intensity=light.intensity,
+                light_type="scene light",
+            )
+        )
+
+
+def add_effects(plotter: Any, composition: Composition) -> None:
+    """Add ambient occlusion, translucency and smooth edges."""
+    radius, width = composition.look.occlusion_radius, composition.width
+    if radius and not composition.picture.overlay:  # occlusion of translucent surfaces looks like dirt
+        plotter.enable_ssao(radius=radius * width, bias=0.005 * width, kernel_size=64, blur=True)
+    if composition.picture.overlay:
+        plotter.enable_depth_peeling(8)
+    plotter.enable_anti_aliasing("ssaa")
+
+
+def aim(plotter: Any, camera: PlacedCamera) -> None:
+    """Put the plotter's camera where ``camera`` is."""
+    plotter.camera.position, plotter.camera.focal_point, plotter.camera.up = camera.position, camera.aim, camera.up
+    plotter.camera.view_angle = camera.view_angle
+    plotter.reset_camera_clipping_range()
+
+
+def lookup_table(color_map: str, low: float, high: float, colors: int = 1024) -> Any:
+    """A pyvista lookup table of a map in ``paraloss.look``, made by vtk's own color interpolation."""
+    rgb = color_table(color_map, colors)
+    table = quiet_pyvista().LookupTable(values=np.c_[rgb * 255, np.full(colors, 255)].round().astype(np.uint8))
+    table.scalar_range = (low, high if high > low else low + 1)
+    return table
+
+
+def quiet_pyvista() -> Any:
+    """The module pyvista, without warnings on a machine without a display.
+
+    Raises:
+        MissingPackage: pyvista is not installed.
+    """
+    try:
+        import pyvista
+    except ImportError as error:
+        raise MissingPackage("pictures without ParaView need pyvista: pip install 'paraloss[render]'") from error
+    if sys.platform == "linux" and not os.environ.get("DISPLAY"):
+        # vtk tries X first and warns before it takes EGL or OSMesa, which is what is wanted here.
+        pyvista.vtk_verbosity("off")
+    return pyvista
+
+
+def _add_floor(plotter: Any, composition: Composition, grid: Any, line_width: float) -> None:
+    lines = quiet_pyvista().wrap(contour_lines(grid, list(composition.floor_levels)))
+    if not lines.n_points:
+        return
+    lines.points[:, 2] = composition.floor
+    low, high = composition.ends
+    plotter.add_mesh(
+        lines, scalars=grid.GetPointData().GetScalars().GetName(), cmap=lookup_table(composition.picture.colors, low, high),
+        clim=(low, high), line_width=1.4 * line_width, lighting=False, show_scalar_bar=False,
+    )  # fmt: skip
+
+
+def _without_hidden_cells(grid: Any) -> Any:
+    from vtkmodules.vtkFiltersGeometry import vtkGeometryFilter
+
+    outer = vtkGeometryFilter()
+    outer.SetInputData(grid)
+    outer.Update()
+    return quiet_pyvista().wrap(outer.GetOutput())

@@ -1,0 +1,62 @@
+"""A ``.pvsm`` on other files than those it was saved with."""
+
+import tempfile
+import xml.etree.ElementTree as ElementTree
+from pathlib import Path
+
+import scene
+from paraview import simple
+from readers import fix_heights, load_plugin
+
+from paraloss.errors import InputError
+from paraloss.picture_options import PictureOptions
+
+READERS = ("LossSurfaceReader", "XMLStructuredGridReader")
+
+
+def open_state(state, files, wanted):
+    """The scene of a state on other surface files; colors, lights and camera are fitted to their data.
+
+    Raises:
+        InputError: no such state, or one that reads no loss surface.
+    """
+    _load(state, files)
+    sources = [source for source in simple.GetSources().values() if source.GetXMLName() in READERS]
+    if not sources:
+        raise InputError(f"{state}: this state reads no loss surface")
+    composition = scene.compose_sources(sources, PictureOptions(transparent=wanted.picture.transparent), wanted.size)
+    if len(sources) > 1:
+        for source, panel in zip(sources, composition.panels, strict=True):
+            fix_heights(source, panel.options)
+    drawn = scene.Scene(sources, composition, wanted.finer, views=simple.GetRenderViews())
+    scale = composition.scale
+    table = simple.GetColorTransferFunction(scale.array)
+    table.RescaleTransferFunction(scale.low, scale.high)
+    drawn.fit_scalar_bar(table, drawn.views[-1])
+    for path in simple.GetSources().values():
+        if path.GetXMLName() == "OptimizerTrajectory":
+            path.UpdatePipeline()
+            if path.PointData["step"] is not None:
+                simple.GetColorTransferFunction("step").RescaleTransferFunction(*path.PointData["step"].GetRange())
+    return drawn
+
+
+def _load(state, files):
+    """Load the state with ``files`` in the places of its own files, in their order of appearance."""
+    if not Path(state).is_file():
+        raise InputError(f"{state}: no such file")
+    load_plugin()
+    tree = ElementTree.parse(state)
+    readers = [proxy for proxy in tree.iter("Proxy") if proxy.get("type") in READERS]
+    for number, proxy in enumerate(readers):
+        replacement = files if len(readers) == 1 else [files[number] if number < len(files) else files[-1]]
+        for prop in [p for p in proxy.iter("Property") if p.get("name") in ("FileNames", "FileName", "FileNameInfo")]:
+            for element in [e for e in prop if e.tag == "Element"]:
+                prop.remove(element)
+            prop.set("number_of_elements", str(len(replacement)))
+            for index, file in enumerate(replacement):
+                prop.insert(index, ElementTree.Element("Element", index=str(index), value=str(Path(file).resolve())))
+    with tempfile.TemporaryDirectory() as folder:
+        relocated = Path(folder) / Path(state).name
+        tree.write(relocated)
+        simple.LoadState(str(relocated))
