@@ -14,9 +14,9 @@ import numpy as np
 
 from paraloss.converters import open_surface, to_structured_grid
 from paraloss.converters.composition import Composition, compose
-from paraloss.converters.grid import is_loss
 from paraloss.converters.layout import bare
 from paraloss.errors import InputError, MissingPackage, ParalossError
+from paraloss.height import is_loss
 from paraloss.picture_options import GridOptions, PictureOptions
 from paraloss.rendering.plotter import add_contours, add_lights, add_sheet, aim
 from paraloss.surface import Surface
