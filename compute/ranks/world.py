@@ -96,11 +96,11 @@ class World:
             result = work()
         except ParalossError as caught:
             error = caught
-        messages = [text for text in self.allgather("" if error is None else str(error)) if text]
+        found = [one for one in self.allgather(error and (error.message, error.arguments)) if one]
         if error is not None and self.size == 1:
             raise error
-        if messages:
-            raise InputError(messages[0])
+        if found:
+            raise InputError(*found[0])
         return result  # type: ignore[return-value]
 
     def on_first(self, work: Callable[[], T]) -> T:

@@ -171,6 +171,10 @@ def test_other_settings_are_refused_and_overwrite_starts_again(trained, alone, t
     assert refused.returncode == 2
     assert "directions.x.seed is 123 there, 7 now" in refused.stderr
     assert path.read_bytes() == alone.read_bytes()
+    on_ranks = run(*arguments, ranks=2)  # an error that one rank found names the flags, as on one process
+    assert on_ranks.returncode == 2
+    for done in (refused, on_ranks):
+        assert "Use --overwrite to start again, or another --output to keep both" in done.stderr
     assert call(*arguments, "--overwrite").returncode == 0
     with h5py.File(path) as file:
         assert b'"seed": 7' in file.attrs["fingerprint"]
