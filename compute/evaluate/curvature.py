@@ -105,7 +105,9 @@ def spectrum(
         operator = hessian.operator.to_scipy()
         size = operator.shape[0]
         if not 1 <= top < size:
-            raise InputError(f"--top {top}: the Hessian of {size} weights has 1 to {size - 1} eigenpairs to give")
+            raise InputError(
+                f"{{top}} must lie between 1 and {size - 1} for the Hessian of {size} weights, not {top}", arguments=("top",)
+            )
         start = np.random.default_rng(0).standard_normal(size).astype(operator.dtype)
         if not np.isfinite(operator @ start).all():
             raise InputError("the loss or its second derivative is not finite here, so there is no spectrum")

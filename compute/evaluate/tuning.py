@@ -51,7 +51,7 @@ def choose_precision(
         same_blanks = bool((np.isfinite(losses) == finite).all())
         found = f"{precision} differs from fp32 by up to {100 * difference:.2g} % at {len(points)} points"
         if not same_blanks or not difference <= bound:
-            tell(f"precision: {found}, more than {100 * bound:.2g} %: not used (--precision {precision} would)")
+            tell(f"precision: {found}, more than {100 * bound:.2g} %: not used (precision {precision} would)")
         elif seconds < _WORTH * faster:
             tell(f"precision: {found}, but is not faster here: not used")
         else:

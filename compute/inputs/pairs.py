@@ -19,7 +19,7 @@ from paraloss.compute.inputs.user_code import one_line
 from paraloss.errors import InputError
 from paraloss.progress import say
 
-USE_A_STEP = "give step= (--step file.py:step), a function of (model, batch) that gets each batch as it is"
+USE_A_STEP = "give {step}, a function of (model, batch) that gets each batch as it is"
 _SEED = 0  # of loaders that shuffle or augment, so that all ranks read the same
 
 
@@ -59,10 +59,10 @@ def _as_split(data: Any, name: str) -> Split:
     if isinstance(data, Split):
         return data
     if isinstance(data, Tensor):
-        raise InputError(f"{name}: is one tensor, without targets; {USE_A_STEP}")
+        raise InputError(f"{name}: is one tensor, without targets; {USE_A_STEP}", arguments=("step",))
     if isinstance(data, Sequence) and len(data) > 1 and all(isinstance(part, (Tensor, np.ndarray)) for part in data):
         if len(data) != 2:
-            raise InputError(f"{name}: holds {len(data)} tensors, not (inputs, targets); {USE_A_STEP}")
+            raise InputError(f"{name}: holds {len(data)} tensors, not (inputs, targets); {USE_A_STEP}", arguments=("step",))
         inputs, targets = (torch.as_tensor(part) for part in data)
     else:
         inputs, targets = _stack_pairs(data, name)
@@ -85,7 +85,9 @@ def _stack_pairs(data: Any, name: str) -> tuple[Tensor, Tensor]:
             inputs.append(torch.as_tensor(pair[0]))
             targets.append(torch.as_tensor(pair[1]))
         except (TypeError, ValueError, RuntimeError) as error:
-            raise InputError(f"{name}: a field of a sample is no tensor ({one_line(error)[:120]}); {USE_A_STEP}") from error
+            raise InputError(
+                f"{name}: a field of a sample is no tensor ({one_line(error)[:120]}); {USE_A_STEP}", arguments=("step",)
+            ) from error
     try:
         return join(inputs), join(targets)
     except (TypeError, ValueError, RuntimeError) as error:
@@ -94,6 +96,8 @@ def _stack_pairs(data: Any, name: str) -> tuple[Tensor, Tensor]:
 
 def _check_pair(pair: Any, name: str) -> None:
     if not isinstance(pair, Sequence) or isinstance(pair, str):
-        raise InputError(f"{name}: a sample is {type(pair).__name__}, not a pair (input, target); {USE_A_STEP}")
+        raise InputError(
+            f"{name}: a sample is {type(pair).__name__}, not a pair (input, target); {USE_A_STEP}", arguments=("step",)
+        )
     if len(pair) != 2:
-        raise InputError(f"{name}: a sample has {len(pair)} fields, not (input, target); {USE_A_STEP}")
+        raise InputError(f"{name}: a sample has {len(pair)} fields, not (input, target); {USE_A_STEP}", arguments=("step",))

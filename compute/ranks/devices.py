@@ -31,7 +31,7 @@ def rank_device(name: str, world: World | None = None) -> torch.device:
         raise InputError(f"unknown device '{name}'; use auto, cpu, cuda or cuda:N") from error
     if device.type == "cuda":
         if not torch.cuda.is_available():
-            raise InputError(f"device {name}: this torch sees no CUDA GPU; use --device cpu")
+            raise InputError(f"{{device}} {name}: this torch sees no CUDA GPU; use {{device}} cpu", arguments=("device",))
         if device.index is None:
             device = torch.device("cuda", local_rank % torch.cuda.device_count())
         elif device.index >= torch.cuda.device_count():

@@ -73,7 +73,7 @@ def test_torch_data_sets_and_loaders_are_joined():
     ("name", "told"),
     [
         ("digit", "unknown data set"),
-        ("npz", "needs a place"),
+        ("npz", "data npz requires a place"),
         ("npz:none.npz", "no such file"),
         ("cifar10:nowhere", "no such file"),
         ("nowhere.py:f", "no such file"),
