@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -22,6 +23,7 @@ def analyze(
     basins: Path | None = None,
     persistence: float = 0.01,
     json: Annotated[bool, Parameter(negative="")] = False,
+    overwrite: Annotated[bool, Parameter(negative="")] = False,
 ) -> None:
     """Print numbers about surfaces, such as minimum, sharpness, basin and roughness, and whether they may be compared.
 
@@ -36,12 +38,15 @@ def analyze(
         critical_points: File for the minima, saddles and maxima of one surface as points (.vtp).
         basins: File for one surface with the basin of each point (.vts).
         persistence: Critical points and basins: ignore minima shallower than this fraction of the height range.
-        json: Print JSON instead of a table.
+        json: Print JSON instead of a table; null for a number that does not exist.
+        overwrite: Replace a file that this command did not make.
     """
     import json as text
 
     from paraloss.analysis.numbers import area_below, measures, why_not_comparable
     from paraloss.errors import InputError
+    from paraloss.files import check_output
+    from paraloss.height import metric_scale
 
     if (critical_points or basins) and len(files) != 1:
         raise InputError("{critical_points} and {basins} take one surface", arguments=("critical_points", "basins"))
@@ -51,22 +56,36 @@ def analyze(
         )
     if not files:
         raise InputError("name at least one surface file, as in surface.h5")
+    for output in filter(None, (critical_points, basins)):
+        check_output(output, "analysis", files, overwrite)
     if not radius > 0 or not rise > 0:
         raise InputError("{radius} and {rise} must be above zero", arguments=("radius", "rise"))
     surfaces = [_complete(path, metric) for path in files]
     found = [measures(surface, metric, radius, rise) for surface in surfaces]
     for values, surface in zip(found, surfaces, strict=True):
         values.update({f"area_below_{at:g}": area_below(surface.metric(metric), at) for at in level or []})
+    scales = {str(path): metric_scale(surface.metric(metric)) for path, surface in zip(files, surfaces, strict=True)}
+    notes = {path: scale.note for path, scale in scales.items() if scale.note}
     reason = why_not_comparable(surfaces)
     if critical_points or basins:
         _write_topology(surfaces[0], metric, persistence, critical_points, basins)
     if json:
-        table = {str(path): numbers for path, numbers in zip(files, found, strict=True)}
-        print(text.dumps({"surfaces": table, "not_comparable": reason, "radius": radius, "rise": rise}, indent=2))
+        table = {
+            str(path): {key: _json_number(value) for key, value in numbers.items()}
+            for path, numbers in zip(files, found, strict=True)
+        }
+        report = {"surfaces": table, "heights": notes, "not_comparable": reason, "radius": radius, "rise": rise}
+        print(text.dumps(report, indent=2, allow_nan=False))
         return
     _print_table(files, found, level or [], rise)
+    for path, note in notes.items():
+        print(f"{path}: {note}")
     if reason:
         print(f"do not compare them: {reason}")
+
+
+def _json_number(value: float) -> float | None:
+    return value if math.isfinite(value) else None
 
 
 def _complete(path: Path, metric: str | None) -> Surface:

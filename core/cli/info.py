@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -43,22 +44,23 @@ def info(file: Path | None = None, *, repair: Annotated[bool, Parameter(negative
 
 
 def _surface(file: Path) -> None:
-    import numpy as np
+    from paraloss.surface.summary import read_summary
+    from paraloss.surface.value import INTERPOLATED, NOT_FINITE, PENDING
 
-    from paraloss.converters import open_surface
-
-    surface = open_surface(file)
-    for name, axis in zip("xyz", surface.axes, strict=False):
-        _line(name, f"{axis[0]:g} to {axis[-1]:g} in {len(axis)} steps")
-    done, not_finite, interpolated = (int(np.isin(surface.status, kinds).sum()) for kinds in ((1, 2, 3), 2, 3))
-    _line("points", f"{done} of {surface.status.size} evaluated, {not_finite} not finite")
-    if interpolated:
-        _line("", f"{interpolated} of them interpolated (--refine)")
-    for name, values in surface.metrics.items():
-        finite = values[np.isfinite(values)]
-        if finite.size:
-            _line(name, f"{finite.min():.6g} to {finite.max():.6g}")
-    facts = dict(surface.provenance)
+    found = read_summary(file)
+    for name, axis in zip("xyz", found.axes, strict=False):
+        if len(axis):
+            _line(name, f"{axis[0]:g} to {axis[-1]:g} in {len(axis)} steps")
+    if found.counted < found.points:
+        _line("sample", f"the first {found.counted:,} of {found.points:,} points were read; the numbers below are theirs")
+    done = found.counted - found.status.get(PENDING, 0)
+    _line("points", f"{done} of {found.counted} evaluated, {found.status.get(NOT_FINITE, 0)} not finite")
+    if found.status.get(INTERPOLATED):
+        _line("", f"{found.status[INTERPOLATED]} of them interpolated (--refine)")
+    for name, (low, high) in found.ranges.items():
+        if math.isfinite(low):
+            _line(name, f"{low:.6g} to {high:.6g}")
+    facts = dict(found.provenance)
     for key in _FACTS:
         if key in facts:
             _line(key, facts[key] if isinstance(facts[key], str) else json.dumps(facts[key]))
