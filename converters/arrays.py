@@ -5,10 +5,12 @@ from __future__ import annotations
 import json
 from pathlib import Path
 from typing import Any
+from zipfile import ZipFile
 
 import numpy as np
 
 from paraloss.converters.formats import register
+from paraloss.files import mark
 from paraloss.picture_options import GridOptions
 from paraloss.surface import Surface
 
@@ -19,3 +21,5 @@ def write_npz(surface: Surface, path: Path, options: GridOptions) -> None:
     arrays: dict[str, Any] = {**dict(zip("xyz", surface.axes, strict=False)), "status": surface.status, **surface.metrics}
     arrays |= {f"trajectory_{name}": values for name, values in (surface.trajectory or {}).items()}
     np.savez_compressed(path, **arrays, provenance=json.dumps(dict(surface.provenance)))
+    with ZipFile(path, "a") as archive:
+        archive.comment = mark("conversion").encode()

@@ -12,16 +12,16 @@ from vtkmodules.vtkCommonDataModel import vtkCellArray, vtkPolyData
 from vtkmodules.vtkIOXML import vtkXMLPolyDataWriter, vtkXMLStructuredGridWriter
 
 from paraloss.analysis.topology import KINDS, CriticalPoint
-from paraloss.converters.formats import atomically, check_folder
 from paraloss.converters.grid import height_map, to_structured_grid
 from paraloss.converters.xml_files import write_xml
 from paraloss.errors import InputError
+from paraloss.files import check_output, replacing
 from paraloss.picture_options import GridOptions
 from paraloss.surface import Surface
 
 
 def critical_polydata(surface: Surface, points: Sequence[CriticalPoint], options: GridOptions | None = None) -> vtkPolyData:
-    """One vertex a critical point, at its height on the surface.
+    """One vertex per critical point, at its height on the surface.
 
     Point arrays: ``kind`` (0 minimum, 1 saddle, 2 maximum), ``persistence`` (of ln(loss + 0.1); infinite for the lowest
     minimum), ``value`` of the metric, ``x``, ``y``. Field data ``kinds`` names the numbers.
@@ -61,7 +61,9 @@ def write_critical_points(surface: Surface, points: Sequence[CriticalPoint], pat
     """Write ``critical_polydata`` as ``.vtp``."""
     _check(path, ".vtp")
     mesh = critical_polydata(surface, points, options)
-    return atomically(path, lambda temporary: write_xml(vtkXMLPolyDataWriter(), mesh, temporary))
+    with replacing(path) as temporary:
+        write_xml(vtkXMLPolyDataWriter(), mesh, temporary, "analysis")
+    return path
 
 
 def write_basins(surface: Surface, labels: np.ndarray, path: Path, options: GridOptions) -> Path:
@@ -71,10 +73,12 @@ def write_basins(surface: Surface, labels: np.ndarray, path: Path, options: Grid
     array = numpy_to_vtk(np.ascontiguousarray(labels, np.int32).ravel(), deep=True)
     array.SetName("basin")
     grid.GetPointData().AddArray(array)
-    return atomically(path, lambda temporary: write_xml(vtkXMLStructuredGridWriter(), grid, temporary))
+    with replacing(path) as temporary:
+        write_xml(vtkXMLStructuredGridWriter(), grid, temporary, "analysis")
+    return path
 
 
 def _check(path: Path, suffix: str) -> None:
     if path.suffix.lower() != suffix:
         raise InputError(f"{path}: this is written as {suffix}")
-    check_folder(path)
+    check_output(path)

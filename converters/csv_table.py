@@ -1,4 +1,4 @@
-"""``.csv``: a row a point, for spreadsheets, R and gnuplot; curves and volumes too."""
+"""``.csv``: one row per point, for spreadsheets, R and gnuplot; curves and volumes too."""
 
 from __future__ import annotations
 
@@ -10,9 +10,10 @@ import numpy as np
 from paraloss.converters.formats import register
 from paraloss.picture_options import GridOptions
 from paraloss.surface import Surface
+from paraloss.text import printable
 
 
-@register(".csv", "table, a row a point")
+@register(".csv", "table, one row per point")
 def write_csv(surface: Surface, path: Path, options: GridOptions) -> None:
     """Columns x, (y, z,) status and every metric as computed; x runs fastest. Pending values are empty."""
     axes = list(surface.axes)
@@ -21,7 +22,13 @@ def write_csv(surface: Surface, path: Path, options: GridOptions) -> None:
     columns += [values.ravel() for values in surface.metrics.values()]
     with path.open("w", newline="") as file:
         writer = csv.writer(file)
-        writer.writerow([*names, "status", *surface.metrics])
+        writer.writerow([*names, "status", *map(_cell, surface.metrics)])
         for row in zip(*[column.tolist() for column in columns], strict=True):
             pending = row[len(axes)] == 0
             writer.writerow(["" if pending and value != value else value for value in row])
+
+
+def _cell(name: str) -> str:
+    """A name from a file as the text of a cell: a spreadsheet must not take it for a formula."""
+    text = printable(name)
+    return f"'{text}" if text.lstrip().startswith(("=", "+", "-", "@")) else text

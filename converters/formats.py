@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib import import_module
@@ -14,6 +13,7 @@ from vtkmodules.vtkIOXML import vtkXMLPolyDataWriter
 from paraloss.converters.li2018 import open_surface, to_li2018_polydata, write_layout
 from paraloss.converters.xml_files import write_xml
 from paraloss.errors import InputError
+from paraloss.files import check_output, mark, replacing
 from paraloss.picture_options import GridOptions
 from paraloss.surface import Surface
 
@@ -46,7 +46,11 @@ def register(suffix: str, description: str) -> Callable[[Writer], Writer]:
 
 
 def convert(
-    source: str | Path | Sequence[str | Path], target: str | Path, options: GridOptions | None = None, layout: str = "paraloss"
+    source: str | Path | Sequence[str | Path],
+    target: str | Path,
+    options: GridOptions | None = None,
+    layout: str = "paraloss",
+    overwrite: bool = False,
 ) -> Path:
     """Convert a surface file, ours or Li et al.'s; the ending of ``target`` decides the format.
 
@@ -55,19 +59,19 @@ def convert(
         target: what to write. ``.h5`` is a surface file in Li et al.'s layout.
         options: how heights are made.
         layout: ``li2018`` writes a ``.vtp`` with the arrays and plain heights of Li et al.'s converter.
+        overwrite: replace a file that ``convert`` did not make; never a source.
 
     Of a surface that is still being computed its finest complete sub-grid is written.
 
     Raises:
         SurfaceFileError: ``source`` cannot be read.
-        InputError: unknown ending, or options that do not fit.
+        InputError: unknown ending, options that do not fit, or ``target`` must not be replaced.
     """
     sources = [Path(source)] if isinstance(source, str | Path) else [Path(one) for one in source]
     target = Path(target)
-    if any(one.resolve() == target.resolve() for one in sources):
-        raise InputError(f"{target}: is the source itself; give the result another name")
+    check_output(target, purpose_of(target), sources, overwrite)
     if target.suffix.lower() == ".pvd":
-        return _write_series(sources, target, options)
+        return _write_series(sources, target, options, overwrite)
     if len(sources) != 1:
         raise InputError(f"{len(sources)} files go into a time series (.pvd); '{target.suffix}' takes one")
     return write(open_surface(sources[0]).drawable(), target, options, layout)
@@ -78,48 +82,50 @@ def write(surface: Surface, target: str | Path, options: GridOptions | None = No
     target, options = Path(target), options or GridOptions()
     suffix = target.suffix.lower()
     if layout == "li2018" and suffix == ".vtp":
-        return atomically(target, lambda path: write_xml(vtkXMLPolyDataWriter(), to_li2018_polydata(surface, options), path))
+        return _written(target, lambda path: write_xml(vtkXMLPolyDataWriter(), to_li2018_polydata(surface, options), path))
     if layout != "paraloss":
         raise InputError(f"the layout '{layout}' with '{suffix}' is not known; there is li2018 for .vtp")
     if suffix == ".h5":
-        return atomically(target, lambda path: write_layout(surface, path))
+        return _written(target, lambda path: write_layout(surface, path))
     if suffix not in FORMATS:
         raise InputError(f"{target}: unknown ending '{target.suffix}'; there are {' '.join(ENDINGS)}")
     if surface.z is not None and suffix not in _FOR_VOLUMES:
         raise InputError(f"{target}: this is a volume (3D); it goes to {' '.join(_FOR_VOLUMES)}")
-    return atomically(target, lambda path: FORMATS[suffix].write(surface, path, options))
+    return _written(target, lambda path: FORMATS[suffix].write(surface, path, options))
 
 
-def _write_series(sources: Sequence[Path], target: Path, options: GridOptions | None) -> Path:
+def purpose_of(target: Path) -> str:
+    """The purpose by which ``convert`` recognizes what it wrote, see ``paraloss.files.mark``."""
+    return "table" if target.suffix.lower() == ".csv" else "conversion"
+
+
+def _write_series(sources: Sequence[Path], target: Path, options: GridOptions | None, overwrite: bool) -> Path:
     """``.pvd``: a collection that ParaView plays; its grids lie in a folder of the same name beside it."""
     folder = target.with_suffix("")
-    check_folder(target)
-    folder.mkdir(exist_ok=True)
+    stems = [source.stem for source in sources]
+    names = [stem if stems.count(stem) == 1 else f"{stem}_{step:04d}" for step, stem in enumerate(stems)]
+    if len(set(names)) < len(names):  # a_0001 beside two of the name a
+        names = [f"step_{step:04d}" for step in range(len(names))]
+    try:
+        folder.mkdir(exist_ok=True)
+    except OSError as error:
+        raise InputError(f"{folder}: cannot be made a folder for the series ({error.strerror}); choose another name") from error
+    parts = [folder / f"{name}.vts" for name in names]
+    for part in parts:
+        check_output(part, "conversion", sources, overwrite)
     root = ElementTree.Element("VTKFile", type="Collection", version="0.1")
     collection = ElementTree.SubElement(root, "Collection")
-    for step, source in enumerate(sources):
-        part = write(open_surface(source).drawable(), folder / f"{source.stem}.vts", options)
+    for step, (source, part) in enumerate(zip(sources, parts, strict=True)):
+        write(open_surface(source).drawable(), part, options)
         ElementTree.SubElement(collection, "DataSet", timestep=str(step), file=f"{folder.name}/{part.name}")
-    return atomically(target, lambda path: ElementTree.ElementTree(root).write(path, encoding="utf-8", xml_declaration=True))
+    root.append(ElementTree.Comment(mark("conversion")))
+    return _written(target, lambda path: ElementTree.ElementTree(root).write(path, encoding="utf-8", xml_declaration=True))
 
 
-def check_folder(target: Path) -> None:
-    """Raise InputError where ``target`` cannot be made."""
-    if not target.parent.is_dir():
-        raise InputError(f"{target}: the folder {target.parent} does not exist; create it first")
-    if not os.access(target.parent, os.W_OK):
-        raise InputError(f"{target}: the folder {target.parent} cannot be written to")
-
-
-def atomically(target: Path, work: Callable[[Path], object]) -> Path:
-    """Let ``work`` write under a temporary name, then rename; nothing is left behind when it fails."""
-    check_folder(target)
-    temporary = target.with_name(f".{target.stem}.{os.getpid()}{target.suffix}")
-    try:
+def _written(target: Path, work: Callable[[Path], object]) -> Path:
+    """Let ``work`` write under a temporary name; see ``paraloss.files.replacing``."""
+    with replacing(target) as temporary:
         work(temporary)
-        os.replace(temporary, target)
-    finally:
-        temporary.unlink(missing_ok=True)
     return target
 
 

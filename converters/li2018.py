@@ -6,7 +6,6 @@ values read as ``values.ravel().reshape(ny, nx)``; unevaluated points hold -1 (`
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
 
 import h5py
@@ -17,15 +16,16 @@ from vtkmodules.vtkCommonDataModel import vtkCellArray, vtkPolyData
 
 from paraloss.converters.grid import as_float32
 from paraloss.errors import InputError, SurfaceFileError
+from paraloss.files import mark
 from paraloss.height import to_log
 from paraloss.picture_options import GridOptions
 from paraloss.surface import DONE, NOT_FINITE, PENDING, Surface, read_surface
-from paraloss.surface.hdf5 import open_hdf5, read_dataset
+from paraloss.surface.foreign import FOREIGN_PENDING, FOREIGN_PENDING_MIN_EIG, foreign_pending, is_foreign
+from paraloss.surface.hdf5 import check_sizes, checked, is_member, open_hdf5, read_dataset, write_text
 from paraloss.surface.reader import metric_names
+from paraloss.text import printable
 
 _NOT_METRICS = {"proj_xcoord", "proj_ycoord"}
-_METRICS = {"train_loss", "train_acc", "test_loss", "test_acc", "min_eig", "max_eig"}
-_PENDING, _PENDING_MIN_EIG = -1.0, 1.0
 
 
 def open_surface(path: str | Path) -> Surface:
@@ -35,7 +35,7 @@ def open_surface(path: str | Path) -> Surface:
         SurfaceFileError: it is neither, or it is damaged.
     """
     with open_hdf5(path) as file:
-        if _is_theirs(file):
+        if is_foreign(file):
             return _read(file, path)
     return read_surface(path)
 
@@ -43,38 +43,26 @@ def open_surface(path: str | Path) -> Surface:
 def is_li2018(path: str | Path) -> bool:
     """Whether a file is a surface file of Li et al.'s code; raises ``SurfaceFileError`` where it is no HDF5."""
     with open_hdf5(path) as file:
-        return _is_theirs(file)
-
-
-def _is_theirs(file: h5py.File) -> bool:
-    return "format" not in file.attrs and "xcoordinates" in file and not _METRICS.isdisjoint(file)
+        return is_foreign(file)
 
 
 def _read(file: h5py.File, path: str | Path) -> Surface:
     x = read_dataset(file, "xcoordinates", path, ndim=1)
-    y = read_dataset(file, "ycoordinates", path, ndim=1) if "ycoordinates" in file else None
+    y = read_dataset(file, "ycoordinates", path, ndim=1) if is_member(file, "ycoordinates") else None
     shape = (len(x),) if y is None else (len(y), len(x))
+    names = [name for name in metric_names(file) if name not in _NOT_METRICS]
+    check_sizes([checked(file, name, path) for name in names], path)
     metrics = {}
-    for name in metric_names(file):
-        if name in _NOT_METRICS:
-            continue
+    for name in names:
         values = read_dataset(file, name, path).astype(np.float64)
         if values.size != np.prod(shape):
-            raise SurfaceFileError(f"{path}: '{name}' holds {values.size} values but the coordinates say {shape}")
+            raise SurfaceFileError(f"{path}: '{printable(name)}' holds {values.size} values but the coordinates say {shape}")
         metrics[name] = values.ravel().reshape(shape)
-    pending = _pending(metrics, shape)
+    pending = foreign_pending(metrics, shape)
     metrics = {name: np.where(pending, np.nan, values) for name, values in metrics.items()}
     finite = np.logical_and.reduce([np.isfinite(values) for values in metrics.values()])
     status = np.where(pending, PENDING, np.where(finite, DONE, NOT_FINITE)).astype(np.uint8)
     return Surface(x, y, metrics, status, {"source": "Li et al. 2018"})
-
-
-def _pending(metrics: Mapping[str, np.ndarray], shape: tuple[int, ...]) -> np.ndarray:
-    """Points that still hold what their code fills its arrays with; one eigenvalue may be 1 or -1, both are not."""
-    waiting = [values == _PENDING for name, values in metrics.items() if name.endswith(("_loss", "_acc"))]
-    ends = [metrics[name] == fill for name, fill in (("min_eig", _PENDING_MIN_EIG), ("max_eig", _PENDING)) if name in metrics]
-    waiting += [np.logical_and.reduce(ends)] if ends else []
-    return np.logical_or.reduce([np.zeros(shape, bool), *waiting])
 
 
 def write_layout(surface: Surface, path: Path) -> None:
@@ -87,11 +75,12 @@ def write_layout(surface: Surface, path: Path) -> None:
         raise InputError("Li et al.'s surface files hold curves and surfaces, no volumes")
     with h5py.File(path, "w") as file:
         file["dir_file"] = str(surface.provenance.get("checkpoint", "none"))
+        write_text(file["dir_file"], "generator", mark("conversion"))
         file["xcoordinates"] = surface.x
         if surface.y is not None:
             file["ycoordinates"] = surface.y
         for name, values in surface.metrics.items():
-            waiting = _PENDING_MIN_EIG if name == "min_eig" else _PENDING
+            waiting = FOREIGN_PENDING_MIN_EIG if name == "min_eig" else FOREIGN_PENDING
             filled = np.where(surface.status == PENDING, waiting, values)
             file[name] = filled.ravel().reshape(filled.shape[::-1])
         if surface.trajectory is not None:

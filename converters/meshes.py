@@ -18,6 +18,7 @@ from paraloss.converters.colors import colors_of
 from paraloss.converters.formats import register
 from paraloss.converters.grid import HeightMap, height_map, to_polydata
 from paraloss.errors import InputError, MissingPackage
+from paraloss.files import mark
 from paraloss.picture_options import GridOptions
 from paraloss.surface import Surface
 
@@ -45,18 +46,24 @@ def write_glb(surface: Surface, path: Path, options: GridOptions) -> None:
         np.stack([x, z, -y], axis=1), triangles, vertex_normals=normals, vertex_colors=colors_of(heights.values.ravel()),
         process=False,
     )  # fmt: skip
-    path.write_bytes(trimesh.exchange.gltf.export_glb(trimesh.Scene(model), include_normals=True))
+    export = trimesh.exchange.gltf.export_glb
+    path.write_bytes(export(trimesh.Scene(model), include_normals=True, tree_postprocessor=_sign))
+
+
+def _sign(tree: dict[str, Any]) -> None:
+    tree["asset"]["generator"] = mark("conversion")
 
 
 @register(".usda", "USD as text, with the metrics as primvars (Omniverse, Blender)")
 def write_usda(surface: Surface, path: Path, options: GridOptions) -> None:
-    """A ``Mesh`` of quads, z up, ``displayColor`` and every metric as a primvar a vertex."""
+    """A ``Mesh`` of quads, z up, ``displayColor`` and every metric as a primvar per vertex."""
     mesh, heights = _mesh(surface, options)
     quads, points = _quads(mesh), _coordinates(mesh).astype(np.float32)
     colors = colors_of(heights.values.ravel()).astype(np.float32) / 255
     normals = vtk_to_numpy(mesh.GetPointData().GetNormals())
     lines = [
         "#usda 1.0",
+        f"# {mark('conversion')}",
         '(\n    defaultPrim = "loss_surface"\n    metersPerUnit = 1\n    upAxis = "Z"\n)',
         'def Mesh "loss_surface"\n{',
         f"    custom string provenance = {json.dumps(json.dumps(dict(surface.provenance)))}",
@@ -81,6 +88,7 @@ def write_ply(surface: Surface, path: Path, options: GridOptions) -> None:
     colors.SetName("RGB")
     mesh.GetPointData().AddArray(colors)
     writer = vtkPLYWriter()
+    writer.AddComment(mark("conversion"))
     writer.SetArrayName("RGB")
     _write(writer, mesh, path)
 
@@ -100,6 +108,7 @@ def write_stl(surface: Surface, path: Path, options: GridOptions) -> None:
     cells.SetData(3, numpy_to_vtk(triangles.ravel().astype(np.int64), deep=True, array_type=16))
     mesh.SetPolys(cells)
     writer = vtkSTLWriter()
+    writer.SetHeader(mark("conversion"))
     writer.SetFileTypeToBinary()
     _write(writer, mesh, path)
 

@@ -15,8 +15,10 @@ from vtkmodules.util.numpy_support import vtk_to_numpy
 from paraloss.converters.formats import register
 from paraloss.converters.grid import to_polydata
 from paraloss.converters.volume import image_geometry, volume_arrays
+from paraloss.files import mark
 from paraloss.picture_options import GridOptions
 from paraloss.surface import Surface
+from paraloss.surface.hdf5 import write_text
 
 _QUAD = 9  # vtkCellType
 
@@ -26,6 +28,7 @@ _QUAD = 9  # vtkCellType
 def write_vtkhdf(surface: Surface, path: Path, options: GridOptions) -> None:
     """Write a surface's quads with all point arrays, or a volume."""
     with h5py.File(path, "w") as file:
+        write_text(file, "generator", mark("conversion"))
         root = file.create_group("VTKHDF")
         root.attrs["Version"] = np.array([1, 0], np.int64)
         if surface.z is not None:
@@ -62,5 +65,5 @@ def _write_quads(root: h5py.Group, surface: Surface, options: GridOptions) -> No
 
 
 def _set_type(root: h5py.Group, kind: bytes) -> None:
-    # The reader wants a fixed-length ASCII string here, which h5py makes only when it is told so.
+    # The reader requires a fixed-length ASCII string here, which h5py makes on request only.
     root.attrs.create("Type", kind, dtype=h5py.string_dtype("ascii", len(kind)))

@@ -6,10 +6,11 @@ from pathlib import Path
 from typing import Any
 
 from paraloss.errors import InputError
+from paraloss.files import mark
 
 
-def write_xml(writer: Any, data: Any, path: Path) -> None:
-    """Write through one of vtk's XML writers: appended raw data, zlib.
+def write_xml(writer: Any, data: Any, path: Path, purpose: str = "conversion") -> None:
+    """Write through one of vtk's XML writers: appended raw data, zlib, and the mark of ``purpose`` in a comment at the end.
 
     Raises:
         InputError: vtk could not write, as on a full disk.
@@ -21,3 +22,5 @@ def write_xml(writer: Any, data: Any, path: Path) -> None:
     writer.SetCompressorTypeToZLib()
     if writer.Write() != 1 or not path.exists():
         raise InputError(f"{path}: vtk could not write this file; is the disk full?")
+    with path.open("a") as file:
+        file.write(f"<!-- {mark(purpose)} -->\n")

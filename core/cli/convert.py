@@ -17,6 +17,7 @@ def convert(
     heights: Heights = GridOptions(),
     smooth: int = 1,
     li2018: Annotated[bool, Parameter(negative="")] = False,
+    overwrite: Annotated[bool, Parameter(negative="")] = False,
 ) -> None:
     """Convert a surface file for other programs; the ending of the last file decides the format.
 
@@ -30,18 +31,22 @@ def convert(
         output: File to write.
         smooth: Interpolate this many times finer with bicubic splines; the array status marks what was not computed.
         li2018: Write a .vtp with the arrays and plain heights of Li et al.'s converter.
+        overwrite: Replace a file that this command did not make.
     """
     from paraloss.analysis.smoothing import smoothed
     from paraloss.cli.options import split_output
     from paraloss.converters import ENDINGS, open_surface, write
     from paraloss.converters import convert as convert_file
+    from paraloss.converters.formats import purpose_of
     from paraloss.errors import InputError
+    from paraloss.files import check_output
 
     inputs, target = split_output(files, output, ENDINGS)
     layout = "li2018" if li2018 else "paraloss"
     if smooth == 1:
-        print(convert_file(inputs, target, heights, layout))
+        print(convert_file(inputs, target, heights, layout, overwrite))
         return
     if len(inputs) > 1:
         raise InputError("--smooth takes one file")
+    check_output(target, purpose_of(target), inputs, overwrite)
     print(write(smoothed(open_surface(inputs[0]).drawable(), smooth), target, heights, layout))

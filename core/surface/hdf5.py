@@ -153,7 +153,7 @@ def check_sizes(datasets: list[h5py.Dataset], path: str | Path) -> None:
     check_size(path, sum(map(size_of, datasets)), sum(d.id.get_storage_size() for d in datasets), error=SurfaceFileError)
 
 
-def write_text(file: h5py.File, name: str, text: str) -> None:
+def write_text(file: h5py.Group | h5py.Dataset, name: str, text: str) -> None:
     """Write a text attribute, of fixed length where HDF5 has room for it (64 KiB).
 
     Texts of variable length lie in a heap of their own, and HDF5 1.14 reads some damaged heaps for ever.

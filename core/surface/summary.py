@@ -14,9 +14,11 @@ import h5py
 import numpy as np
 
 from paraloss.errors import SurfaceFileError
-from paraloss.surface.hdf5 import checked, is_member, member, open_hdf5, read_dataset, read_json
+from paraloss.surface.foreign import foreign_pending, is_foreign
+from paraloss.surface.hdf5 import checked, member, open_hdf5, read_dataset, read_json
 from paraloss.surface.reader import RANGES, check_format, finite_range, metric_names, read_axes
 from paraloss.surface.value import DONE, NOT_FINITE, PENDING
+from paraloss.text import printable
 
 MOST_VALUES = 4_000_000
 """Values that are read of each dataset; of a larger one the first ones count as a sample."""
@@ -48,7 +50,7 @@ class Summary:
 def read_summary(path: str | Path) -> Summary:
     """Read the summary of a surface file of Paraloss or of Li et al.'s code; raises as ``read_surface``."""
     with open_hdf5(path) as file:
-        foreign = "format" not in file.attrs and is_member(file, "xcoordinates") and is_member(file, "train_loss")
+        foreign = is_foreign(file)
         if not foreign:
             check_format(file, path)
         x, y, z = read_axes(file, path)
@@ -57,7 +59,9 @@ def read_summary(path: str | Path) -> Summary:
         metrics = {name: checked(file, name, path) for name in metric_names(file) if not name.startswith("proj_")}
         for name, dataset in {**metrics, **({} if foreign else {"status": checked(file, "status", path)})}.items():
             if dataset.size != points:
-                raise SurfaceFileError(f"{path}: '{name}' holds {dataset.size} values but the coordinates say {points}")
+                raise SurfaceFileError(
+                    f"{path}: '{printable(name)}' holds {dataset.size} values but the coordinates say {points}"
+                )
         samples = {name: _sample(dataset) for name, dataset in metrics.items()}
         status = _foreign_status(samples) if foreign else _sample(file["status"])
         ranges = {name: _range(file, name, values, status, path) for name, values in samples.items()}
@@ -87,11 +91,8 @@ def _sample(dataset: h5py.Dataset) -> np.ndarray:
 
 
 def _foreign_status(samples: Mapping[str, np.ndarray]) -> np.ndarray:
-    """Status of the points of Li et al.'s layout, where a loss or accuracy of -1 was not evaluated."""
+    """Status of the points of Li et al.'s layout; see ``foreign_pending``."""
     size = min((len(values) for values in samples.values()), default=0)
-    pending, finite = np.zeros(size, bool), np.ones(size, bool)
-    for name, values in samples.items():
-        if name.endswith(("_loss", "_acc")):
-            pending |= values[:size] == -1
-        finite &= np.isfinite(values[:size])
-    return np.where(pending, PENDING, np.where(finite, DONE, NOT_FINITE)).astype(np.uint8)
+    cut = {name: values[:size] for name, values in samples.items()}
+    finite = np.logical_and.reduce([np.ones(size, bool), *(np.isfinite(values) for values in cut.values())])
+    return np.where(foreign_pending(cut, (size,)), PENDING, np.where(finite, DONE, NOT_FINITE)).astype(np.uint8)
