@@ -128,7 +128,7 @@ def _is_samples(data: Any) -> bool:
     """Whether ``data`` gives single samples: a torch data set or the like, but no container that is itself a batch."""
     if isinstance(data, IterableDataset):
         return True
-    indexed = hasattr(data, "__getitem__") and hasattr(data, "__len__")
+    indexed = hasattr(data, "__getitem__") and hasattr(data, "__len__") and not isinstance(data, type)
     return indexed and not isinstance(data, (Tensor, np.ndarray, tuple, Mapping)) and not callable(getattr(data, "to", None))
 
 

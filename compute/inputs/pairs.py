@@ -41,12 +41,12 @@ def as_data_set(data: Any, name: str = "data") -> DataSet:
 
 def one_pass(data: Any, name: str) -> Iterable[Any]:
     """The items of a data set or loader, each once, in an order that is the same on every rank."""
-    if isinstance(data, DataLoader):
-        if getattr(data, "drop_last", False) or getattr(data.batch_sampler, "drop_last", False):
-            say(f"warning: {name}: the loader drops its last, smaller batch (drop_last=True), so these samples count nowhere")
-    elif hasattr(data, "__getitem__") and hasattr(data, "__len__"):
-        data = map(data.__getitem__, range(len(data)))
+    samplers = (data, data.batch_sampler) if isinstance(data, DataLoader) else ()
+    if any(getattr(sampler, "drop_last", False) for sampler in samplers):
+        say(f"warning: {name}: the loader drops its last, smaller batch (drop_last=True), so these samples count nowhere")
     try:
+        if not isinstance(data, DataLoader) and hasattr(data, "__getitem__") and hasattr(data, "__len__"):
+            data = map(data.__getitem__, range(len(data)))
         with seeded(_SEED):
             yield from data
     except InputError:

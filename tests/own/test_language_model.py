@@ -3,17 +3,16 @@
 import pytest
 import torch
 import torch.nn.functional as F
-from helpers import run
 from judge import assert_right, surface_of
 from torch.utils.data import DataLoader
 
+from paraloss.compute.inputs.huggingface import _offline
 from paraloss.errors import InputError
 from paraloss.surface.file import read_surface
 
-transformers = pytest.importorskip("transformers")
-
 
 def build():
+    transformers = _offline("transformers")
     torch.manual_seed(0)
     config = transformers.GPT2Config(
         vocab_size=23, n_positions=16, n_embd=24, n_layer=2, n_head=2, initializer_range=0.3, bos_token_id=0, eos_token_id=0
@@ -73,6 +72,7 @@ def test_one_batch_has_the_models_own_loss():
 
 
 def test_masked_language_models_shift_no_labels_and_classifiers_have_one_per_sample():
+    transformers = _offline("transformers")
     torch.manual_seed(0)
     options = {"vocab_size": 23, "hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 20}
     config = transformers.BertConfig(**options, max_position_embeddings=16, num_labels=3, initializer_range=0.3)
@@ -98,7 +98,7 @@ def test_masked_language_models_shift_no_labels_and_classifiers_have_one_per_sam
 def test_what_is_no_batch_for_it_is_refused():
     for batches, message in (
         ([torch.zeros(3, 4, dtype=torch.long)], "not a dict"),
-        ([{"input_ids": torch.zeros(3, 4, dtype=torch.long), "words": torch.zeros(3)}], "failed"),
+        ([{"words": torch.zeros(3)}], "failed"),
     ):
         with pytest.raises(InputError, match=message):
             surface_of(build(), None, batches, step="huggingface")
@@ -106,11 +106,14 @@ def test_what_is_no_batch_for_it_is_refused():
 
 @pytest.mark.slow
 def test_a_sharded_folder_on_two_ranks(tmp_path):
+    from helpers import run
+
     build().save_pretrained(tmp_path / "gpt", max_shard_size="5KB")
     assert len(list((tmp_path / "gpt").glob("*.safetensors"))) > 1
     done = run(
         "compute", "--weights", tmp_path / "gpt", "--model", f"huggingface:{tmp_path / 'gpt'}", "--data", f"{__file__}:data",
-        "--step=huggingface", "--x=-0.5:0.5:3", "--y=-1:1:3", "--precision=fp32", "--split-data=2", "-o", tmp_path / "s.h5", ranks=2,
+        "--step=huggingface", "--x=-0.5:0.5:3", "--y=-1:1:3", "--precision=fp32", "--split-data=2",
+        "-o", tmp_path / "s.h5", ranks=2,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert_right(read_surface(tmp_path / "s.h5", directions=True), build(), loop)
