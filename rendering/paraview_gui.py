@@ -1,4 +1,4 @@
-"""ParaView's window: started with the plugin, files and a lit state; or told once to load the plugin at every start."""
+"""ParaView's window: started with the plugin, files and a lit state; or set up to load the plugin at every start."""
 
 from __future__ import annotations
 
@@ -55,13 +55,13 @@ def install_plugin() -> list[Path]:
 
     Raises:
         MissingPackage: ParaView is not on the PATH.
-        InputError: not Linux; the message tells the three clicks that do the same.
+        InputError: not Linux; the message names the three clicks that do the same.
     """
     if sys.platform != "linux":
         raise InputError(f"in ParaView: Tools > Manage Plugins > Load New, choose {PLUGIN}, then tick Auto Load")
     paraview = Path(_program("paraview")).resolve()
     version = _version()
-    settings = Path(os.environ.get("XDG_CONFIG_HOME", Path.home() / ".config")) / "ParaView" / f"ParaView{version}.ini"
+    settings = Path(os.environ.get("XDG_CONFIG_HOME", Path.home() / ".config")) / "ParaView" / settings_name(version)
     settings.parent.mkdir(parents=True, exist_ok=True)
     text = settings.read_text() if settings.exists() else ""
     written = []
@@ -76,6 +76,11 @@ def install_plugin() -> list[Path]:
     return written
 
 
+def settings_name(version: str) -> str:
+    """Name of the settings file of a release: from 6.0 on it has no version."""
+    return f"ParaView{version}.ini" if int(version.split(".")[0]) < 6 else "ParaView.ini"
+
+
 def add_plugin(text: str, application: str, plugin: Path) -> str:
     """ParaView's settings with ``plugin`` among those loaded at the start of ``application``.
 
@@ -86,7 +91,7 @@ def add_plugin(text: str, application: str, plugin: Path) -> str:
     """
     key = "Local%3A" + application.replace("/", "\\")
     entry = f'  <Plugin name=\\"{plugin.stem}\\" filename=\\"{plugin}\\" auto_load=\\"1\\"/>\\n'
-    text = re.sub(rf'  <Plugin name=\\"{plugin.stem}\\"[^>]*/>\\n', "", text)  # an older place of ours
+    text = re.sub(rf'  <Plugin name=\\"{plugin.stem}\\"[^>]*/>\\n', "", text)  # where it was before
     lines = text.splitlines()
     for number, line in enumerate(lines):
         if line.startswith(key + "="):
@@ -120,7 +125,7 @@ def _version() -> str:
     done = processes.run(command, capture=True, env=paraview_environment())
     found = re.search(r"version (\d+\.\d+\.\d+)", done.stdout + done.stderr)
     if not found:
-        raise MissingPackage(f"pvpython does not tell its version: {(done.stdout + done.stderr).strip()[:100]}")
+        raise MissingPackage(f"pvpython does not print its version: {(done.stdout + done.stderr).strip()[:100]}")
     return found[1]
 
 

@@ -155,7 +155,7 @@ METRIC_XML = """
 
 SCALAR_XML = """
   <StringVectorProperty name="Scalar" label="Height From" command="SetInputArrayToProcess" number_of_elements="5"
-                        element_types="0 0 0 0 2" default_values="0" animateable="0">
+                        element_types="0 0 0 0 2" animateable="0">
     <ArrayListDomain name="array_list" attribute_type="Scalars">
       <RequiredProperties><Property name="Input" function="Input"/></RequiredProperties>
     </ArrayListDomain>
