@@ -52,7 +52,7 @@ def convert(
     layout: str = "paraloss",
     overwrite: bool = False,
 ) -> Path:
-    """Convert a surface file, ours or Li et al.'s; the ending of ``target`` decides the format.
+    """Convert a surface file of Paraloss or of Li et al.; the ending of ``target`` decides the format.
 
     Args:
         source: one file; several for a time series (``.pvd``), in the order of time.

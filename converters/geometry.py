@@ -26,7 +26,7 @@ def warp_structured(data: Any, name: str, options: GridOptions) -> vtkStructured
     Args:
         data: ``vtkStructuredGrid``, ``vtkImageData`` or ``vtkRectilinearGrid`` of one layer, (ni, nj, 1) points.
         name: the point array that gives the height.
-        options: as for a surface; ``metric`` is ignored.
+        options: options of heights; ``metric`` is ignored.
 
     Raises:
         InputError: more than one layer, or no such point array.
@@ -83,16 +83,16 @@ def default_levels(grid: Any, number: int = 10) -> list[float]:
 
 
 def contour_lines(grid: Any, levels: list[float], radius: float = 0.0) -> vtkPolyData:
-    """Contour lines at ``levels`` (in the metric's own unit) on a grid of ours.
+    """Contour lines at ``levels`` (in the metric's unit) on a grid that Paraloss made.
 
     Args:
-        grid: a grid of ours.
+        grid: a grid of ``to_structured_grid``.
         levels: in the metric's unit; those outside its range give no line.
         radius: in widths of the surface: the lines become tubes, which no surface swallows, from above and from below.
             0 leaves lines.
 
     Returns:
-        Lines or tubes; the point array ``level`` tells each line's value in the metric's unit.
+        Lines or tubes; the point array ``level`` holds each line's value in the metric's unit.
     """
     name, log, offset, _, _ = _height_facts(grid)
     contour = vtkContourFilter()
@@ -142,9 +142,9 @@ def drape_trajectory(grid: Any, own_loss: bool = False, radius: float = PATH_RAD
     """The optimizer's path that the grid carries in its field data, as a tube.
 
     Args:
-        grid: a whole grid of ours, from a file with a trajectory.
+        grid: a whole grid of ``to_structured_grid``, of a surface with a trajectory.
         own_loss: height from each checkpoint's own loss; False lays the path onto the surface.
-        radius: of the tube, in widths of the surface.
+        radius: radius of the tube, in widths of the surface.
 
     Returns:
         A tube with the point arrays ``step``, ``loss``, ``residual``. A checkpoint's own loss is not the surface's height
@@ -242,7 +242,7 @@ def minimum_marker(grid: Any, radius: float = 0.012) -> vtkPolyData:
 
 
 def _height_facts(grid: Any) -> tuple[str, bool, float, float, float]:
-    """Drawn array, whether it is a logarithm, log offset, base and scale, from a grid of ours."""
+    """Drawn array, whether it is a logarithm, log offset, base and scale of a grid that Paraloss made."""
     text = grid.GetFieldData().GetAbstractArray("height_metric")
     if text is None:
         raise InputError("this needs the output of the Loss Surface Reader, or a .vts that Paraloss wrote")

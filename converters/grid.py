@@ -23,17 +23,17 @@ from paraloss.surface import Surface
 
 @dataclass(frozen=True)
 class HeightMap:
-    """Heights with all that was decided on the way.
+    """Heights of a surface, with scale, base and options.
 
     Attributes:
-        values: of the surface's shape; (log) metric after clipping, NaN where the point is blank.
-        blank: where there is nothing to draw: pending, or not finite.
-        clipped: where a value lay outside zmin..zmax.
+        values: array of the surface's shape: (log) metric after clipping, NaN at blank points.
+        blank: bool array: points that are not drawn, because they are pending or not finite.
+        clipped: bool array: points whose value lies outside zmin..zmax.
         base: the value at height 0.
-        scale: height a unit of ``values``.
+        scale: height per unit of ``values``.
         metric: the metric's name.
         array: name of the point array that ``values`` are in: the metric, or ``log_<metric>``.
-        options: what was asked.
+        options: options that the heights were made with.
     """
 
     values: np.ndarray
@@ -133,7 +133,7 @@ def to_structured_grid(
         options: see ``GridOptions``.
         heights: decided before, for example with a scale that several surfaces share.
         extent: (i0, i1, j0, j1), inclusive: only this part of ``surface``.
-        origin: column and row of the whole surface at which ``surface`` begins, where it is a part itself.
+        origin: column and row of the whole surface at which ``surface`` begins, if it is a part itself.
 
     Returns:
         Dimensions (nx, ny, 1). Point arrays: every metric, ``log_<metric>`` of every loss, ``clipped``, ``status``,

@@ -47,7 +47,7 @@ def image_geometry(surface: Surface) -> tuple[list[float], list[float]]:
 
 
 def to_image(surface: Surface, options: GridOptions | None = None) -> vtkImageData:
-    """A volume as ``vtkImageData``: dimensions (nx, ny, nz), a point array a metric, the log-loss active.
+    """A volume as ``vtkImageData``: dimensions (nx, ny, nz), one point array per metric, the log-loss active.
 
     Raises:
         InputError: no volume, or steps that are not even.

@@ -14,7 +14,7 @@ _FREE = 0.96  # share of the frame that the points may fill
 
 @dataclass(frozen=True)
 class PlacedCamera:
-    """A perspective camera: where it is, what it aims at, which way is up, and its vertical view angle in degrees."""
+    """A perspective camera: position, point that it aims at, up vector, vertical view angle in degrees."""
 
     position: Vector
     aim: Vector

@@ -104,7 +104,7 @@ class PictureOptions(Options):
 
     @property
     def color_is_value(self) -> bool:
-        """Whether colors tell values: not for surfaces of one color each."""
+        """Whether colors stand for values: not for surfaces of one color each."""
         return self.from_above or self.style in OF_VOLUMES or not (self.overlay or self.preset.surface_color is not None)
 
     @property

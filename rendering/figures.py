@@ -15,7 +15,7 @@ def save_figure(figure: Figure, path: Path, purpose: str, **options: Any) -> Non
     """Write ``figure`` to ``path``, ``.png``, ``.jpg``, ``.pdf`` or ``.svg``; it appears complete or not at all.
 
     Args:
-        figure: what is drawn.
+        figure: figure to write.
         path: the picture; its ending decides the format.
         purpose: see ``paraloss.files.mark``.
         options: further options of ``Figure.savefig``.

@@ -25,7 +25,7 @@ class SurfacePicture:
 
     Args:
         surfaces: the surfaces that ``composition`` was made for.
-        composition: what is drawn, where and how.
+        composition: composition of the picture.
         backend: ``pyvista`` or ``paraview``, the engine that draws the surfaces; titles and scale are the same.
 
     Raises:

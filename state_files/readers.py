@@ -84,7 +84,7 @@ def reader_properties(options):
 def surface_behind(source):
     """The surface that a reader shows, whole, and the options of its heights.
 
-    Read from the file where it is on this machine: a fetched grid would be one rank's part only.
+    Read from the file if it is on this machine: a fetched grid would be one rank's part only.
     """
     vts = source.GetXMLName() == "XMLStructuredGridReader"
     if servermanager.ActiveConnection.IsRemote():

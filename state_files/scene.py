@@ -87,7 +87,7 @@ class Scene:
 
     Args:
         sources: one reader per view.
-        composition: what is drawn, where and how.
+        composition: composition of the picture.
         finer: how many times finer to draw; ``save`` writes the means.
         views: views that hold the surfaces already, as in a state that was loaded.
     """

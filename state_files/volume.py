@@ -85,7 +85,7 @@ class VolumeScene:
 
 
 def _image_behind(reader, file):
-    """The whole volume: from the file where it is on this machine, else from the server."""
+    """The whole volume: from the file if it is on this machine, else from the server."""
     if servermanager.ActiveConnection.IsRemote():
         reader.UpdatePipeline()
         return servermanager.Fetch(reader)

@@ -19,9 +19,9 @@ def paraview(
     Example: paraloss paraview with.h5 without.h5 --state side_by_side
 
     Args:
-        files: Surface files; none opens ParaView with the plugin alone.
+        files: Surface files. Default: none, the plugin alone.
         state: lit_surface, side_by_side, contours, trajectory or training_time_series.
-        install: Load the plugin at every later start of ParaView, and open nothing now.
+        install: Set ParaView up to load the plugin at every later start; open nothing now.
     """
     from paraloss.rendering.paraview_gui import install_plugin, start_paraview
 
