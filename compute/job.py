@@ -65,7 +65,7 @@ class Job:
             self.save = self.writer.flush if self.world.is_first else _nothing
             clock = Watchdog(self.options.point_timeout, self.world, self.save).over
             self.evaluate = Guarded(self.setup.estimator, self.setup.evaluator, self.settings.grid, clock)
-            stack.enter_context(last_resort(self.save))
+            stack.enter_context(last_resort(self.save, self.world.abort))
             stack.enter_context(keeping(self._kept))
             again = self.options.refine is None  # points that were interpolated under --refine
             self.pending = set(self.world.on_first(lambda: self.writer.pending(interpolated=again)).tolist())

@@ -57,6 +57,12 @@ def requested() -> int | None:
     return _state.number
 
 
+def check() -> None:
+    """Raise ``Stopped`` if a signal waits."""
+    if _state.number is not None:
+        raise Stopped(_state.number)
+
+
 def request(number: int) -> None:
     """Note a signal that another rank received."""
     _state.number = number
@@ -117,13 +123,18 @@ def shielded() -> Iterator[None]:
         _state.shields -= 1
 
 
+def shield() -> None:
+    """Let signals wait from here on: this process is one of several ranks."""
+    _state.shields += 1
+
+
 @contextmanager
 def exposed() -> Iterator[None]:
     """Within ``shielded``: let signals raise while this holds, and one that has waited at its start."""
     shields, _state.shields = _state.shields, 0
     try:
-        if shields and _state.number is not None:
-            raise Stopped(_state.number)
+        if shields:
+            check()
         yield
     finally:
         _state.shields = shields

@@ -7,6 +7,7 @@ import torch
 
 from paraloss.compute.evaluate.point import PointEvaluator
 from paraloss.compute.inputs.user_code import one_line
+from paraloss.compute.ranks.ending import raise_together, report
 from paraloss.compute.ranks.world import World
 from paraloss.errors import InputError
 
@@ -52,13 +53,12 @@ class SharedEstimator(FullEstimator):
 
         Raises:
             InputError: the evaluation failed on a rank of the group; raised on all of them.
+            Stopped: a rank of the group received a signal; raised likewise.
         """
-        message, sums = "", None
+        wrong, sums = None, torch.empty(0)
         try:
             sums = self.evaluator.sums(self._steps[index]).cpu()
         except Exception as error:  # whatever the user's model raises must not leave the others waiting
-            message = f"{type(error).__name__}: {one_line(error)[:200]}"
-        messages = [text for text in self._team.allgather(message) if text]
-        if messages or sums is None:
-            raise InputError(messages[0])
+            wrong = InputError(f"{type(error).__name__}: {one_line(error)[:200]}")
+        raise_together(self._team.allgather(report(self._team.rank, wrong)))
         return self.evaluator.metrics_of(torch.from_numpy(self._team.allreduce(sums.numpy())))

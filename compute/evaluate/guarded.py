@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 
 import numpy as np
 import torch
 
 from paraloss.compute.evaluate.estimator import Estimator
+from paraloss.compute.evaluate.exact import SharedEstimator
 from paraloss.compute.evaluate.point import PointEvaluator
 from paraloss.compute.inputs.user_code import one_line
 from paraloss.errors import InputError, ParalossError
 from paraloss.progress import say
+from paraloss.stopping import exposed
 
 
 class Guarded:
@@ -41,7 +43,8 @@ class Guarded:
             InputError: the model or the loss failed there, or one sample needs more memory than there is.
         """
         place = ", ".join(f"{axis}={step:g}" for axis, step in zip("xyz", self._steps[index], strict=False))
-        with one_line_errors(place), self._clock(place):
+        together = isinstance(self._estimator, SharedEstimator)  # ends in good order with its group
+        with one_line_errors(place), self._clock(place), nullcontext() if together else exposed():
             while True:
                 try:
                     return self._estimator(index)

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 
 from paraloss.compute.ranks.world import Evaluate, Record, World
 from paraloss.errors import ParalossError
+from paraloss.stopping import Stopped, shielded
 
 
 class Group:
@@ -35,10 +36,15 @@ class Group:
 
         Raises:
             ParalossError: a point failed; raised on the leaders only.
+            Stopped: a rank received a signal; raised likewise.
         """
-        if not self.team.is_first:
-            self._follow(evaluate)
-            return
+        with shielded():
+            if self.team.is_first:
+                self._lead(todo, evaluate, record, idle)
+            else:
+                self._follow(evaluate)
+
+    def _lead(self, todo: Sequence[int], evaluate: Evaluate, record: Record, idle: Callable[[], None]) -> None:
 
         def together(index: int) -> list[float]:
             self.team.bcast(index)
@@ -53,5 +59,5 @@ class Group:
         while (index := self.team.bcast(-1)) >= 0:
             try:
                 evaluate(index)
-            except ParalossError:
+            except (ParalossError, Stopped):
                 continue  # the leader raises it too, and ends the job

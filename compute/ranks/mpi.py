@@ -16,6 +16,7 @@ from mpi4py import MPI  # noqa: E402
 from paraloss.compute.ranks.queue import run_parallel  # noqa: E402
 from paraloss.compute.ranks.world import Evaluate, Record, World  # noqa: E402
 from paraloss.errors import InputError  # noqa: E402
+from paraloss.stopping import shield  # noqa: E402
 
 T = TypeVar("T")
 
@@ -78,6 +79,7 @@ def start(ranks: int) -> MpiWorld:
     if fits and not MPI.Is_initialized():
         MPI.Init_thread(MPI.THREAD_MULTIPLE)
         atexit.register(_finalize)
+        shield()
     if not fits or MPI.COMM_WORLD.size == 1:
         raise InputError(
             f"started with {ranks} ranks, but mpi4py uses another MPI ({library.strip()}) than the launcher; start it "

@@ -14,10 +14,13 @@ from typing import Any
 
 import numpy as np
 
+from paraloss.compute.ranks.ending import Report, raise_together, report
 from paraloss.compute.ranks.world import Evaluate, Record
-from paraloss.errors import InputError, ParalossError
+from paraloss.errors import InputError
+from paraloss.stopping import check, shielded
+from paraloss.text import one_line
 
-_RESULT, _FINISHED, _FAILED = 1, 2, 3
+_RESULT, _FINISHED = 1, 2
 _CHUNK_S = 0.2  # a rank draws about this much work at once, so that tiny points do not hammer the counter
 _POLL_S = 0.002
 _IDLE_S = 1.0
@@ -36,25 +39,32 @@ def run_parallel(
         idle: called on rank 0 about once a second, never together with ``record``; writes recorded results to the disk.
 
     Raises:
-        ParalossError: a point failed on some rank; raised on all, after all results so far were recorded.
+        InputError: a point failed on some rank; raised on all, after all results so far were recorded.
+        Stopped: a rank received a signal; raised likewise.
+        RankFailed: a rank failed for another reason; raised likewise.
     """
+    with shielded():  # what the ranks do together is not left by one of them alone
+        _share_out(comm, todo, evaluate, record, idle)
+
+
+def _share_out(comm: Any, todo: Sequence[int], evaluate: Evaluate, record: Record, idle: Callable[[], None]) -> None:
     counter = _Counter(comm)
     # A context of its own: messages to the collector never meet the counter's.
     channel = comm.Dup()
     outlet = _Collector(channel, record, idle) if comm.rank == 0 else _Sender(channel)
     outlet.begin()
-    failure: str | None = None
+    failure: BaseException | None = None
     try:
         for index in _drawn(counter, todo, comm.size):
+            check()
             outlet.put(index, evaluate(index))
-    except ParalossError as error:
-        failure = f"rank {comm.rank}: {error}"
+    except BaseException as error:
+        failure = error
         counter.close(len(todo))
-    message = _patient_bcast(channel, outlet.finish(failure))
+    reports = _patient_bcast(channel, outlet.finish(report(comm.rank, failure, f"rank {comm.rank}: ")))
     counter.free()
     channel.Free()
-    if message:
-        raise InputError(message)
+    raise_together(reports, failure)
 
 
 def _drawn(counter: _Counter, todo: Sequence[int], ranks: int) -> Iterator[int]:
@@ -125,10 +135,9 @@ class _Sender:
         self._sent = [request for request in self._sent if not request.Test()]
         self._sent.append(self._channel.isend((index, values), dest=0, tag=_RESULT))
 
-    def finish(self, failure: str | None) -> None:
-        """Report the end, or the failure, and wait until all has arrived."""
-        tag, text = (_FAILED, failure) if failure else (_FINISHED, "")
-        self._sent.append(self._channel.isend(text, dest=0, tag=tag))
+    def finish(self, mine: Report | None) -> None:
+        """Report the end, and wait until all has arrived."""
+        self._sent.append(self._channel.isend(mine, dest=0, tag=_FINISHED))
         while not all(request.Test() for request in self._sent):
             time.sleep(_POLL_S)
 
@@ -141,7 +150,7 @@ class _Collector(threading.Thread):
         self._channel, self._record, self._idle = channel, record, idle
         self._rested = time.monotonic()
         self._running = channel.size - 1
-        self._failure: str | None = None
+        self._reports: list[Report | None] = []
         self._error: BaseException | None = None
         self._lock = threading.Lock()
         self._threaded = False
@@ -159,6 +168,7 @@ class _Collector(threading.Thread):
         self._note(index, values)
         if not self._threaded:
             self.poll()
+        self._check()
 
     def poll(self) -> bool:
         """Receive what has arrived; whether anything had."""
@@ -172,7 +182,7 @@ class _Collector(threading.Thread):
                 self._note(*message)
             else:
                 self._running -= 1
-                self._failure = self._failure or message or None
+                self._reports.append(message)
         return any_arrived
 
     def run(self) -> None:
@@ -184,23 +194,32 @@ class _Collector(threading.Thread):
                     with self._lock:
                         self._idle()
                     self._rested = time.monotonic()
-            except Exception as error:  # a full disk, say: keep receiving, so that the other ranks can end
+            except Exception as error:
                 self._error = self._error or error
 
-    def finish(self, failure: str | None) -> str | None:
-        """Wait until every other rank has ended; the text of the first failure, that of another rank before rank 0's."""
+    def finish(self, mine: Report | None) -> list[Report | None]:
+        """Wait until every other rank has ended; what all of them report, rank 0 last."""
         if self._threaded:
             self.join()
         else:
             self.run()
-        if self._error is not None:
-            return f"rank 0 could not record results: {self._error}"
-        return self._failure or failure
+        try:
+            self._check()
+        except InputError as error:
+            return [report(0, error)]
+        return [*self._reports, mine]
 
     def _note(self, index: int, values: list[float]) -> None:
-        if self._error is None:
-            with self._lock:
-                self._record(index, values)
+        try:
+            if self._error is None:
+                with self._lock:
+                    self._record(index, values)
+        except Exception as error:  # a full disk, say: keep receiving, so that the other ranks can end
+            self._error = error
+
+    def _check(self) -> None:
+        if self._error is not None:
+            raise InputError(f"rank 0 could not record results: {one_line(self._error)}")
 
 
 def _patient_bcast(comm: Any, value: Any) -> Any:

@@ -6,19 +6,23 @@ subclass that overrides the methods above ``on_all``.
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Callable, Sequence
 from typing import TypeVar
 
 import numpy as np
 
-from paraloss.errors import InputError, MissingPackage, ParalossError
+from paraloss.compute.ranks.ending import abort_on_exception, raise_together, report
+from paraloss.errors import MissingPackage, ParalossError
+from paraloss.stopping import exposed, shielded
 
 T = TypeVar("T")
 Evaluate = Callable[[int], list[float]]
 Record = Callable[[int, list[float]], None]
 
 _LAUNCHERS = ("PMI_SIZE", "PMIX_SIZE", "OMPI_COMM_WORLD_SIZE", "MV2_COMM_WORLD_SIZE", "MPI_LOCALNRANKS")
+_RANKS = ("PMI_RANK", "PMIX_RANK", "OMPI_COMM_WORLD_RANK", "MV2_COMM_WORLD_RANK", "SLURM_PROCID")
 
 
 class World:
@@ -86,21 +90,25 @@ class World:
         os._exit(code)
 
     def on_all(self, work: Callable[[], T]) -> T:
-        """Run ``work`` on every rank; an error on any rank is raised on all of them.
+        """Run ``work`` on every rank; an exception on any rank ends it on all of them.
 
         Raises:
-            ParalossError: the first rank's error.
+            InputError: the first rank's ``ParalossError``; of one process the error itself.
+            Stopped: a rank received a signal.
+            RankFailed: another exception on another rank.
         """
         result, error = None, None
-        try:
-            result = work()
-        except ParalossError as caught:
-            error = caught
-        found = [one for one in self.allgather(error and (error.message, error.arguments)) if one]
-        if error is not None and self.size == 1:
-            raise error
-        if found:
-            raise InputError(*found[0])
+        if self.size == 1:
+            with exposed():
+                return work()
+        with shielded():  # every rank reaches the exchange of reports
+            try:
+                with exposed():
+                    result = work()
+            except BaseException as caught:
+                error = caught
+            reports = self.allgather(report(self.rank, error))
+        raise_together(reports, error)
         return result  # type: ignore[return-value]
 
     def on_first(self, work: Callable[[], T]) -> T:
@@ -115,7 +123,7 @@ def world() -> World:
         MissingPackage: started with several ranks, but mpi4py is not installed.
         InputError: mpi4py belongs to another MPI than the launcher, so that every rank would do all the work.
     """
-    ranks = max([_number(name) for name in _LAUNCHERS] + [_number("SLURM_NTASKS") if "SLURM_STEP_ID" in os.environ else 0])
+    ranks = _launched()
     if ranks <= 1:
         return World()
     try:
@@ -128,6 +136,26 @@ def world() -> World:
     return start(ranks)
 
 
+def end_together() -> None:
+    """Where a launcher started several ranks: let an exception that ends one of them end all, from here on."""
+    if _launched() > 1:
+        rank = next((_number(name) for name in _RANKS if name in os.environ), 0)
+        abort_on_exception(rank, _abort)
+
+
+def _abort(code: int) -> None:
+    with contextlib.suppress(ParalossError):  # no MPI, no ranks that wait
+        world().abort(code)  # starts MPI: the others may wait for this rank to do so
+
+
+def _launched() -> int:
+    """The number of ranks that a launcher started."""
+    return max([_number(name) for name in _LAUNCHERS] + [_number("SLURM_NTASKS") if "SLURM_STEP_ID" in os.environ else 0])
+
+
 def _number(name: str) -> int:
     text = os.environ.get(name, "")
     return int(text) if text.isdigit() else 0
+
+
+end_together()  # a program that has imported this may fail on one rank before it computes anything

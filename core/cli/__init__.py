@@ -97,6 +97,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except Exception as error:
         if number := requested():  # a library made another error of the interruption
             _fail(str(Stopped(number)), code=128 + number)
+        together = getattr(error, "raised_on_all_ranks", False)
+        if together and _rank():
+            sys.exit(1)  # rank 0 prints it
         if os.environ.get("PARALOSS_TRACEBACK"):
             raise
         what = f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
@@ -105,8 +108,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
             "(set PARALOSS_TRACEBACK=1)",
             file=sys.stderr, flush=True,
         )  # fmt: skip
-        if _rank() is not None:  # other ranks may wait for this one in a collective call: the process must end, and the job
-            os._exit(1)
+        if _rank() is not None and not together:
+            os._exit(1)  # other ranks may wait for this one in a collective call: the process must end, and the job
         sys.exit(1)
 
 

@@ -6,14 +6,15 @@ from helpers import call, run
 from paraloss.surface import read_surface
 
 
-def test_train_compute_convert_render_info(tmp_path):
+@pytest.mark.parametrize("ranks", [0, pytest.param(2, marks=pytest.mark.slow)])
+def test_train_compute_convert_render_info(ranks, tmp_path):
     def step(*arguments, ranks=0):
         done = run(*arguments, cwd=tmp_path, ranks=ranks) if ranks else call(*arguments, cwd=tmp_path)
         assert done.returncode == 0, done.stderr
         return done.stdout
 
     assert step("train", "--model", "mlp", "--epochs", "2", "-o", "run").strip() == "run/final.pt"
-    assert step("compute", "--weights", "run/final.pt", "--x=-1:1:9", "--y=-1:1:5", "-o", "s.h5", ranks=2).strip() == "s.h5"
+    assert step("compute", "--weights", "run/final.pt", "--x=-1:1:9", "--y=-1:1:5", "-o", "s.h5", ranks=ranks).strip() == "s.h5"
     assert step("convert", "s.h5", "s.vts").strip() == "s.vts"
     assert step("convert", "s.h5", "s.vtp").strip() == "s.vtp"
     assert step("render", "s.h5", "s.png", "--size", "600x400").strip() == "s.png"

@@ -1,7 +1,8 @@
 """Jobs that stop at a chosen point and wait there for whatever is done to them: no test of theirs depends on speed.
 
 ``mine.py`` holds a model whose forward passes are counted. Where a file ``hold`` holds a number, the pass of that number writes
-``held`` and waits for the file ``hold`` to go, or for the end of the process.
+``held`` and waits for the file ``hold`` to go, or for the end of the process. Where ``hold`` also names a file, only passes
+after that file has appeared count: every rank then waits while it evaluates points.
 """
 
 from __future__ import annotations
@@ -21,7 +22,13 @@ import os, pathlib, time
 import torch
 from torch import nn
 
-RANK = os.environ.get("PMI_RANK", "0")
+RANK, hold = os.environ.get("PMI_RANK", "0"), pathlib.Path("hold")
+
+def written(path):
+    try:
+        return path.read_text()
+    except FileNotFoundError:
+        return ""
 
 class Net(nn.Module):
     calls = 0
@@ -32,9 +39,15 @@ class Net(nn.Module):
         self.first, self.last = nn.Linear(4, 5), nn.Linear(5, 3)
 
     def forward(self, x):
-        Net.calls += 1
-        hold = pathlib.Path("hold")
-        while hold.exists() and Net.calls >= int(hold.read_text() or 0):
+        counted = False
+        while True:
+            number, _, since = written(hold).partition(" ")
+            if not number or since and not pathlib.Path(since).exists():
+                break
+            Net.calls += not counted
+            counted = True
+            if Net.calls < int(number):
+                break
             pathlib.Path("held" + RANK).touch()
             time.sleep(0.01)
         return self.last(torch.tanh(self.first(x)))
@@ -58,13 +71,13 @@ def prepare(folder: Path) -> None:
         torch.save({**weights, "last.bias": torch.zeros(3)}, folder / "path" / f"epoch_{number:03d}.pt")
 
 
-def start(folder: Path, command: Sequence[str], hold: int | None = None, ranks: int = 0) -> subprocess.Popen[str]:
-    """Start ``paraloss`` in a process group of its own, to wait in forward pass ``hold``."""
+def start(folder: Path, command: Sequence[str], hold: str = "", ranks: int = 0) -> subprocess.Popen[str]:
+    """Start ``paraloss`` in a process group of its own, to wait where ``hold`` says: "20", or "20 s.h5"."""
     for held in folder.glob("held*"):
         held.unlink()
     (folder / "hold").unlink(missing_ok=True)
-    if hold is not None:
-        (folder / "hold").write_text(str(hold))
+    if hold:
+        (folder / "hold").write_text(hold)
     launcher = [str(BIN / "mpiexec"), "-n", str(ranks)] if ranks else []
     return subprocess.Popen(
         [*launcher, str(BIN / "paraloss"), *command], cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
@@ -72,7 +85,7 @@ def start(folder: Path, command: Sequence[str], hold: int | None = None, ranks: 
     )  # fmt: skip
 
 
-def wait_until_held(process: subprocess.Popen[str], folder: Path, ranks: int = 1, timeout: float = 300) -> bool:
+def wait_until_held(process: subprocess.Popen[str], folder: Path, ranks: int = 1, timeout: float = 240) -> bool:
     """Whether every rank waits; False where the process ended before."""
     until = time.monotonic() + timeout
     while time.monotonic() < until:

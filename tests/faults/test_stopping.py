@@ -49,7 +49,7 @@ def kept_and_finished(folder, line):
     "number", [signal.SIGTERM, *(pytest.param(n, marks=pytest.mark.slow) for n in (signal.SIGINT, signal.SIGUSR1))]
 )
 def test_a_signal_keeps_what_is_finished_and_says_how_much(number, folder):
-    process = start(folder, COMPUTE, hold=20)
+    process = start(folder, COMPUTE, hold="9 s.h5")
     assert wait_until_held(process, folder)
     process.send_signal(number)
     code, lines, errors = ended(process)
@@ -62,26 +62,26 @@ def test_a_signal_keeps_what_is_finished_and_says_how_much(number, folder):
 @pytest.mark.slow
 @pytest.mark.parametrize(("number", "to"), [(signal.SIGTERM, "all"), (signal.SIGTERM, "one"), (signal.SIGINT, "mpiexec")])
 def test_ranks_end_together_with_one_line_and_without_a_complaint_of_mpi(number, to, folder):
-    process = start(folder, COMPUTE, hold=15, ranks=2)
+    process = start(folder, COMPUTE, hold="5 s.h5", ranks=2)
     assert wait_until_held(process, folder, ranks=2)
     ranks = ranks_of(process)
     assert len(ranks) == 2
     if to == "one":  # the other goes on, and learns of it
-        (folder / "hold").write_text("1000000")
+        (folder / "hold").unlink()
     for pid in {"all": ranks, "one": ranks[:1], "mpiexec": [process.pid]}[to]:
         os.kill(pid, number)
     code, lines, errors = ended(process)
     assert code == 128 + number, errors
     assert len(lines) == 1 and lines[0].startswith(f"paraloss: {WORDS[number]}; "), errors
     assert "BAD TERMINATION" not in errors and "MPI_" not in errors and "Traceback" not in errors
-    (folder / "hold").unlink()
+    (folder / "hold").unlink(missing_ok=True)
     kept_and_finished(folder, lines[0])
 
 
 @pytest.mark.slow
 def test_training_says_which_epochs_are_kept(folder):
     command = ["train", *OWN, "--epochs", "4", "--batch-size", "32", "-o", "run"]
-    process = start(folder, command, hold=9)  # three batches per epoch: in the third epoch
+    process = start(folder, command, hold="9")  # three batches per epoch: in the third epoch
     assert wait_until_held(process, folder)
     process.send_signal(signal.SIGTERM)
     code, lines, errors = ended(process)
