@@ -5,6 +5,7 @@ from __future__ import annotations
 import atexit
 import os
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any, TypeVar
 
 import mpi4py
@@ -13,6 +14,7 @@ import numpy as np
 mpi4py.rc.initialize = False  # another MPI than the launcher's would abort the process instead of raising
 from mpi4py import MPI  # noqa: E402
 
+from paraloss.compute.ranks import leftovers  # noqa: E402
 from paraloss.compute.ranks.queue import run_parallel  # noqa: E402
 from paraloss.compute.ranks.world import Evaluate, Record, World  # noqa: E402
 from paraloss.errors import InputError  # noqa: E402
@@ -77,8 +79,9 @@ def start(ranks: int) -> MpiWorld:
     launched_by_open_mpi = "OMPI_COMM_WORLD_SIZE" in os.environ
     fits = ("Open MPI" in library) == launched_by_open_mpi or "SLURM_STEP_ID" in os.environ
     if fits and not MPI.Is_initialized():
+        leftovers.clean()
         MPI.Init_thread(MPI.THREAD_MULTIPLE)
-        atexit.register(_finalize)
+        atexit.register(_finalize, leftovers.note())
         shield()
     if not fits or MPI.COMM_WORLD.size == 1:
         raise InputError(
@@ -88,6 +91,8 @@ def start(ranks: int) -> MpiWorld:
     return MpiWorld(MPI.COMM_WORLD)
 
 
-def _finalize() -> None:
+def _finalize(note: Path | None) -> None:
     if MPI.Is_initialized() and not MPI.Is_finalized():
         MPI.Finalize()
+    if note is not None:
+        note.unlink(missing_ok=True)
