@@ -16,7 +16,8 @@ if TYPE_CHECKING:
     from paraloss.compute.inputs.criteria import load_criterion
     from paraloss.compute.inputs.data import Split, as_data_set, classes_of, load_data
     from paraloss.compute.inputs.sources import load_model
-    from paraloss.compute.options import (
+    from paraloss.compute.options.runs import ProjectionOptions, TrainOptions, TrajectoryOptions
+    from paraloss.compute.options.surface import (
         AccuracyOptions,
         EffortOptions,
         InputOptions,
@@ -25,7 +26,6 @@ if TYPE_CHECKING:
         PlaneOptions,
         SurfaceOptions,
     )
-    from paraloss.compute.run_options import ProjectionOptions, TrainOptions, TrajectoryOptions
     from paraloss.compute.training import train
     from paraloss.compute.trajectory import project_run
 
@@ -39,7 +39,7 @@ _HOMES = {
     "inputs.criteria": ("load_criterion",),
     "inputs.data": ("Split", "as_data_set", "classes_of", "load_data"),
     "inputs.sources": ("load_model",),
-    "options": (
+    "options.surface": (
         "AccuracyOptions",
         "EffortOptions",
         "InputOptions",
@@ -48,7 +48,7 @@ _HOMES = {
         "PlaneOptions",
         "SurfaceOptions",
     ),
-    "run_options": ("ProjectionOptions", "TrainOptions", "TrajectoryOptions"),
+    "options.runs": ("ProjectionOptions", "TrainOptions", "TrajectoryOptions"),
     "training": ("train",),
     "trajectory": ("project_run",),
 }

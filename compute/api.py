@@ -10,7 +10,7 @@ from torch import nn
 
 from paraloss.compute.inputs.problem import load_loss
 from paraloss.compute.job import Job
-from paraloss.compute.options import SurfaceKeywords, SurfaceOptions
+from paraloss.compute.options.surface import SurfaceKeywords, SurfaceOptions
 from paraloss.compute.ranks.world import world
 from paraloss.compute.settings import Settings, resolve
 from paraloss.option import Options, combine

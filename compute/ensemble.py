@@ -12,7 +12,7 @@ from torch import nn
 
 from paraloss.analysis.numbers import draw_dependence
 from paraloss.compute.api import compute_surface
-from paraloss.compute.options import SurfaceKeywords, SurfaceOptions
+from paraloss.compute.options.surface import SurfaceKeywords, SurfaceOptions
 from paraloss.compute.ranks.world import world
 from paraloss.errors import InputError
 from paraloss.files import check_output, files_in

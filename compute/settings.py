@@ -19,7 +19,7 @@ from paraloss.compute.evaluate.measures import choose_measures
 from paraloss.compute.inputs.checkpoints import state_sha256
 from paraloss.compute.inputs.metrics import UserMetric, load_metrics
 from paraloss.compute.inputs.problem import AnySplit, Loss, splits_for
-from paraloss.compute.options import SurfaceOptions
+from paraloss.compute.options.surface import SurfaceOptions
 from paraloss.errors import InputError
 
 End = Mapping[str, torch.Tensor] | None

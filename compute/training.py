@@ -15,8 +15,8 @@ from paraloss.compute.inputs.checkpoints import load_checkpoint, save_checkpoint
 from paraloss.compute.inputs.criteria import load_criterion
 from paraloss.compute.inputs.criterion import Criterion
 from paraloss.compute.inputs.data import DataSet, Split
+from paraloss.compute.options.runs import TrainKeywords, TrainOptions
 from paraloss.compute.ranks.devices import rank_device
-from paraloss.compute.run_options import TrainKeywords, TrainOptions
 from paraloss.errors import InputError
 from paraloss.option import combine
 from paraloss.progress import Progress

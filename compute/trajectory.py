@@ -18,7 +18,8 @@ from paraloss.compute.forward.copying import copy_model
 from paraloss.compute.inputs.checkpoints import load_checkpoint, put
 from paraloss.compute.inputs.order import checkpoints_in_order
 from paraloss.compute.inputs.problem import AnySplit, Loss, load_loss, splits_for
-from paraloss.compute.options import (
+from paraloss.compute.options.runs import TrajectoryKeywords, TrajectoryOptions
+from paraloss.compute.options.surface import (
     AccuracyOptions,
     EffortOptions,
     MeasureOptions,
@@ -26,7 +27,6 @@ from paraloss.compute.options import (
 )
 from paraloss.compute.ranks.devices import rank_device
 from paraloss.compute.ranks.world import world
-from paraloss.compute.run_options import TrajectoryKeywords, TrajectoryOptions
 from paraloss.errors import InputError
 from paraloss.option import Options, combine
 from paraloss.progress import Progress, say

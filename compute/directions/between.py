@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from paraloss.compute.directions.random import Direction
 from paraloss.compute.inputs.tensors import distinct_parameters, state_tensors, tied_names
-from paraloss.compute.options import DirectionType
+from paraloss.compute.options.surface import DirectionType
 from paraloss.errors import InputError
 
 _STATISTICS = ("running_mean", "running_var")

@@ -16,7 +16,7 @@ from paraloss.compute.inputs.checkpoints import load_checkpoint
 from paraloss.compute.inputs.contents import contents_of
 from paraloss.compute.inputs.fitting import fit
 from paraloss.compute.inputs.tensors import state_tensors, tensor_bytes
-from paraloss.compute.options import DirectionType, Ignore, Norm, Target
+from paraloss.compute.options.surface import DirectionType, Ignore, Norm, Target
 from paraloss.errors import InputError
 
 

@@ -18,7 +18,7 @@ from paraloss.compute.directions.between import movable
 from paraloss.compute.directions.random import Direction
 from paraloss.compute.inputs.checkpoints import load_checkpoint
 from paraloss.compute.inputs.tensors import distinct_parameters
-from paraloss.compute.options import (
+from paraloss.compute.options.surface import (
     DirectionType,
     Ignore,
 )

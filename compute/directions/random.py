@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from paraloss.compute.inputs.tensors import distinct_parameters, state_tensors
-from paraloss.compute.options import DirectionType, Ignore, Norm
+from paraloss.compute.options.surface import DirectionType, Ignore, Norm
 from paraloss.errors import InputError, ShapeMismatch
 
 Direction = dict[str, Tensor]

@@ -10,7 +10,7 @@ from torch import nn
 
 from paraloss.compute.evaluate.curvature import eigenvalue_ends
 from paraloss.compute.inputs.losses import BatchLoss
-from paraloss.compute.options import PLAIN
+from paraloss.compute.options.surface import PLAIN
 from paraloss.errors import InputError
 
 Measure = Callable[[nn.Module, BatchLoss, Collection[Any]], list[float]]

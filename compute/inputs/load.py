@@ -21,7 +21,7 @@ from paraloss.compute.inputs.problem import AnySplit, number_of_classes, sample_
 from paraloss.compute.inputs.sources import is_recordable, load_model
 from paraloss.compute.inputs.steps import Step, load_step
 from paraloss.compute.inputs.user_code import parse_arguments
-from paraloss.compute.options import InputOptions
+from paraloss.compute.options.surface import InputOptions
 from paraloss.errors import InputError
 
 _DEFAULT_LOSS = "cross_entropy"

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 from paraloss.cli.groups import INPUT, PLANE, Accuracy, Effort, Inputs, Measure, Output, Plane
-from paraloss.compute.options import (
+from paraloss.compute.options.surface import (
     AccuracyOptions,
     EffortOptions,
     InputOptions,

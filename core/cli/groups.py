@@ -6,7 +6,8 @@ from typing import Annotated
 
 from cyclopts import Group, Parameter
 
-from paraloss.compute.options import (
+from paraloss.compute.options.runs import ProjectionOptions, TrainOptions
+from paraloss.compute.options.surface import (
     AccuracyOptions,
     EffortOptions,
     InputOptions,
@@ -14,7 +15,6 @@ from paraloss.compute.options import (
     OutputOptions,
     PlaneOptions,
 )
-from paraloss.compute.run_options import ProjectionOptions, TrainOptions
 from paraloss.picture_options import GridOptions, MovieOptions, PictureOptions
 
 _INPUT, _PLANE, _MEASURE, _ACCURACY, _TRAINING, _EFFORT, _OUTPUT = (

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Annotated
 
 from paraloss.cli.groups import EFFORT, INPUT, OUTPUT, OVERWRITE, Inputs
-from paraloss.compute.options import InputOptions
+from paraloss.compute.options.surface import InputOptions
 
 _PICTURES = (".png", ".pdf", ".svg")
 

@@ -6,14 +6,14 @@ from dataclasses import replace
 from pathlib import Path
 
 from paraloss.cli.groups import Accuracy, Effort, Inputs, Measure, Output, Projection
-from paraloss.compute.options import (
+from paraloss.compute.options.runs import ProjectionOptions
+from paraloss.compute.options.surface import (
     AccuracyOptions,
     EffortOptions,
     InputOptions,
     MeasureOptions,
     OutputOptions,
 )
-from paraloss.compute.run_options import ProjectionOptions
 
 
 def project(

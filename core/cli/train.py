@@ -8,7 +8,7 @@ from typing import Annotated
 from cyclopts import Parameter
 
 from paraloss.cli.groups import INPUT, OUTPUT, Training
-from paraloss.compute.run_options import TrainOptions
+from paraloss.compute.options.runs import TrainOptions
 
 
 def train(

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Literal, TypedDict
 
 from cyclopts import Parameter
 
-from paraloss.compute.steps import Steps, steps_along
+from paraloss.compute.options.steps import Steps, steps_along
 from paraloss.errors import InputError
 from paraloss.option import Options, above, at_least, is_share, option
 

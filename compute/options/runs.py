@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Literal, TypedDict
 
 from cyclopts import Parameter
 
-from paraloss.compute.options import (
+from paraloss.compute.options.surface import (
     AccuracyOptions,
     DirectionType,
     EffortOptions,
