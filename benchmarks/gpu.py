@@ -23,6 +23,7 @@ from limits import convolution_work, copy_bandwidth, gemm_rate
 from torch import nn
 
 from paraloss.compute import Evaluator, Split, load_criterion, load_model, random_direction
+from paraloss.compute.evaluate.tuning import find_batch_size
 from paraloss.compute.forward.precision import faster_precisions
 
 CRITERION = load_criterion("cross_entropy")[1]
@@ -63,7 +64,7 @@ def main() -> None:
         check = Evaluator(model, CRITERION, {"train": few}, directions, device, precision=precision)
         off = max(abs(check(point)[0] / loss - 1) for point, loss in zip(points, exact, strict=True))
         evaluator = Evaluator(model, CRITERION, {"train": split}, directions, device, precision=precision)
-        evaluator.find_batch_size(4.0)
+        find_batch_size(evaluator, 4.0)
         for compiled in (False, True) if device.type == "cuda" else (False,):
             if compiled and not evaluator.compile():
                 print(f"| {precision} | failed | | | | | | | |")

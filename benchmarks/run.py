@@ -27,6 +27,7 @@ from reference_loop import Images, losses
 
 from paraloss.compute import Evaluator, Split, load_criterion, load_data, load_model, random_direction, train
 from paraloss.compute.evaluate.regression import SampledEvaluator
+from paraloss.compute.evaluate.tuning import find_batch_size
 from paraloss.compute.forward.precision import faster_precisions
 from paraloss.compute.ranks.world import World
 
@@ -60,7 +61,7 @@ def speed(options: argparse.Namespace) -> None:
         ways = {"reference loop": lambda m=model, d=data, v=directions: losses(m, d, v, POINTS)}
         for precision in fast:
             evaluator = Evaluator(model, CRITERION, {"train": split}, directions, precision=precision or "fp32")
-            evaluator.find_batch_size()
+            find_batch_size(evaluator)
             ways[f"ours, {precision or 'fp32'}"] = lambda e=evaluator: [e(point)[0] for point in POINTS]
         results = {way: run() for way, run in ways.items()}
         times: dict[str, list[float]] = {way: [] for way in ways}

@@ -11,11 +11,13 @@ import torch
 from paraloss.compute.directions.random import Direction
 from paraloss.compute.evaluate.capped import CappedEvaluator
 from paraloss.compute.evaluate.choose import make_evaluator
-from paraloss.compute.evaluate.estimator import Estimator
+from paraloss.compute.evaluate.estimator import Estimator, check_sample_losses
 from paraloss.compute.evaluate.exact import FullEstimator, SharedEstimator
+from paraloss.compute.evaluate.full import Evaluator
 from paraloss.compute.evaluate.point import PointEvaluator
 from paraloss.compute.evaluate.regression import SampledEvaluator
-from paraloss.compute.evaluate.tuning import check_points, choose_batch_size, choose_precision
+from paraloss.compute.evaluate.report import Report
+from paraloss.compute.evaluate.tuning import check_points, choose_batch_size, choose_precision, worth_compiling
 from paraloss.compute.forward.batch_norm import normalizing_layers
 from paraloss.compute.forward.precision import own_precision
 from paraloss.compute.inputs.tensors import check_movable, state_tensors
@@ -111,14 +113,11 @@ class Setup:
             given.chosen,
             self.directions,
             self._device,
-            given.accuracy,
             batch_size=size or self._options.batch_size,
-            population=given.population,
             precision=precision,
-            shard=shard,
-            measures=given.measures,
+            report=Report(given.measures, given.user_metrics, given.accuracy, given.population),
             bn_data=given.bn_data,
-            user_metrics=given.user_metrics,
+            shard=shard,
             undivided=self._undivided,
         )
         self._undivided = sorted(evaluator.undivided)
@@ -142,7 +141,7 @@ class Setup:
             "precision": used,
             "difference_from_fp32": differences,
             "batch_size": size,
-            "compiled": not options.sampled and self._probe.worth_compiling(points // self._world.size),
+            "compiled": not options.sampled and worth_compiling(self._probe, points // self._world.size),
             **self._divisible(self._probe),
         }
 
@@ -182,8 +181,11 @@ class Setup:
         steps, shape, options, evaluator = self._settings.grid, self._settings.shape, self._options, self.evaluator
         if self.group is not None:
             return SharedEstimator(evaluator, steps, self.group.team)
+        if not options.sampled:
+            return FullEstimator(evaluator, steps)
+        check_sample_losses(evaluator)
+        assert isinstance(evaluator, Evaluator)  # no other knows the losses of samples
         if options.rtol is not None:
             return SampledEvaluator(evaluator, shape, steps, options.rtol, options.seed, options.loss_cap)
-        if options.loss_cap is not None:
-            return CappedEvaluator(evaluator, steps, options.loss_cap, options.seed)
-        return FullEstimator(evaluator, steps)
+        assert options.loss_cap is not None
+        return CappedEvaluator(evaluator, steps, options.loss_cap, options.seed)

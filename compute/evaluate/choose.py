@@ -23,7 +23,6 @@ def make_evaluator(
     data: Mapping[str, AnySplit],
     directions: Sequence[Direction],
     device: str | torch.device = "cpu",
-    accuracy: bool = True,
     **options: Any,
 ) -> PointEvaluator:
     """Make the evaluator that fits ``loss``.
@@ -34,10 +33,9 @@ def make_evaluator(
         data: splits to evaluate, of the kind that ``loss`` takes.
         directions: one per axis.
         device: where to compute.
-        accuracy: compute it where targets are classes and a criterion knows them.
         options: further arguments of ``Evaluator`` and ``StepEvaluator``.
     """
     if isinstance(loss, Step):
         return StepEvaluator(model, loss, data, directions, device, **options)  # type: ignore[arg-type]
     assert isinstance(loss, Criterion)
-    return Evaluator(model, loss, data, directions, device, accuracy=accuracy, **options)  # type: ignore[arg-type]
+    return Evaluator(model, loss, data, directions, device, **options)  # type: ignore[arg-type]

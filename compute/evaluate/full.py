@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import contextmanager
 from functools import partial
 from typing import Any
 
@@ -19,23 +20,22 @@ from paraloss.compute.evaluate.additivity import (
     mixes_samples,
     outputs_add_up,
 )
+from paraloss.compute.evaluate.folded import checked_fold
 from paraloss.compute.evaluate.point import PointEvaluator
+from paraloss.compute.evaluate.report import PLAIN_REPORT, Report
 from paraloss.compute.evaluate.sums import add_batch, empty_sums
-from paraloss.compute.forward.agreement import agrees, other_statistics, probe_points
 from paraloss.compute.forward.batch_norm import recompute_statistics
 from paraloss.compute.forward.batches import Batches, default_batch_size, free_bytes
-from paraloss.compute.forward.compiling import compiled, may_pay
-from paraloss.compute.forward.folding import FoldedModel
+from paraloss.compute.forward.compiling import compiled
 from paraloss.compute.forward.precision import LOW, arithmetic
 from paraloss.compute.inputs.criterion import Criterion
 from paraloss.compute.inputs.data import DataSet, Split
 from paraloss.compute.inputs.losses import Losses
-from paraloss.compute.inputs.metrics import OutputsMetric, UserMetric, find_accuracy
+from paraloss.compute.inputs.metrics import OutputsMetric, find_accuracy
 from paraloss.compute.inputs.user_code import one_line
 from paraloss.errors import InputError, ParalossError
 
 _COMPILED_TOLERANCE = 1e-4
-_PROBED_ROWS = 4  # samples on which folding is compared at every probed point
 _SHARE_FOR_OUTPUTS = 0.25  # of the free memory, for the outputs of all samples together
 _SHARE_FOR_ACTIVATIONS = 0.5
 _PROBED = 32  # samples on which a loss is checked for broadcasting
@@ -45,32 +45,29 @@ class Evaluator(PointEvaluator):
     """theta(x, y) = theta* + x * delta + y * eta, and the mean loss and accuracy there.
 
     Args:
-        model: the center; it is copied and left as it is.
+        model: the center; copied, not modified.
         criterion: the losses of a batch, see ``criteria``.
         data: splits to evaluate; they are moved to ``device`` and stay there (streamed where they do not fit).
-        directions: one (a curve) or two (a surface).
+        directions: one per axis.
         device: where to compute.
-        batch_size: samples at once; None chooses by the size of a sample.
-        population: split -> number of samples that its rows were drawn from, for splits that were not taken whole.
+        batch_size: samples at once. Default: by the size of a sample.
         precision: ``fp64``, ``fp32``, ``tf32`` (NVIDIA), ``bf16`` or ``fp16``: of convolutions and matrix products. Weights
             move in float32 and are rounded once; a linear layer at the end and the losses stay in float32 and float64.
-            None takes the model's own types as they are; another precision than its own converts it.
+            Default: the model's own types; another precision than its own converts it.
+        report: which metrics a call returns.
+        bn_data: samples from which batch-norm statistics are estimated at each point. Default: the statistics stay.
         shard: (k, n): evaluate rows k, k + n, k + 2n … only, so that n ranks share a point; see ``sums``.
-        measures: what else to tell at each point, on the first split; see ``measures``.
-        bn_data: samples from which batch-norm statistics are estimated anew at each point; None keeps those there are.
-        accuracy: tell it where targets are classes.
-        user_metrics: of (outputs, targets), evaluated on every split.
-        undivided: splits whose loss is taken of all outputs together; None measures which.
+        undivided: splits whose loss is computed from all outputs together. Default: found by measuring.
 
     Attributes:
         metrics: names of what a call returns, in order: ``<split>_loss``; for a drawn split ``<split>_loss_stderr``, its
             standard error with finite-population correction, s / sqrt(n) * sqrt(1 - n / N); where targets are
             classes ``<split>_acc``, percent; the user's; then those of ``measures``.
-        undivided: splits whose loss is not a mean over samples: their outputs are gathered, and the criterion is called once.
+        undivided: splits whose loss is not a mean over samples: their outputs are gathered for one call of the criterion.
         mixing: the model's outputs of a sample depend on its batch, so that all samples go through it as one batch.
-        folded: number of batch norms folded away; ``not_folded`` says why none were.
+        folded: number of batch norms folded into the layer before; ``not_folded`` says why there are none.
         fused: number of ReLUs computed within a convolution.
-        compiled: whether ``torch.compile`` was worth its time.
+        compiled: whether the forward pass runs compiled.
 
     Raises:
         InputError: the model cannot take these data, the criterion its outputs, or the device this precision.
@@ -89,19 +86,16 @@ class Evaluator(PointEvaluator):
         directions: Sequence[Direction],
         device: str | torch.device = "cpu",
         batch_size: int | None = None,
-        population: Mapping[str, int] | None = None,
         precision: str | None = None,
-        shard: tuple[int, int] = (0, 1),
-        measures: Sequence[str] = (),
+        report: Report = PLAIN_REPORT,
         bn_data: Split | None = None,
-        accuracy: bool = True,
-        user_metrics: Sequence[UserMetric] = (),
+        shard: tuple[int, int] = (0, 1),
         undivided: Collection[str] | None = None,
     ) -> None:
         self.criterion = criterion.to(torch.device(device))
-        super().__init__(model, self.criterion, directions, device, precision, population, measures, user_metrics)
+        super().__init__(model, self.criterion, directions, device, precision, report)
         self.samples = {name: len(split) for name, split in data.items()}
-        self._accuracy, self._bn_data = accuracy, bn_data
+        self._bn_data = bn_data
         self._metrics: dict[str, list[OutputsMetric]] = {}
         self._counts_alike: dict[str, bool] = {}
         self.kinds = {name: self._probe(name, split) for name, split in data.items()}
@@ -163,7 +157,7 @@ class Evaluator(PointEvaluator):
                 alone = self.criterion.additive or outputs_add_up(self.criterion, outputs, targets, sizes)
                 if self.mixing or (name in self.undivided and not alone):
                     return "the loss of a sample depends on the other samples of its batch"
-        return "metrics of your own need all samples" if self._user_metrics else ""
+        return "metrics of your own need all samples" if self.report.user_metrics else ""
 
     def undivided_batches(self, name: str) -> Batches:
         """The batches of a split, only one where its loss is not a mean over samples."""
@@ -185,7 +179,7 @@ class Evaluator(PointEvaluator):
         self._bn_batches = None if self._bn_data is None else Batches(self._bn_data, self.device, size, first)
 
     def halve_batch(self) -> bool:
-        """Go on with half as many samples at once; False when it is one already. What was compiled is given up."""
+        """Continue with half as many samples at once, not compiled; False where that is impossible."""
         if self.batch_size < 2 or self.mixing:
             return False
         self.compiled = False
@@ -193,33 +187,6 @@ class Evaluator(PointEvaluator):
         if self.device.type == "cuda":
             torch.cuda.empty_cache()
         return True
-
-    def find_batch_size(self, seconds: float = 1.0) -> int:
-        """Time a few sizes around the default for about ``seconds`` in all, use the fastest, and return it."""
-        rows = max(len(split) for split in self._shards.values())
-        sizes = [size for size in (self.batch_size // 2, self.batch_size, self.batch_size * 2, self.batch_size * 4) if size]
-        sizes = sorted({min(size, rows) for size in sizes if rows})
-        best, best_rate = self.batch_size, 0.0
-        for size in sizes if len(sizes) > 1 else []:
-            try:
-                rate = size / self.seconds_a_batch(size, seconds / len(sizes))
-            except torch.OutOfMemoryError:
-                break
-            if rate > 1.03 * best_rate:  # a larger batch must earn its memory
-                best, best_rate = size, rate
-        self.use_batch_size(best)
-        return best
-
-    def worth_compiling(self, points: int) -> bool:
-        """Whether ``torch.compile`` saves more than it costs over the next ``points`` points; tries it if it may."""
-        if self.device.type != "cuda":  # the fused operators have the gain already, see docs/performance.md
-            return False
-        before = self.seconds_a_batch(self.batch_size, 0.3)
-        batches = sum(len(batch) for batch in self.batches.values())
-        if not may_pay(before * batches * points) or not self.compile():
-            return False
-        self.compiled = self.seconds_a_batch(self.batch_size, 0.3) < 0.97 * before
-        return self.compiled
 
     def compile(self) -> bool:
         """Compile the forward pass (on a GPU as CUDA graphs); whether it works and gives the same outputs."""
@@ -241,13 +208,13 @@ class Evaluator(PointEvaluator):
             yield from pairs
 
     def _run(self, inputs: Tensor) -> Tensor:
-        # A last, smaller batch would be compiled anew for its own shape.
+        # A last, smaller batch would be compiled again for its own shape.
         whole = self.compiled and len(inputs) == self.batch_size
         outputs: Tensor = self._compiled(inputs) if whole else self._forward(inputs)
         return outputs.float() if outputs.dtype in LOW.values() else outputs
 
-    def seconds_a_batch(self, size: int, seconds: float) -> float:
-        """Shortest time of a forward pass over ``size`` samples, of as many as ``seconds`` allow (one at least)."""
+    def seconds_per_batch(self, size: int, seconds: float) -> float:
+        """Shortest time of a forward pass over ``size`` samples, among as many passes as ``seconds`` allow (at least one)."""
         name = max(self._shards, key=lambda key: len(self._shards[key]))
         inputs, _ = Batches(self._shards[name].rows(slice(0, size)), self.device, size, self.manners[name]).rows(0, size)
         times: list[float] = []
@@ -262,7 +229,7 @@ class Evaluator(PointEvaluator):
         return min(times[1:] or times)
 
     def _probe(self, name: str, split: Split) -> list[str]:
-        """What can be told about a split; finds out on a few samples that model, data and criterion fit together, and how."""
+        """The metrics available for a split. Runs a few samples to find whether and how model, data and loss fit together."""
         places = [slice(0, 2), slice(-2, None)]
         samples = [split.rows(place) for place in places if len(split) > 2 or place.start == 0]
         batches = [(part.normalize(part.inputs.to(self.device)), part.targets.to(self.device)) for part in samples]
@@ -279,14 +246,14 @@ class Evaluator(PointEvaluator):
             if may_broadcast(self.criterion, outputs, targets):
                 self._check_broadcasting(name, split)
             every = split.targets.to(self.device)
-            accuracy = find_accuracy(self.criterion, outputs, targets, every) if self._accuracy else None
-            self._metrics[name] = [*([accuracy] if accuracy else []), *self._user_metrics]
-            for metric in self._user_metrics:
+            accuracy = find_accuracy(self.criterion, outputs, targets, every) if self.report.accuracy else None
+            self._metrics[name] = [*([accuracy] if accuracy else []), *self.report.user_metrics]
+            for metric in self.report.user_metrics:
                 metric.sums(outputs, targets)
         alike = self.criterion.counts_alike(every)
         self._counts_alike[name] = alike and (accuracy is None or accuracy.counts_alike(outputs, every))
-        drawn = self._population.get(name, 0) > len(split) > 1 and losses.each is not None and alike
-        own = [metric.name for metric in self._user_metrics]
+        drawn = self.report.population.get(name, 0) > len(split) > 1 and losses.each is not None and alike
+        own = [metric.name for metric in self.report.user_metrics]
         return ["loss", *(["loss_stderr"] if drawn else []), *(["acc"] if accuracy else []), *own]
 
     def _check_broadcasting(self, name: str, split: Split) -> None:
@@ -295,7 +262,7 @@ class Evaluator(PointEvaluator):
         check_broadcasting(self.criterion, self._run_once(name, inputs, targets, split)[0], targets)
 
     def _run_once(self, name: str, inputs: Tensor, targets: Tensor, split: Split) -> tuple[Tensor, Losses]:
-        """Outputs and losses of the plain model, with messages for people who gave what does not fit."""
+        """Outputs and losses of the plain model; errors say what does not fit."""
         try:
             outputs = self.model(inputs)
         except Exception as error:
@@ -375,45 +342,23 @@ class Evaluator(PointEvaluator):
         return True
 
     def _fold(self, name: str, split: Split) -> None:
-        """Fold and fuse where it changes nothing: the traced model is compared with the plain one all around the center."""
+        """Fold and fuse where that changes nothing."""
         manner = self.manners[name]
         self._forward, self.folded, self.fused = self.model, 0, 0
         if manner.draws or manner.gradients != "inference":
             self.not_folded = "the model draws random numbers or differentiates"
             return
         inputs, _ = Batches(split.rows(slice(0, 32)), self.device, 32, manner).rows(0, 32)
-        for fused in (True, False):
-            self._folded = FoldedModel(self.model, fused)
-            self.not_folded = self._folded.reason
-            if self._folded.module is self.model:
-                return
-            if self._folds_right(name, inputs):
-                self.folded, self.fused, self._forward = self._folded.folded, self._folded.fused, self._folded.module
-                return
-        self.not_folded = "its trace computes something else"
+        low = (LOW[self.precision], partial(self._running, name)) if self._autocast else None
+        exactly = partial(self._exactly, name)
+        folded, self.not_folded = checked_fold(self.model, inputs, self.weights.move_to, self._axes, exactly, low)
+        if folded is not None:
+            self._folded, self._forward, self.folded, self.fused = folded, folded.module, folded.folded, folded.fused
 
-    def _folds_right(self, name: str, inputs: Tensor) -> bool:
-        folded = self._folded
-        try:
-            with self.manners[name].recording(), arithmetic(self.device, "fp32", False):
-                right = all(self._agrees_at(point, inputs[:_PROBED_ROWS]) for point in probe_points(self._axes))
-                with other_statistics(self.model):
-                    folded.refresh()
-                    right = right and agrees(self.model, folded.module, inputs)
-                self.weights.move_to([0.0] * self._axes)
-            if self._autocast and right:
-                folded.use(LOW[self.precision])
-                folded.refresh()
-                with self._running(name):
-                    folded.module(inputs)
-        except RuntimeError:  # an operator that this build of torch lacks, in this precision
-            return False
-        return right
-
-    def _agrees_at(self, point: Sequence[float], inputs: Tensor) -> bool:
-        self.weights.move_to(point)
-        self._folded.refresh()
-        return agrees(self.model, self._folded.module, inputs)
+    @contextmanager
+    def _exactly(self, name: str) -> Iterator[None]:
+        with self.manners[name].recording(), arithmetic(self.device, "fp32", False):
+            yield
 
 
 def _each(losses: Losses) -> Tensor:

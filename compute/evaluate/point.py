@@ -12,12 +12,12 @@ from torch import Tensor, nn
 from paraloss.compute.directions.moving_weights import MovingWeights
 from paraloss.compute.directions.random import Direction
 from paraloss.compute.evaluate.measures import measure_all, metric_names
+from paraloss.compute.evaluate.report import Report
 from paraloss.compute.evaluate.sums import metrics_of
 from paraloss.compute.forward.copying import computing_part, copy_model
 from paraloss.compute.forward.manner import ForeignTensors, Manner, find_manner
 from paraloss.compute.forward.precision import LOW, arithmetic, check_precision, converted, own_precision
 from paraloss.compute.inputs.losses import BatchLoss
-from paraloss.compute.inputs.metrics import UserMetric
 from paraloss.compute.inputs.randomness import seeded
 
 _SEED = 0  # of the random numbers that the model or the loss draw at each point
@@ -32,9 +32,7 @@ class PointEvaluator:
         directions: one per axis.
         device: where to compute.
         precision: see ``Evaluator``.
-        population: split -> number of samples that its samples were drawn from.
-        measures: metrics beside the loss that need more than a forward pass.
-        user_metrics: the user's own metrics.
+        report: which metrics a call returns.
 
     Attributes:
         model: the copy.
@@ -48,6 +46,7 @@ class PointEvaluator:
     """
 
     batch_size: int
+    batches: Mapping[str, Any]
     folded, fused, not_folded, compiled = 0, 0, "", False
     mixing = False
 
@@ -58,11 +57,9 @@ class PointEvaluator:
         directions: Sequence[Direction],
         device: str | torch.device,
         precision: str | None,
-        population: Mapping[str, int] | None,
-        measures: Sequence[str],
-        user_metrics: Sequence[UserMetric],
+        report: Report,
     ) -> None:
-        self.device, self.loss = torch.device(device), loss
+        self.device, self.loss, self.report = torch.device(device), loss, report
         self.precision = precision or own_precision(model)
         if self.precision != own_precision(model):
             check_precision(self.precision, self.device)
@@ -71,7 +68,6 @@ class PointEvaluator:
         self.model = computing_part(named)
         self.weights, self._axes = MovingWeights(named, directions), len(directions)
         self._original = ForeignTensors(model, {name for direction in directions for name in direction})
-        self.measures, self._population, self._user_metrics = list(measures), dict(population or {}), user_metrics
         self.manners: dict[str, Manner] = {}
         self.samples: dict[str, int] = {}
         self.kinds: dict[str, list[str]] = {}
@@ -80,15 +76,15 @@ class PointEvaluator:
     def __call__(self, coordinates: Sequence[float]) -> list[float]:
         """The metrics at ``coordinates`` (one number a direction), in the order of ``metrics``."""
         results = self.metrics_of(self.sums(coordinates))
-        if self.measures:
-            results += measure_all(self.measures, self.model, self.loss, self.batches_to_measure(next(iter(self.kinds))))
+        if self.report.measures:
+            results += measure_all(self.report.measures, self.model, self.loss, self.batches_to_measure(next(iter(self.kinds))))
         return results
 
     @property
     def metrics(self) -> list[str]:
         """Names of what a call returns, in order."""
         plain = [f"{name}_{kind}" for name, kinds in self.kinds.items() for kind in kinds]
-        return plain + metric_names(self.measures, next(iter(self.kinds)))
+        return plain + metric_names(self.report.measures, next(iter(self.kinds)))
 
     @property
     def indivisible(self) -> bool:
@@ -101,7 +97,27 @@ class PointEvaluator:
 
     def metrics_of(self, sums: Tensor) -> list[float]:
         """The metrics that ``sums`` (of all shards, added up) amount to."""
-        return metrics_of(sums, self.kinds, self._population)
+        return metrics_of(sums, self.kinds, self.report.population)
+
+    def use_batch_size(self, size: int) -> None:
+        """Evaluate ``size`` samples at once from now on."""
+        raise NotImplementedError
+
+    def halve_batch(self) -> bool:
+        """Continue with half as many samples at once; False where that is impossible."""
+        raise NotImplementedError
+
+    def seconds_per_batch(self, size: int, seconds: float) -> float:
+        """Shortest time of a forward pass over ``size`` samples, measured for ``seconds``; 0 where sizes are not compared."""
+        return 0.0
+
+    def compile(self) -> bool:
+        """Compile the forward pass; whether that works and gives the same outputs."""
+        return False
+
+    def no_sample_losses(self) -> str:
+        """Why nothing is known of the losses of single samples; empty where they are known."""
+        raise NotImplementedError
 
     def undivided_batches(self, name: str) -> Collection[Any]:
         """The batches of a split, only one where they must be evaluated together."""

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from paraloss.compute.directions.random import Direction
 from paraloss.compute.evaluate.additivity import adds_up
 from paraloss.compute.evaluate.point import PointEvaluator
+from paraloss.compute.evaluate.report import PLAIN_REPORT, Report
 from paraloss.compute.evaluate.sums import add_batch, empty_sums
 from paraloss.compute.forward.any_batches import AnyBatches
 from paraloss.compute.forward.batch_norm import recompute_statistics
@@ -20,7 +21,6 @@ from paraloss.compute.forward.batches import free_bytes
 from paraloss.compute.forward.manner import Manner
 from paraloss.compute.inputs.batch_split import BatchSplit
 from paraloss.compute.inputs.losses import Losses
-from paraloss.compute.inputs.metrics import UserMetric
 from paraloss.compute.inputs.randomness import seeded
 from paraloss.compute.inputs.steps import Step
 from paraloss.compute.inputs.trees import bytes_of, rows_of, take_rows
@@ -42,12 +42,10 @@ class StepEvaluator(PointEvaluator):
         directions: one per axis.
         device: where to compute; the batches are moved there, and stay where they fit.
         batch_size: samples at once, where the batches may be cut; None chooses by the size of a sample.
-        population: split -> number of samples that its rows were drawn from, for splits that were not taken whole.
         precision: see ``Evaluator``.
+        report: which metrics a call returns.
+        bn_data: batches from which batch-norm statistics are estimated at each point. Default: the statistics stay.
         shard: (k, n): evaluate batches k, k + n, k + 2n … only.
-        measures: what else to compute at each point, on the first split.
-        bn_data: batches from which batch-norm statistics are estimated at each point; None keeps the statistics.
-        user_metrics: of (model, batch), evaluated on every split.
         undivided: splits whose batches must be evaluated together; None measures which.
 
     Raises:
@@ -62,15 +60,13 @@ class StepEvaluator(PointEvaluator):
         directions: Sequence[Direction],
         device: str | torch.device = "cpu",
         batch_size: int | None = None,
-        population: Mapping[str, int] | None = None,
         precision: str | None = None,
-        shard: tuple[int, int] = (0, 1),
-        measures: Sequence[str] = (),
+        report: Report = PLAIN_REPORT,
         bn_data: BatchSplit | None = None,
-        user_metrics: Sequence[UserMetric] = (),
+        shard: tuple[int, int] = (0, 1),
         undivided: Collection[str] | None = None,
     ) -> None:
-        super().__init__(model, step, directions, device, precision, population, measures, user_metrics)
+        super().__init__(model, step, directions, device, precision, report)
         self.step, self.not_folded = step, "a step calls the model itself"
         self._data, self._shard, self._bn_data = dict(data), shard, bn_data
         self.batch_size = batch_size or _default_batch_size(next(iter(data.values())), self.device)
@@ -125,22 +121,6 @@ class StepEvaluator(PointEvaluator):
             torch.cuda.empty_cache()
         return True
 
-    def seconds_a_batch(self, size: int, seconds: float) -> float:
-        """Nothing: sizes of batches are not compared, because they are the user's own."""
-        return 0.0
-
-    def find_batch_size(self, seconds: float = 1.0) -> int:
-        """The batch size as it is."""
-        return self.batch_size
-
-    def worth_compiling(self, points: int) -> bool:
-        """False: what a step does is not compiled."""
-        return False
-
-    def compile(self) -> bool:
-        """False, as ``worth_compiling``."""
-        return False
-
     def _make_batches(self) -> None:
         rank, ranks = self._shard
         self.batches = {
@@ -156,7 +136,7 @@ class StepEvaluator(PointEvaluator):
 
     def _own_metrics(self, name: str, batch: Any) -> Iterator[Losses]:
         """The user's metrics of one batch; numbers that they draw are not missing in the next batch's loss."""
-        for metric in self._user_metrics:
+        for metric in self.report.user_metrics:
             with seeded(None) if self.manners[name].draws else nullcontext():
                 yield metric.sums(self.model, batch).detach()
 
@@ -183,8 +163,8 @@ class StepEvaluator(PointEvaluator):
             )
         self._only_means[name] = losses.is_mean
         alone = losses.each is not None and len(losses.each) == rows_of(batch)
-        drawn = ["loss_stderr"] if alone and self._population.get(name, 0) > len(split) > 1 else []
-        return ["loss", *drawn, *(metric.name for metric in self._user_metrics)]
+        drawn = ["loss_stderr"] if alone and self.report.population.get(name, 0) > len(split) > 1 else []
+        return ["loss", *drawn, *(metric.name for metric in self.report.user_metrics)]
 
     def _find_undivided(self) -> set[str]:
         """Splits whose batches do not add up to the whole, measured at three points.

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 
 from paraloss.compute.evaluate.point import PointEvaluator
+from paraloss.compute.forward.compiling import may_pay
 from paraloss.compute.forward.precision import faster_precisions
 from paraloss.progress import say
 
@@ -70,10 +71,38 @@ def check_points(steps: np.ndarray, number: int = 9) -> list[np.ndarray]:
 
 
 def choose_batch_size(evaluator: PointEvaluator, points: int) -> int:
-    """Probe the batch size when the work is long enough to earn the second that it takes."""
+    """Probe the batch size when the work is long enough to repay the second that the probe takes."""
     rows = sum(evaluator.samples.values())
-    seconds = evaluator.seconds_a_batch(evaluator.batch_size, 0.0) * points * rows / evaluator.batch_size
-    return evaluator.find_batch_size() if seconds > 30 else evaluator.batch_size
+    seconds = evaluator.seconds_per_batch(evaluator.batch_size, 0.0) * points * rows / evaluator.batch_size
+    return find_batch_size(evaluator) if seconds > 30 else evaluator.batch_size
+
+
+def find_batch_size(evaluator: PointEvaluator, seconds: float = 1.0) -> int:
+    """Time a few sizes around the default for about ``seconds`` in all, use the fastest, and return it."""
+    rows, size = max(evaluator.samples.values()), evaluator.batch_size
+    sizes = sorted({min(other, rows) for other in (size // 2, size, size * 2, size * 4) if other})
+    best, best_rate = size, 0.0
+    for other in sizes if len(sizes) > 1 else []:
+        try:
+            rate = other / evaluator.seconds_per_batch(other, seconds / len(sizes))
+        except torch.OutOfMemoryError:
+            break
+        if rate > 1.03 * best_rate:  # a larger batch must earn its memory
+            best, best_rate = other, rate
+    evaluator.use_batch_size(best)
+    return best
+
+
+def worth_compiling(evaluator: PointEvaluator, points: int) -> bool:
+    """Whether ``torch.compile`` saves more than it costs over the next ``points`` points; compiles if it does."""
+    if evaluator.device.type != "cuda":  # the fused operators have the gain already, see docs/performance.md
+        return False
+    before = evaluator.seconds_per_batch(evaluator.batch_size, 0.3)
+    batches = sum(len(batch) for batch in evaluator.batches.values())
+    if not may_pay(before * batches * points) or not evaluator.compile():
+        return False
+    evaluator.compiled = evaluator.seconds_per_batch(evaluator.batch_size, 0.3) < 0.97 * before
+    return evaluator.compiled
 
 
 def _losses(evaluator: PointEvaluator, points: Sequence[np.ndarray]) -> tuple[np.ndarray, float]:
