@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import Any
 
@@ -46,7 +46,7 @@ class PointEvaluator:
     """
 
     batch_size: int
-    batches: Mapping[str, Any]
+    batches: dict[str, Any]
     folded, fused, not_folded, compiled = 0, 0, "", False
     mixing = False
 

@@ -101,7 +101,8 @@ class StepEvaluator(PointEvaluator):
 
     def undivided_batches(self, name: str) -> Collection[Any]:
         """The batches of a split, only one where they must be evaluated together."""
-        return self.batches[name]
+        batches: Collection[Any] = self.batches[name]
+        return batches
 
     def no_sample_losses(self) -> str:
         """Why nothing is known of the losses of single samples."""
