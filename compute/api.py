@@ -9,6 +9,7 @@ import numpy as np
 from torch import nn
 
 from paraloss.compute.inputs.problem import load_loss
+from paraloss.compute.inputs.randomness import seeded
 from paraloss.compute.job import Job
 from paraloss.compute.options.surface import SurfaceKeywords, SurfaceOptions
 from paraloss.compute.ranks.world import world
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from typing_extensions import Unpack
 
 
+@seeded(0)  # the order of a shuffled loader is the same on every rank; the caller's generators are left as they were
 def compute_surface(
     model: nn.Module,
     loss: str | Callable[..., Any] = "cross_entropy",

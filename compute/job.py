@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
@@ -12,6 +12,9 @@ from typing import Any
 import numpy as np
 
 from paraloss.compute.evaluate.guarded import Guarded
+from paraloss.compute.evaluate.regression import SampledEvaluator
+from paraloss.compute.evaluate.resuming import check_same_losses, finished_point
+from paraloss.compute.forward.precision import rounding
 from paraloss.compute.ranks.watchdog import Watchdog
 from paraloss.compute.ranks.world import World
 from paraloss.compute.schedule.refinement import coarsest_level, fill_between, level_points, points_to_refine
@@ -71,6 +74,7 @@ class Job:
             self.pending = set(self.world.on_first(lambda: self.writer.pending(interpolated=again)).tolist())
             order = coarse_to_fine(self.settings.shape)
             if self.resumed:
+                self._check_again()
                 self.tell(f"resuming: {len(order) - len(self.pending)} of {len(order)} points are finished already")
             if self.pending:
                 self._prepare()
@@ -128,7 +132,35 @@ class Job:
         found = self.setup.estimator.prepare(self.world, shown=self.progress)
         for index in self.pending.intersection(found) if self.world.is_first else ():
             self.writer.add(index, found[index])
+        self.world.on_first(lambda: self._compare_all(found))
         self.pending.difference_update(found)
+
+    def _compare_all(self, found: Mapping[int, Sequence[float]]) -> None:
+        for index in found.keys() - self.pending:
+            self._compare(index, self.setup.estimator.metrics, found[index])
+
+    def _check_again(self) -> None:
+        """Evaluate one finished point again, of those that are not estimated from a part of the samples.
+
+        Raises:
+            SurfaceFileError: its loss is another one now: code or data have changed in a way that leaves no trace.
+        """
+        estimator, grid = self.setup.estimator, self.settings.grid
+        if not isinstance(estimator, SampledEvaluator):
+            index = self.world.on_first(lambda: finished_point(self.writer, grid))
+            if index is not None:
+                found: dict[int, list[float]] = {}
+                self._visit([index], found.__setitem__)
+                self.world.on_first(lambda: self._compare(index, estimator.metrics, found[index]))
+        elif not self.pending:  # else all anchors are evaluated again, and compared
+            index = int(estimator.anchors[0])
+            self.world.on_first(lambda: self._compare(index, self.setup.evaluator.metrics, self.setup.evaluator(grid[index])))
+
+    def _compare(self, index: int, names: Sequence[str], values: Sequence[float]) -> None:
+        """Compare the losses of a finished point with those in the file; raises as ``_check_again``."""
+        tolerance = rounding(self.setup.tuning["precision"])
+        now = dict(zip(names, values, strict=True))
+        check_same_losses(self.path, self.settings.place(index), self.writer, index, now, tolerance)
 
     def _rounds(self, order: np.ndarray) -> Iterator[tuple[str, list[int]]]:
         """(title, points) of what to evaluate one after the other: all points, or level by level where the surface bends."""
@@ -152,9 +184,12 @@ class Job:
                 self.writer.add(index, values)
                 bar.advance()
 
-            workers = self.setup.group or self.world
-            self.world.on_all(lambda: workers.visit(todo, self.evaluate, record, self.save))
+            self._visit(todo, record)
         self.pending.difference_update(todo)
+
+    def _visit(self, todo: Sequence[int], record: Callable[[int, list[float]], None]) -> None:
+        workers = self.setup.group or self.world
+        self.world.on_all(lambda: workers.visit(todo, self.evaluate, record, self.save))
 
     def _known(self) -> np.ndarray:
         return ~np.isin(self.writer.grid("status"), (PENDING, INTERPOLATED))

@@ -64,6 +64,10 @@ class Settings:
         axes = np.meshgrid(*list(self.steps.values())[::-1], indexing="ij")
         return np.stack([axis.ravel() for axis in axes[::-1]], axis=1)
 
+    def place(self, index: int) -> str:
+        """The point with flat index ``index``, for messages."""
+        return ", ".join(f"{axis}={step:g}" for axis, step in zip("xyz", self.grid[index], strict=False))
+
     @property
     def accuracy(self) -> bool:
         """Whether the accuracy is computed where targets are classes."""

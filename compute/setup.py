@@ -14,16 +14,19 @@ from paraloss.compute.evaluate.choose import make_evaluator
 from paraloss.compute.evaluate.estimator import Estimator, check_sample_losses
 from paraloss.compute.evaluate.exact import FullEstimator, SharedEstimator
 from paraloss.compute.evaluate.full import Evaluator
+from paraloss.compute.evaluate.guarded import one_line_errors
 from paraloss.compute.evaluate.point import PointEvaluator
 from paraloss.compute.evaluate.regression import SampledEvaluator
 from paraloss.compute.evaluate.report import Report
+from paraloss.compute.evaluate.resuming import near_center
 from paraloss.compute.evaluate.tuning import check_points, choose_batch_size, choose_precision, worth_compiling
 from paraloss.compute.forward.batch_norm import normalizing_layers
-from paraloss.compute.forward.precision import own_precision
-from paraloss.compute.inputs.tensors import check_movable, state_tensors
+from paraloss.compute.forward.precision import own_precision, rounding
+from paraloss.compute.inputs.tensors import check_movable
+from paraloss.compute.ranks.consistency import check_same_loss, check_same_problem
 from paraloss.compute.ranks.devices import rank_device, who_is_where
 from paraloss.compute.ranks.groups import Group
-from paraloss.compute.ranks.sharing import from_first, share_tensors
+from paraloss.compute.ranks.sharing import from_first
 from paraloss.compute.ranks.world import World
 from paraloss.compute.settings import Settings
 from paraloss.errors import InputError
@@ -34,7 +37,7 @@ class Setup:
     """All that evaluates the points of one surface. Collective: every rank makes one, with the same arguments.
 
     Args:
-        settings: what to compute; the model's tensors become rank 0's on every rank.
+        settings: what to compute, the same on every rank.
         world: all ranks.
         resumed: surface file to finish, which holds directions and tuning; None begins a new one.
         report: called with lines for the user, on every rank.
@@ -48,7 +51,8 @@ class Setup:
         estimator: evaluates points.
 
     Raises:
-        InputError: the device does not exist, or an option does not fit the number of ranks.
+        InputError: the device does not exist, an option does not fit the number of ranks, or ranks have different weights,
+            data or losses.
         SurfaceFileError: ``resumed`` belongs to other settings.
     """
 
@@ -60,8 +64,8 @@ class Setup:
         if settings.bn_data is not None and not normalizing_layers(settings.model):
             report("warning: the model has no batch norm with running statistics; there is nothing to recompute")
         world.on_all(lambda: check_movable(settings.model))
-        share_tensors(world, state_tensors(settings.model))
         self.fingerprint = settings.fingerprint()
+        check_same_problem(world, self.fingerprint)
         self.directions = from_first(world, world.on_all(self._make_directions))
         self._undivided: list[str] | None = None  # measured by the first evaluator
         self._probe: PointEvaluator | None = None  # rank 0's, so that data are not twice on its device
@@ -70,6 +74,7 @@ class Setup:
         groups = self._number_of_groups()
         self.group = Group(world, groups) if groups < world.size else None
         self.evaluator: PointEvaluator = world.on_all(self._make_evaluator)
+        self._check_loss()
         if self.tuning["compiled"] and not self.evaluator.compiled:
             self.evaluator.compile()
         self.estimator: Estimator = world.on_all(self._make_estimator)
@@ -176,6 +181,18 @@ class Setup:
             return self._probe
         shard = (0, 1) if self.group is None else (self.group.team.rank, self.group.team.size)
         return self._evaluator_in(self.tuning["precision"], self._options.batch_size or self.tuning["batch_size"], shard)
+
+    def _check_loss(self) -> None:
+        """Check that all ranks find the same loss at one displaced point."""
+        if self._world.size > 1:
+            index = near_center(self._settings.grid)
+            place = self._settings.place(index)
+
+            def loss() -> float:
+                with one_line_errors(place):
+                    return self.evaluator.first_loss(self._settings.grid[index].tolist())
+
+            check_same_loss(self._world, self._world.on_all(loss), place, rounding(self.tuning["precision"]))
 
     def _make_estimator(self) -> Estimator:
         steps, shape, options, evaluator = self._settings.grid, self._settings.shape, self._options, self.evaluator

@@ -19,6 +19,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from paraloss.compute.directions.random import Direction
 from paraloss.compute.inputs.losses import BatchLoss
+from paraloss.compute.inputs.randomness import seeded
 from paraloss.errors import InputError, MissingPackage
 
 _LANCZOS_VECTORS = 20
@@ -116,8 +117,8 @@ def spectrum(
         except (ArpackNoConvergence, ArpackError) as error:
             raise InputError(f"the Hessian's eigenvalues did not converge: {' '.join(str(error).split())[:120]}") from error
         order = np.argsort(-np.abs(values))
-        torch.manual_seed(0)
-        grid, density = hessian.density(min(128, size - 1), points, repeats)
+        with seeded(0):
+            grid, density = hessian.density(min(128, size - 1), points, repeats)
         directions = tuple(hessian.as_direction(vectors[:, k]) for k in order)
     return Spectrum(values[order].astype(np.float64), directions, grid, density)
 

@@ -38,7 +38,7 @@ from paraloss.errors import InputError, ParalossError
 _COMPILED_TOLERANCE = 1e-4
 _SHARE_FOR_OUTPUTS = 0.25  # of the free memory, for the outputs of all samples together
 _SHARE_FOR_ACTIVATIONS = 0.5
-_PROBED = 32  # samples on which a loss is checked for broadcasting
+_PROBED = 32  # samples on which a loss is checked for broadcasting, and compared over ranks
 
 
 class Evaluator(PointEvaluator):
@@ -94,6 +94,7 @@ class Evaluator(PointEvaluator):
     ) -> None:
         self.criterion = criterion.to(torch.device(device))
         super().__init__(model, self.criterion, directions, device, precision, report)
+        self._data = data
         self.samples = {name: len(split) for name, split in data.items()}
         self._bn_data = bn_data
         self._metrics: dict[str, list[OutputsMetric]] = {}
@@ -118,6 +119,14 @@ class Evaluator(PointEvaluator):
                     found = [metric.sums(outputs, targets).detach() for metric in self._metrics[name]]
                     add_batch(row, losses, len(targets), kinds, found)
         return totals
+
+    def first_loss(self, coordinates: Sequence[float]) -> float:
+        """The loss of the first few samples of the first split, whatever this rank's shard is: for comparing ranks."""
+        self.move_to(coordinates)
+        name, split = next(iter(self._data.items()))
+        inputs, targets = Batches(split.rows(slice(0, _PROBED)), self.device, _PROBED, self.manners[name]).rows(0, _PROBED)
+        with self._running(name):
+            return float(self.criterion.losses(self._run(inputs), targets).detach().mean)
 
     def move_to(self, coordinates: Sequence[float]) -> None:
         """Put the model at ``coordinates``."""
@@ -144,6 +153,8 @@ class Evaluator(PointEvaluator):
 
     def no_sample_losses(self) -> str:
         """Why nothing is known of the losses of single samples; empty where they are known and count alike."""
+        if self.draws:
+            return "the model or the loss draws random numbers, which depend on the batches"
         for name in self._shards:
             inputs, targets = self.batches[name].rows(0, self.batch_size)
             with self._running(name):
@@ -180,7 +191,7 @@ class Evaluator(PointEvaluator):
 
     def halve_batch(self) -> bool:
         """Continue with half as many samples at once, not compiled; False where that is impossible."""
-        if self.batch_size < 2 or self.mixing:
+        if self.batch_size < 2 or self.mixing or self.draws:
             return False
         self.compiled = False
         self.use_batch_size(self.batch_size // 2)

@@ -89,7 +89,16 @@ class PointEvaluator:
     @property
     def indivisible(self) -> bool:
         """Whether ranks must not share the samples of a point."""
-        return self.mixing or bool(self.undivided) or any(manner.draws for manner in self.manners.values())
+        return self.mixing or bool(self.undivided) or self.draws
+
+    @property
+    def draws(self) -> bool:
+        """Whether the model or the loss draws random numbers."""
+        return any(manner.draws for manner in self.manners.values())
+
+    def first_loss(self, coordinates: Sequence[float]) -> float:
+        """The loss of the first few samples of the first split, whatever this rank's shard is: for comparing ranks."""
+        raise NotImplementedError
 
     def sums(self, coordinates: Sequence[float]) -> Tensor:
         """(splits, columns) float64 on the device: sums over this shard's samples, see ``sums``."""

@@ -99,6 +99,14 @@ class StepEvaluator(PointEvaluator):
                 passes = (partial(self.step.batch_losses, self.model, batch) for batch in self._bn_batches)
                 recompute_statistics(self.model, passes)
 
+    def first_loss(self, coordinates: Sequence[float]) -> float:
+        """The loss of the first batch of the first split, whatever this rank's shard is: for comparing ranks."""
+        self.move_to(coordinates)
+        name, split = next(iter(self._data.items()))
+        with self._running(name):
+            batch = next(iter(AnyBatches(split.of_size(self.batch_size)[:1], self.device, self.manners[name])))
+            return float(self.step.batch_losses(self.model, batch).detach().mean)
+
     def undivided_batches(self, name: str) -> Collection[Any]:
         """The batches of a split, only one where they must be evaluated together."""
         batches: Collection[Any] = self.batches[name]

@@ -13,7 +13,9 @@ from paraloss.compute.forward.compiling import may_pay
 from paraloss.compute.forward.precision import faster_precisions
 from paraloss.progress import say
 
-_WORTH = 1.1  # a faster type must be that much faster to be taken
+_WORTH = 1.25  # a faster type must be that much faster to be taken
+_CLEAR = 1.5  # ratios of times between 1 / _CLEAR and _CLEAR of _WORTH are measured again
+_ROUNDS = 3
 _FEW = 100  # points; below, the check would cost more than it brings
 
 
@@ -53,10 +55,10 @@ def choose_precision(
         found = f"{precision} differs from fp32 by up to {100 * difference:.2g} % at {len(points)} points"
         if not same_blanks or not difference <= bound:
             tell(f"precision: {found}, more than {100 * bound:.2g} %: not used (precision {precision} would)")
-        elif seconds < _WORTH * faster:
+        elif (gain := _gain(make, precision, points, seconds, faster)) < _WORTH:
             tell(f"precision: {found}, but is not faster here: not used")
         else:
-            tell(f"precision: {found}, and is {seconds / faster:.1f} times as fast: used")
+            tell(f"precision: {found}, and is {gain:.1f} times as fast: used")
             return precision, differences
     return "fp32", differences
 
@@ -72,6 +74,8 @@ def check_points(steps: np.ndarray, number: int = 9) -> list[np.ndarray]:
 
 def choose_batch_size(evaluator: PointEvaluator, points: int) -> int:
     """Probe the batch size when the work is long enough to repay the second that the probe takes."""
+    if evaluator.draws:  # what is drawn depends on the size of the batches, which must not be a matter of timing
+        return evaluator.batch_size
     rows = sum(evaluator.samples.values())
     seconds = evaluator.seconds_per_batch(evaluator.batch_size, 0.0) * points * rows / evaluator.batch_size
     return find_batch_size(evaluator) if seconds > 30 else evaluator.batch_size
@@ -103,6 +107,18 @@ def worth_compiling(evaluator: PointEvaluator, points: int) -> bool:
         return False
     evaluator.compiled = evaluator.seconds_per_batch(evaluator.batch_size, 0.3) < 0.97 * before
     return evaluator.compiled
+
+
+def _gain(
+    make: Callable[[str], PointEvaluator], precision: str, points: Sequence[np.ndarray], seconds: float, faster: float
+) -> float:
+    """How many times as fast ``precision`` is; near the decision both are timed in turn until the machine's noise evens out."""
+    for _ in range(_ROUNDS):
+        if not _WORTH / _CLEAR < seconds / faster < _WORTH * _CLEAR:
+            break
+        seconds = min(seconds, _losses(make("fp32"), points)[1])
+        faster = min(faster, _losses(make(precision), points)[1])
+    return seconds / faster
 
 
 def _losses(evaluator: PointEvaluator, points: Sequence[np.ndarray]) -> tuple[np.ndarray, float]:

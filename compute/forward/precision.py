@@ -48,6 +48,11 @@ def own_precision(model: nn.Module) -> Precision:
     return "bf16" if torch.bfloat16 in types else "fp16"
 
 
+def rounding(precision: str) -> float:
+    """Relative difference of a loss that another batch size, processor or number of ranks may bring."""
+    return {"fp64": 1e-8, "fp32": 1e-4, "tf32": 1e-2}.get(precision, 5e-2)
+
+
 def converted(model: nn.Module, precision: str) -> nn.Module:
     """``model``, its tensors converted in place where ``precision`` is not its own: to float64, else to float32."""
     if precision == own_precision(model) or (precision != "fp64" and own_precision(model) == "fp32"):

@@ -18,6 +18,7 @@ from paraloss.compute.inputs.criteria import CRITERIA
 from paraloss.compute.inputs.data import PLACELESS, load_data
 from paraloss.compute.inputs.models import MODELS
 from paraloss.compute.inputs.problem import AnySplit, number_of_classes, sample_shape, splits_for
+from paraloss.compute.inputs.randomness import seeded
 from paraloss.compute.inputs.sources import is_recordable, load_model
 from paraloss.compute.inputs.steps import Step, load_step
 from paraloss.compute.inputs.user_code import parse_arguments
@@ -28,6 +29,7 @@ _DEFAULT_LOSS = "cross_entropy"
 _MOST_CLASSES = 1_000_000
 
 
+@seeded(0)  # what the user's code draws is the same on every rank and on every day
 def load_all(weights: Path, inputs: InputOptions) -> tuple[nn.Module, Mapping[str, AnySplit], str | Step, dict[str, Any]]:
     """Load the model with its weights and the data, and choose the loss.
 
