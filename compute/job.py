@@ -130,9 +130,9 @@ class Job:
     def _prepare(self) -> None:
         """Prepare the estimator and record the points that it evaluated on the way."""
         found = self.setup.estimator.prepare(self.world, shown=self.progress)
+        self.world.on_first(lambda: self._compare_all(found))  # before anything is written
         for index in self.pending.intersection(found) if self.world.is_first else ():
             self.writer.add(index, found[index])
-        self.world.on_first(lambda: self._compare_all(found))
         self.pending.difference_update(found)
 
     def _compare_all(self, found: Mapping[int, Sequence[float]]) -> None:
