@@ -13,6 +13,7 @@ import torch
 from torch import nn
 
 from paraloss.compute.directions.files import load_directions
+from paraloss.compute.directions.moving import names_to_move
 from paraloss.compute.directions.plane import Plane, tensors_of
 from paraloss.compute.directions.random import Direction
 from paraloss.compute.evaluate.measures import choose_measures
@@ -38,6 +39,7 @@ class Settings:
         steps: "x", "y", "z" -> the steps along it, for the axes of the surface.
         plane: the directions.
         measures: metrics that need more than a forward pass.
+        moving: names of the tensors that move, and that these metrics are of; None for all.
         user_metrics: the user's own metrics.
         options: everything else that was asked for.
     """
@@ -50,6 +52,7 @@ class Settings:
     steps: Mapping[str, np.ndarray]
     plane: Plane
     measures: Sequence[str]
+    moving: frozenset[str] | None
     user_metrics: Sequence[UserMetric]
     options: SurfaceOptions
 
@@ -114,7 +117,7 @@ def resolve(model: nn.Module, loss: tuple[str, Loss], data: Any, options: Surfac
     whole = _choose_splits(all_splits, options.split_names)
     chosen = {name: split.subset(options.samples) for name, split in whole.items()}
     bn_data = _training_split(chosen, all_splits, options.samples) if options.bn == "recompute" else None
-    steps = options.steps()
+    steps, moving = options.steps(), names_to_move(model, options.move)
     return Settings(
         model=model,
         criterion=loss,
@@ -122,14 +125,15 @@ def resolve(model: nn.Module, loss: tuple[str, Loss], data: Any, options: Surfac
         population={name: len(split) for name, split in whole.items()},
         bn_data=bn_data,
         steps=steps,
-        plane=_plane(model, options, len(steps), warn=bn_data is None),
+        plane=_plane(model, options, len(steps), bn_data is None, moving),
         measures=measures,
+        moving=moving,
         user_metrics=user_metrics,
         options=options,
     )
 
 
-def _plane(model: nn.Module, options: SurfaceOptions, axes: int, warn: bool) -> Plane:
+def _plane(model: nn.Module, options: SurfaceOptions, axes: int, warn: bool, moving: frozenset[str] | None) -> Plane:
     targets = (options.x_to, options.y_to, options.z_to)[:axes]
     ends: list[End] = [None if target is None else tensors_of(target, model, options.weights_key) for target in targets]
     dir_type = options.dir_type or ("states" if any(ends) else "weights")
@@ -139,7 +143,7 @@ def _plane(model: nn.Module, options: SurfaceOptions, axes: int, warn: bool) -> 
         directions = load_directions(Path(given), model)
     elif given is not None:
         directions = [dict(direction) for direction in given]
-    return Plane(ends, options.norms[:axes], options.ignore, dir_type, options.seed, directions, warn)
+    return Plane(ends, options.norms[:axes], options.ignore, dir_type, options.seed, directions, warn, moving)
 
 
 def _choose_splits(data: Mapping[str, AnySplit], wanted: Sequence[str]) -> dict[str, AnySplit]:

@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 
+from paraloss.compute.directions.moving import still
 from paraloss.compute.directions.random import Direction
 from paraloss.compute.evaluate.capped import CappedEvaluator
 from paraloss.compute.evaluate.choose import make_evaluator
@@ -88,6 +89,7 @@ class Setup:
             "samples_of": dict(given.population),
             "criterion": self.fingerprint["criterion"],
             "directions": self.fingerprint["directions"],
+            "still": still(given.model, self.directions),
             "precision": self.tuning["precision"],
             "tuning": dict(self.tuning),
             "sampling": self.fingerprint["sampling"],
@@ -126,6 +128,7 @@ class Setup:
             undivided=self._undivided,
         )
         self._undivided = sorted(evaluator.undivided)
+        evaluator.measure_only(given.moving)
         return evaluator
 
     def _tune(self) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from torch import nn
 
 from paraloss.compute.api import compute_surface
 from paraloss.compute.directions.files import load_directions
+from paraloss.compute.directions.moving import names_to_move
 from paraloss.compute.directions.principal import Projection, principal_plane, project_onto
 from paraloss.compute.evaluate.choose import make_evaluator
 from paraloss.compute.forward.copying import copy_model
@@ -96,6 +97,7 @@ def project_run(
         x=x,
         y=y,
         directions=projection.directions,
+        move=asked.move,
         trajectory={
             "x": projection.x,
             "y": projection.y,
@@ -108,12 +110,14 @@ def project_run(
 
 
 def _projection(model: nn.Module, checkpoints: Sequence[Path], asked: TrajectoryOptions) -> Projection:
+    moving = names_to_move(model, asked.move)
     if asked.onto is None:
-        return principal_plane(model, checkpoints, asked.dir_type, asked.ignore, asked.weights_key)
+        return principal_plane(model, checkpoints, asked.dir_type, asked.ignore, asked.weights_key, moving)
     given = load_directions(Path(asked.onto), model)
     if len(given) < 2:
         raise InputError(f"{asked.onto}: holds one direction; a trajectory requires two")
-    return project_onto(model, checkpoints, (given[0], given[1]), asked.method, asked.dir_type, asked.weights_key)
+    plane = (given[0], given[1])
+    return project_onto(model, checkpoints, plane, asked.method, asked.dir_type, asked.weights_key, moving)
 
 
 def _report(projection: Projection) -> None:

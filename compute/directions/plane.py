@@ -11,6 +11,7 @@ import torch
 from torch import nn
 
 from paraloss.compute.directions.between import direction_between, statistics_differ
+from paraloss.compute.directions.moving import left_behind
 from paraloss.compute.directions.random import Direction, random_direction
 from paraloss.compute.inputs.checkpoints import load_checkpoint
 from paraloss.compute.inputs.contents import contents_of
@@ -31,6 +32,7 @@ class Plane:
         seed: of the random directions.
         given: directions that are there already, instead of all that.
         warn: whether to warn of batch-norm statistics that differ.
+        moving: names of the tensors that move; None for all.
     """
 
     def __init__(
@@ -42,13 +44,21 @@ class Plane:
         seed: int,
         given: Sequence[Direction] | None = None,
         warn: bool = True,
+        moving: frozenset[str] | None = None,
     ) -> None:
+        self.moving = moving
         self.given, self.ends, self.warn = given, tuple(ends), warn
         self.norms = tuple(norms)
         self.ignore, self.dir_type, self.seed = ignore, dir_type, seed
 
     def fingerprint(self) -> list[dict[str, Any]]:
         """What decides the directions, one entry an axis."""
+        if self.moving is None:
+            return self._chosen()
+        moving = {"tensors": len(self.moving), "sha256": hashlib.sha256("\n".join(sorted(self.moving)).encode()).hexdigest()}
+        return [{**axis, "moving": moving} for axis in self._chosen()]
+
+    def _chosen(self) -> list[dict[str, Any]]:
         if self.given:
             return [{"given": _tensors_sha256(direction)} for direction in self.given[: len(self.ends)]]
         return [
@@ -62,8 +72,23 @@ class Plane:
         """One direction an axis.
 
         Raises:
-            InputError: a checkpoint does not fit the model, or too few directions were given.
+            InputError: a checkpoint does not fit the model, too few directions were given, or nothing moves along one.
         """
+        moving = self.moving
+        directions = self._make(model, tell)
+        if moving is None:
+            return directions
+        directions = [{name: part for name, part in direction.items() if name in moving} for direction in directions]
+        for axis, direction in zip("xyz", directions, strict=False):
+            if not any(bool(part.any()) for part in direction.values()):
+                raise InputError(
+                    f"nothing moves along {axis}: the tensors that {{move}} names are zero in that direction; biases and other "
+                    "tensors of one dimension move with {ignore}=none",
+                    arguments=("move", "ignore"),
+                )
+        return directions
+
+    def _make(self, model: nn.Module, tell: Callable[[str], None]) -> list[Direction]:
         if self.given:
             if len(self.given) < len(self.ends):
                 raise InputError(
@@ -76,8 +101,15 @@ class Plane:
         directions = []
         for axis, end, norm in zip("xyz"[: len(self.ends)], self.ends, self.norms, strict=True):
             if end is None:
-                directions.append(random_direction(model, generator, norm, self.ignore, self.dir_type))
+                directions.append(random_direction(model, generator, norm, self.ignore, self.dir_type, self.moving))
                 continue
+            missed = left_behind(model, end, self.moving)
+            if missed:
+                tell(
+                    f"warning: '{missed[0]}' differs between the two models along {axis}, but does not move"
+                    f"{f' (nor do {len(missed) - 1} others)' if len(missed) > 1 else ''}: the loss at {axis} = 1 is not that of "
+                    "the second model"
+                )
             if self.warn and self.dir_type == "weights" and statistics_differ(model, end):
                 tell(
                     "warning: the batch-norm statistics of the two checkpoints differ and dir_type is 'weights': "

@@ -6,7 +6,7 @@ once: all that is needed are their products, summed tensor by tensor from memory
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -52,6 +52,7 @@ def principal_plane(
     dir_type: DirectionType = "weights",
     ignore: Ignore = "none",
     key: str | None = None,
+    moving: Collection[str] | None = None,
 ) -> Projection:
     """The plane through the last checkpoint along the first two principal components of the path.
 
@@ -61,6 +62,7 @@ def principal_plane(
         dir_type: see above.
         ignore: ``biasbn`` leaves tensors of dimension <= 1 out.
         key: place of the weights in the files; see ``load_checkpoint``.
+        moving: names of the tensors that count; None for all.
 
     Raises:
         InputError: too few checkpoints, one of another model, or all on one line.
@@ -69,7 +71,7 @@ def principal_plane(
     """
     if len(checkpoints) < 3:
         raise InputError(f"a plane requires at least three checkpoints, there are {len(checkpoints)}")
-    rows = _Rows(model, checkpoints, dir_type, ignore, key)
+    rows = _Rows(model, checkpoints, dir_type, ignore, key, moving)
     products = sum((block @ block.T for _, block in rows.blocks()), torch.zeros(rows.count, rows.count, dtype=torch.float64))
     centered = products - products.mean(dim=0) - products.mean(dim=1, keepdim=True) + products.mean()
     values, vectors = torch.linalg.eigh(centered)
@@ -93,6 +95,7 @@ def project_onto(
     method: str = "lstsq",
     dir_type: DirectionType = "weights",
     key: str | None = None,
+    moving: Collection[str] | None = None,
 ) -> Projection:
     """Project checkpoints onto a plane that is there already.
 
@@ -104,11 +107,12 @@ def project_onto(
             dx has norm 1: only to match the numbers of Li et al.'s code.
         dir_type: as in ``principal_plane``.
         key: as in ``principal_plane``.
+        moving: as in ``principal_plane``.
 
     Raises:
         InputError: a direction does not fit the model, or the two are collinear.
     """
-    rows = _Rows(model, checkpoints, dir_type, "none", key)
+    rows = _Rows(model, checkpoints, dir_type, "none", key, moving)
     norms = sum((block.square().sum(dim=1) for _, block in rows.blocks()), torch.zeros(rows.count, dtype=torch.float64))
     return _project(rows, directions, norms, method, ())
 
@@ -138,9 +142,16 @@ class _Rows:
     """theta_t - theta_final of all checkpoints, a block of columns at a time."""
 
     def __init__(
-        self, model: nn.Module, checkpoints: Sequence[Path], dir_type: DirectionType, ignore: Ignore, key: str | None
+        self,
+        model: nn.Module,
+        checkpoints: Sequence[Path],
+        dir_type: DirectionType,
+        ignore: Ignore,
+        key: str | None,
+        moving: Collection[str] | None,
     ) -> None:
-        tensors = movable(model) if dir_type == "states" else distinct_parameters(model)
+        found = movable(model) if dir_type == "states" else distinct_parameters(model)
+        tensors = {name: tensor for name, tensor in found.items() if moving is None or name in moving}
         for name, tensor in tensors.items():
             if tensor.is_complex():
                 raise InputError(f"the parameter '{name}' is complex; a path is projected for real parameters only")

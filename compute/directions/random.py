@@ -6,6 +6,7 @@ Normalization follows Li et al. 2018, section 4 (arXiv 1712.09913). A direction 
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import get_args
 
 import torch
@@ -27,6 +28,7 @@ def random_direction(
     norm: Norm = "filter",
     ignore: Ignore = "biasbn",
     dir_type: DirectionType = "weights",
+    moving: Collection[str] | None = None,
 ) -> Direction:
     """A Gaussian direction, normalized to the weights of ``model``.
 
@@ -37,6 +39,8 @@ def random_direction(
         ignore: ``biasbn`` zeroes tensors of dimension <= 1 (biases, batch norm); ``none`` copies the weights there.
         dir_type: ``weights`` draws for the parameters; ``states`` for the whole state_dict, in its order. Running
             statistics stay where they are in both: moving a running variance at random makes it negative.
+        moving: names of the parameters in the direction. Default: all. The others are drawn, too, and dropped, so that a seed
+            gives a parameter the same numbers whatever else moves.
 
     Returns:
         One CPU tensor for each floating-point or complex parameter: float32, float64 for a float64 parameter. The real and
@@ -53,7 +57,7 @@ def random_direction(
             drawn = torch.view_as_complex(torch.randn(*weight.shape, 2, generator=generator))
         else:
             drawn = torch.randn(weight.shape, generator=generator)
-        if name in parameters:
+        if name in parameters and (moving is None or name in moving):
             work = torch.promote_types(weight.dtype, torch.float32)
             direction[name] = normalize(drawn.to(work), weight.detach().cpu().to(work), norm, ignore)
     return direction

@@ -44,13 +44,16 @@ class Spectrum:
     density: np.ndarray
 
 
-def eigenvalue_ends(model: nn.Module, loss: BatchLoss, batches: Collection[Any]) -> tuple[float, float]:
+def eigenvalue_ends(
+    model: nn.Module, loss: BatchLoss, batches: Collection[Any], only: Collection[nn.Parameter] | None = None
+) -> tuple[float, float]:
     """(smallest, largest) eigenvalue of the Hessian of the mean loss where ``model`` is now; one Lanczos run for both.
 
     Args:
         model: in evaluation mode.
         loss: a criterion or a step.
         batches: what ``loss`` takes, on the model's device; iterated once per Hessian product.
+        only: parameters of the Hessian; None for all.
 
     Raises:
         MissingPackage: curvlinops is not installed.
@@ -60,7 +63,7 @@ def eigenvalue_ends(model: nn.Module, loss: BatchLoss, batches: Collection[Any])
     """
     from scipy.sparse.linalg import ArpackError, ArpackNoConvergence, eigsh
 
-    with _Hessian(model, loss, batches) as hessian:
+    with _Hessian(model, loss, batches, only) as hessian:
         operator = hessian.operator.to_scipy()
         size = operator.shape[0]
         start = np.random.default_rng(0).standard_normal(size).astype(operator.dtype)
@@ -83,6 +86,7 @@ def spectrum(
     top: int = 10,
     points: int = 1024,
     repeats: int = 4,
+    only: Collection[nn.Parameter] | None = None,
 ) -> Spectrum:
     """The ``top`` eigenpairs of largest magnitude and the density of all eigenvalues, where ``model`` is now.
 
@@ -93,6 +97,7 @@ def spectrum(
         top: eigenpairs wanted.
         points: of the density.
         repeats: random starts that the density is averaged over.
+        only: parameters of the Hessian; None for all.
 
     Raises:
         MissingPackage: curvlinops is not installed.
@@ -102,7 +107,7 @@ def spectrum(
     """
     from scipy.sparse.linalg import ArpackError, ArpackNoConvergence, eigsh
 
-    with _Hessian(model, loss, batches) as hessian:
+    with _Hessian(model, loss, batches, only) as hessian:
         operator = hessian.operator.to_scipy()
         size = operator.shape[0]
         if not 1 <= top < size:
@@ -126,9 +131,13 @@ def spectrum(
 class _Hessian:
     """The Hessian as a linear operator; the model's weights want gradients within the context only."""
 
-    def __init__(self, model: nn.Module, loss: BatchLoss, batches: Collection[Any]) -> None:
-        self._parameters = {name: p for name, p in model.named_parameters() if p.ndim > 1 and p.is_floating_point()}
-        for name, parameter in model.named_parameters():
+    def __init__(
+        self, model: nn.Module, loss: BatchLoss, batches: Collection[Any], only: Collection[nn.Parameter] | None
+    ) -> None:
+        wanted = {id(parameter) for parameter in (model.parameters() if only is None else only)}
+        chosen = {name: parameter for name, parameter in model.named_parameters() if id(parameter) in wanted}
+        self._parameters = {name: p for name, p in chosen.items() if p.ndim > 1 and p.is_floating_point()}
+        for name, parameter in chosen.items():
             if parameter.is_complex():
                 raise InputError(f"the parameter '{name}' is complex, and the Hessian is one of real weights only")
         if not self._parameters:

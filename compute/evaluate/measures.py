@@ -13,12 +13,14 @@ from paraloss.compute.inputs.losses import BatchLoss
 from paraloss.compute.options.surface import PLAIN
 from paraloss.errors import InputError
 
-Measure = Callable[[nn.Module, BatchLoss, Collection[Any]], list[float]]
+Only = Collection[nn.Parameter] | None  # the parameters that a measure is of; None for all
+Measure = Callable[[nn.Module, BatchLoss, Collection[Any], Only], list[float]]
 
 
-def gradient_norm(model: nn.Module, loss: BatchLoss, batches: Collection[Any]) -> list[float]:
-    """[Euclidean norm of the gradient of the mean loss with respect to all parameters], in evaluation mode."""
-    parameters = [parameter for parameter in model.parameters() if parameter.is_floating_point() or parameter.is_complex()]
+def gradient_norm(model: nn.Module, loss: BatchLoss, batches: Collection[Any], only: Only = None) -> list[float]:
+    """[Euclidean norm of the gradient of the mean loss with respect to the parameters], in evaluation mode."""
+    chosen = model.parameters() if only is None else only
+    parameters = [parameter for parameter in chosen if parameter.is_floating_point() or parameter.is_complex()]
     before = [parameter.requires_grad for parameter in parameters]
     for parameter in parameters:
         parameter.requires_grad_(True)
@@ -37,9 +39,9 @@ def gradient_norm(model: nn.Module, loss: BatchLoss, batches: Collection[Any]) -
             parameter.requires_grad_(wanted)
 
 
-def eigenvalues(model: nn.Module, loss: BatchLoss, batches: Collection[Any]) -> list[float]:
+def eigenvalues(model: nn.Module, loss: BatchLoss, batches: Collection[Any], only: Only = None) -> list[float]:
     """[smallest, largest, |smallest / largest|] eigenvalue of the Hessian; see ``curvature``."""
-    low, high = eigenvalue_ends(model, loss, batches)
+    low, high = eigenvalue_ends(model, loss, batches, only)
     return [low, high, abs(low / high) if high else float("nan")]
 
 
@@ -68,6 +70,8 @@ def metric_names(measures: Sequence[str], split: str) -> list[str]:
     return [name.format(split=split) for measure in measures for name in _MEASURES[measure][0]]
 
 
-def measure_all(measures: Sequence[str], model: nn.Module, loss: BatchLoss, batches: Collection[Any]) -> list[float]:
+def measure_all(
+    measures: Sequence[str], model: nn.Module, loss: BatchLoss, batches: Collection[Any], only: Only = None
+) -> list[float]:
     """Their values where ``model`` is now, in the order of ``metric_names``."""
-    return [value for measure in measures for value in _MEASURES[measure][1](model, loss, batches)]
+    return [value for measure in measures for value in _MEASURES[measure][1](model, loss, batches, only)]

@@ -40,6 +40,7 @@ class PointEvaluator:
         samples: split -> number of samples.
         kinds: split -> names of its metrics, without the split.
         metrics: names of what a call returns, in order.
+        measured: parameters that ``measures`` are of; None for all.
         undivided: splits whose batches must be evaluated together.
         mixing: the model needs all samples in one batch.
         folded, fused, not_folded, compiled: see ``Evaluator``.
@@ -66,6 +67,8 @@ class PointEvaluator:
         self._autocast = self.precision in LOW and self.precision != own_precision(model)
         named = converted(copy_model(model, self.device), self.precision)
         self.model = computing_part(named)
+        self._parameters = dict(named.named_parameters())
+        self.measured: list[nn.Parameter] | None = None
         self.weights, self._axes = MovingWeights(named, directions), len(directions)
         self._original = ForeignTensors(model, {name for direction in directions for name in direction})
         self.manners: dict[str, Manner] = {}
@@ -77,8 +80,13 @@ class PointEvaluator:
         """The metrics at ``coordinates`` (one number a direction), in the order of ``metrics``."""
         results = self.metrics_of(self.sums(coordinates))
         if self.report.measures:
-            results += measure_all(self.report.measures, self.model, self.loss, self.batches_to_measure(next(iter(self.kinds))))
+            batches = self.batches_to_measure(next(iter(self.kinds)))
+            results += measure_all(self.report.measures, self.model, self.loss, batches, self.measured)
         return results
+
+    def measure_only(self, names: Collection[str] | None) -> None:
+        """Compute gradient and Hessian with respect to the parameters ``names`` only; None for all."""
+        self.measured = None if names is None else [part for name, part in self._parameters.items() if name in names]
 
     @property
     def metrics(self) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal, TypedDict
@@ -22,8 +23,10 @@ from paraloss.option import Options, above, at_least, option, within
 
 if TYPE_CHECKING:
     File = str | Path
+    Patterns = str | Sequence[str]
 else:  # on the command line
     File = Path
+    Patterns = list[str]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,6 +42,8 @@ class ProjectionOptions(Options):
     """Tensors that count: weights for parameters, states for batch-norm statistics too."""
     ignore: Ignore = "none"
     """Tensors left out of the principal components: biasbn for biases and batch norm, or none."""
+    move: Annotated[Patterns | None, Parameter(negative="")] = None
+    """Pattern of the names of parameters that count, and that move; see compute; may be repeated. Default: all."""
     points: int = option(51, at_least(3))
     """Steps along each axis."""
     margin: float = option(0.2, within(0, 10))
@@ -87,6 +92,7 @@ class TrajectoryKeywords(MeasureKeywords, total=False):
     method: Literal["lstsq", "cos"]
     dir_type: DirectionType
     ignore: Ignore
+    move: Patterns | None
     points: int
     margin: float
     weights_key: str | None

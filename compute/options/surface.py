@@ -32,12 +32,14 @@ if TYPE_CHECKING:
     Directions = str | Path | Sequence[Mapping[str, Tensor]]
     Norms = Norm | tuple[Norm, ...]
     Names = str | Sequence[str]
+    Patterns = str | Sequence[str]
     Metrics = str | Sequence[str | Callable[..., object]]
     File = str | Path
 else:  # what the command line makes of its texts; needs neither numpy nor torch
     Names = Metrics = str
     Target = Directions = File = Path
     Norms = Norm
+    Patterns = list[str]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -104,6 +106,9 @@ class PlaneOptions(Options):
     dir_type: DirectionType | None = None
     """Tensors that move: weights for parameters, states for batch-norm statistics too. Default: states where a direction leads
     to a checkpoint, else weights."""
+    move: Annotated[Patterns | None, Parameter(negative="")] = option(None, decides=True)
+    """Pattern of the names of parameters that move, as in 'layers.*.attn.*'; may be repeated. trainable: those that require
+    gradients. Default: all."""
     seed: int = 123
     """Seed of the random directions, and of the order of samples where points are left early."""
 
@@ -271,6 +276,7 @@ class SurfaceKeywords(MeasureKeywords, total=False):
     z_norm: Norm | None
     ignore: Ignore
     dir_type: DirectionType | None
+    move: Patterns | None
     seed: int
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated
 
+from cyclopts import Parameter
+
 from paraloss.cli.groups import EFFORT, INPUT, OUTPUT, OVERWRITE, Inputs
 from paraloss.compute.options.surface import InputOptions
 
@@ -18,6 +20,7 @@ def hessian(
     samples: Annotated[int | None, INPUT] = None,
     top: int = 10,
     repeats: int = 4,
+    move: Annotated[list[str] | None, Parameter(negative="")] = None,
     batch_size: Annotated[int | None, EFFORT] = None,
     device: Annotated[str, EFFORT] = "auto",
     output: Annotated[Path, OUTPUT] = Path("spectrum.h5"),
@@ -35,12 +38,14 @@ def hessian(
         samples: Number of training samples drawn. Default: all.
         top: Number of eigenpairs, those of largest magnitude.
         repeats: Number of random starts that the density is averaged over.
+        move: Pattern of the names of parameters that the Hessian is of, as in compute; may be repeated. Default: all.
         batch_size: Samples per batch. Default: chosen by the size of a sample.
         device: auto, cpu, cuda or cuda:N.
         output: File for eigenvalues, density and the two leading eigenvectors; a .png, .pdf or .svg is drawn instead.
         overwrite: Replace a file that this command did not make.
     """
     from paraloss.compute import EffortOptions, Evaluator, MeasureOptions, load_criterion
+    from paraloss.compute.directions.moving import names_to_move
     from paraloss.compute.evaluate.curvature import spectrum
     from paraloss.compute.evaluate.spectrum_file import save_spectrum
     from paraloss.compute.inputs.load import load_all
@@ -59,7 +64,9 @@ def hessian(
     criterion = load_criterion(loss)[1]
     evaluator = Evaluator(model, criterion, chosen, [], rank_device(effort.device), effort.batch_size)
     say(f"Hessian over {len(chosen[split])} samples of {split}; Lanczos takes some tens to hundreds of products")
-    found = spectrum(evaluator.model, evaluator.criterion, evaluator.batches_to_measure(split), top, repeats=repeats)
+    evaluator.measure_only(names_to_move(model, move))
+    batches, only = evaluator.batches_to_measure(split), evaluator.measured
+    found = spectrum(evaluator.model, evaluator.criterion, batches, top, repeats=repeats, only=only)
     for number, value in enumerate(found.eigenvalues, start=1):
         say(f"eigenvalue {number:3}: {value:.6g}")
     if output.suffix.lower() in _PICTURES:

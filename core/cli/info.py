@@ -6,7 +6,7 @@ import json
 import math
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 from cyclopts import Parameter
 
@@ -64,10 +64,21 @@ def _surface(file: Path) -> None:
     for key in _FACTS:
         if key in facts:
             _line(key, facts[key] if isinstance(facts[key], str) else json.dumps(facts[key]))
+    if isinstance(facts.get("still"), dict):
+        _line("still", _still(facts["still"]))
     if "batch_norms_folded" in facts:
         why = f" ({facts['not_folded']})" if facts.get("not_folded") else ""
         fused = facts.get("relus_fused", 0)
         _line("made faster", f"{facts['batch_norms_folded']} batch norms folded, {fused} ReLUs fused{why}")
+
+
+def _still(still: dict[str, Any]) -> str:
+    """What does not move, in one line."""
+    names = [str(name) for name in still.get("names", [])]
+    tensors, numbers, of_tensors, of_numbers = (still.get(key, 0) for key in ("tensors", "numbers", "of_tensors", "of_numbers"))
+    listed = ", ".join(names[:6]) + (" …" if tensors > 6 else "")
+    counts = f"{tensors} of {of_tensors} parameters ({numbers} of {of_numbers} numbers) do not move"
+    return counts + (f": {listed}" if names else "")
 
 
 def _checkpoint(file: Path) -> None:
