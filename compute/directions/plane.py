@@ -104,10 +104,11 @@ class Plane:
                 directions.append(random_direction(model, generator, norm, self.ignore, self.dir_type, self.moving))
                 continue
             missed = left_behind(model, end, self.moving)
+            others = f" (nor do {len(missed) - 1} others)" if len(missed) > 1 else ""
             if missed:
                 tell(
                     f"warning: '{missed[0]}' differs between the two models along {axis}, but does not move"
-                    f"{f' (nor do {len(missed) - 1} others)' if len(missed) > 1 else ''}: the loss at {axis} = 1 is not that of "
+                    f"{others}: the loss at {axis} = 1 is not that of "
                     "the second model"
                 )
             if self.warn and self.dir_type == "weights" and statistics_differ(model, end):

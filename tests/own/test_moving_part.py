@@ -113,6 +113,26 @@ def test_a_line_between_models_that_differ_elsewhere_says_so(caplog):
     assert surface.at(1.0)["train_loss"] == pytest.approx(loop(second)["train_loss"], rel=1e-5)
 
 
+def test_filters_are_slices_along_the_first_axis_whatever_the_tensor_means():
+    class Odd(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.embed, self.depthwise = nn.Embedding(6, 4), nn.Conv2d(3, 3, 3, groups=3, bias=False)
+            self.scale, self.cls_token = nn.Parameter(torch.rand(1, 3, 1, 1)), nn.Parameter(torch.rand(1, 1, 5))
+            self.gamma, self.lora_b = nn.Parameter(torch.rand(3)), nn.Parameter(torch.zeros(4, 2))
+
+    torch.manual_seed(0)
+    model = Odd()
+    direction = random_direction(model, torch.Generator().manual_seed(1))
+    for name, filters in (("embed.weight", 6), ("depthwise.weight", 3), ("scale", 1), ("cls_token", 1)):
+        weight = model.get_parameter(name).detach()
+        assert len(weight) == filters
+        for k in range(filters):
+            assert direction[name][k].norm().item() == pytest.approx(weight[k].norm().item(), rel=1e-5)
+    assert not direction["gamma"].any()
+    assert not direction["lora_b"].any()
+
+
 def test_a_seed_draws_the_same_numbers_as_ever_when_everything_moves():
     model = build()
     whole = random_direction(model, torch.Generator().manual_seed(123))
