@@ -132,7 +132,7 @@ class _Hessian:
     """The Hessian as a linear operator; the model's weights want gradients within the context only."""
 
     def __init__(
-        self, model: nn.Module, loss: BatchLoss, batches: Collection[Any], only: Collection[nn.Parameter] | None
+        self, model: nn.Module, loss: BatchLoss, batches: Collection[Any], only: Collection[nn.Parameter] | None = None
     ) -> None:
         wanted = {id(parameter) for parameter in (model.parameters() if only is None else only)}
         chosen = {name: parameter for name, parameter in model.named_parameters() if id(parameter) in wanted}
