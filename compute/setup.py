@@ -122,13 +122,12 @@ class Setup:
             self._device,
             batch_size=size or self._options.batch_size,
             precision=precision,
-            report=Report(given.measures, given.user_metrics, given.accuracy, given.population),
+            report=Report(given.measures, given.user_metrics, given.accuracy, given.population, given.moving),
             bn_data=given.bn_data,
             shard=shard,
             undivided=self._undivided,
         )
         self._undivided = sorted(evaluator.undivided)
-        evaluator.measure_only(given.moving)
         return evaluator
 
     def _tune(self) -> dict[str, Any]:

@@ -67,8 +67,8 @@ class PointEvaluator:
         self._autocast = self.precision in LOW and self.precision != own_precision(model)
         named = converted(copy_model(model, self.device), self.precision)
         self.model = computing_part(named)
-        self._parameters = dict(named.named_parameters())
-        self.measured: list[nn.Parameter] | None = None
+        names = report.moving
+        self.measured = None if names is None else [p for name, p in named.named_parameters() if name in names]
         self.weights, self._axes = MovingWeights(named, directions), len(directions)
         self._original = ForeignTensors(model, {name for direction in directions for name in direction})
         self.manners: dict[str, Manner] = {}
@@ -83,10 +83,6 @@ class PointEvaluator:
             batches = self.batches_to_measure(next(iter(self.kinds)))
             results += measure_all(self.report.measures, self.model, self.loss, batches, self.measured)
         return results
-
-    def measure_only(self, names: Collection[str] | None) -> None:
-        """Compute gradient and Hessian with respect to the parameters ``names`` only; None for all."""
-        self.measured = None if names is None else [part for name, part in self._parameters.items() if name in names]
 
     @property
     def metrics(self) -> list[str]:

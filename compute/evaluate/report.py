@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from paraloss.compute.inputs.metrics import UserMetric
@@ -17,12 +17,14 @@ class Report:
         user_metrics: the user's own metrics, on every split.
         accuracy: whether to report it where targets are classes and a criterion knows them.
         population: split -> number of samples that its samples were drawn from, for splits that were not taken whole.
+        moving: names of the parameters that ``measures`` are of. Default: all.
     """
 
     measures: Sequence[str] = ()
     user_metrics: Sequence[UserMetric] = ()
     accuracy: bool = True
     population: Mapping[str, int] = field(default_factory=dict)
+    moving: Collection[str] | None = None
 
 
 PLAIN_REPORT = Report()

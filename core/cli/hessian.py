@@ -47,6 +47,7 @@ def hessian(
     from paraloss.compute import EffortOptions, Evaluator, MeasureOptions, load_criterion
     from paraloss.compute.directions.moving import names_to_move
     from paraloss.compute.evaluate.curvature import spectrum
+    from paraloss.compute.evaluate.report import Report
     from paraloss.compute.evaluate.spectrum_file import save_spectrum
     from paraloss.compute.inputs.load import load_all
     from paraloss.compute.ranks.devices import rank_device
@@ -62,9 +63,9 @@ def hessian(
     split = "train" if "train" in data else next(iter(data))
     chosen = {split: data[split].subset(measure.samples)}
     criterion = load_criterion(loss)[1]
-    evaluator = Evaluator(model, criterion, chosen, [], rank_device(effort.device), effort.batch_size)
+    report = Report(moving=names_to_move(model, move))
+    evaluator = Evaluator(model, criterion, chosen, [], rank_device(effort.device), effort.batch_size, report=report)
     say(f"Hessian over {len(chosen[split])} samples of {split}; Lanczos takes some tens to hundreds of products")
-    evaluator.measure_only(names_to_move(model, move))
     batches, only = evaluator.batches_to_measure(split), evaluator.measured
     found = spectrum(evaluator.model, evaluator.criterion, batches, top, repeats=repeats, only=only)
     for number, value in enumerate(found.eigenvalues, start=1):

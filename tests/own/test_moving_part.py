@@ -3,6 +3,7 @@
 import copy
 from pathlib import Path
 
+import h5py
 import numpy as np
 import pytest
 import torch
@@ -139,6 +140,23 @@ def test_a_seed_draws_the_same_numbers_as_ever_when_everything_moves():
     part = random_direction(model, torch.Generator().manual_seed(123), moving={"head.weight"})
     assert list(part) == ["head.weight"]
     assert torch.equal(part["head.weight"], whole["head.weight"])
+
+
+def test_the_spectrum_is_of_the_parameters_that_move(tmp_path):
+    torch.save(build().state_dict(), tmp_path / "w.pt")
+    done = run(
+        "hessian", "--weights", tmp_path / "w.pt", "--model", f"{OWN}:build", "--data", f"{OWN}:data", "--move", "head",
+        "--top", "1", "--repeats", "1", "-o", tmp_path / "h.h5",
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    model, (inputs, targets) = build().double(), data()
+    weight = model.head.weight.requires_grad_(True)
+    loss = nn.functional.cross_entropy(model(inputs.double()), targets)
+    (gradient,) = torch.autograd.grad(loss, weight, create_graph=True)
+    rows = [torch.autograd.grad(one, weight, retain_graph=True)[0].flatten() for one in gradient.flatten()]
+    with h5py.File(tmp_path / "h.h5") as file:
+        assert list(file["directions/x"]) == ["head.weight"]
+        assert file["eigenvalues"][0] == pytest.approx(torch.linalg.eigvalsh(torch.stack(rows))[-1].item(), rel=1e-3)
 
 
 @pytest.mark.slow
