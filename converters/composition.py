@@ -33,10 +33,12 @@ from paraloss.converters.scale import (
     joint_range,
     level_text,
     nonempty,
+    picture_scale,
     round_levels,
     scale_ticks,
     shared_heights,
 )
+from paraloss.height import MetricScale
 from paraloss.look import BALL_RADIUS, FLOOR_BELOW, MARK_COLOR, OVERLAY_COLORS, START_COLOR, Color, Look
 from paraloss.picture_options import GridOptions, PictureOptions
 from paraloss.surface import Surface
@@ -173,6 +175,8 @@ def compose(
     """
     options, picture = options or GridOptions(), picture or PictureOptions()
     labels = list(labels) if labels is not None else [""] * len(surfaces)
+    chosen = picture_scale(surfaces, options, picture.color_by) if options.log_offset >= 0 else MetricScale(True)
+    options = replace(options, log_offset=chosen.offset) if chosen.note else options
     heights = shared_heights(surfaces, options, lit=not picture.from_above)
     ends = joint_range(heights)
     levels = _levels(heights[0], ends, picture)
@@ -186,6 +190,7 @@ def compose(
     seen = points if axes is None else np.concatenate([points, axes.corners])
     layout = layout or framed(usual_size(picture, len(surfaces)), picture, labels)
     colors = [None if picture.color_is_value else _one_color(number, picture) for number in range(len(surfaces))]
+    smoothed = sorted({f"smoothed {s.provenance['smoothed']}×" for s in surfaces if "smoothed" in s.provenance})
     return Composition(
         panels=tuple(
             _panel(surface, one, label, picture, width, color)
@@ -193,7 +198,7 @@ def compose(
         ),
         picture=picture,
         look=picture.preset,
-        scale=_color_scale(surfaces, heights, options, picture, levels) if picture.color_is_value else None,
+        scale=_color_scale(surfaces, heights, options, picture, levels, chosen) if picture.color_is_value else None,
         ends=ends,
         levels=levels,
         floor_levels=(levels or even_levels(heights[0], *ends, 12)) if picture.floor else (),
@@ -204,7 +209,7 @@ def compose(
         width=width,
         floor=float(points[:, 2].min()),
         line_radius=line_radius(layout.cell[1]),
-        note=", ".join(sorted({f"smoothed {s.provenance['smoothed']}×" for s in surfaces if "smoothed" in s.provenance})),
+        note=", ".join([*smoothed, *filter(None, [chosen.note])]),
         axes=axes,
     )
 
@@ -227,6 +232,7 @@ def _color_scale(
     options: GridOptions,
     picture: PictureOptions,
     levels: Sequence[float],
+    chosen: MetricScale,
 ) -> ColorScale:
     """The scale of the heights themselves, or of another metric."""
     colored = heights
@@ -238,7 +244,10 @@ def _color_scale(
         ticks = [(drawn_value(heights[0], level), level_text(level)) for level in levels]
     else:
         ticks = scale_ticks(colored[0], low, high)
-    return ColorScale(colored[0].array, colored[0].metric.replace("_", " "), low, high, tuple(ticks), picture.colors)
+    title = colored[0].metric.replace("_", " ")
+    if chosen.note and colored[0].is_log:
+        title = f"{title}, ln(loss + {chosen.offset:.4g})"
+    return ColorScale(colored[0].array, title, low, high, tuple(ticks), picture.colors)
 
 
 def _panel(

@@ -6,7 +6,8 @@ Point (i, j) of the grid is (x[i], y[j], height); x runs fastest, as in VTK and 
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -15,7 +16,7 @@ from vtkmodules.vtkCommonCore import vtkPoints, vtkStringArray
 from vtkmodules.vtkCommonDataModel import vtkCellArray, vtkDataSetAttributes, vtkPolyData, vtkStructuredGrid
 
 from paraloss.errors import InputError
-from paraloss.height import is_loss, to_log
+from paraloss.height import is_loss, metric_scale
 from paraloss.look import HEIGHT_OF_WIDTH
 from paraloss.picture_options import GridOptions
 from paraloss.surface import Surface
@@ -33,7 +34,9 @@ class HeightMap:
         scale: height per unit of ``values``.
         metric: the metric's name.
         array: name of the point array that ``values`` are in: the metric, or ``log_<metric>``.
-        options: options that the heights were made with.
+        options: options that the heights were made with; the log offset is the one in use.
+        ranges: metric -> (smallest, largest) value of the whole surface, where this is a part of it.
+        note: what a picture must say about the scale, see ``paraloss.height.MetricScale``.
     """
 
     values: np.ndarray
@@ -44,6 +47,8 @@ class HeightMap:
     metric: str
     array: str
     options: GridOptions
+    ranges: Mapping[str, tuple[float, float]] = field(default_factory=dict)
+    note: str = ""
 
     @property
     def is_log(self) -> bool:
@@ -72,7 +77,7 @@ def height_map(
     surface: Surface,
     options: GridOptions | None = None,
     width: float | None = None,
-    raw_range: tuple[float, float] | None = None,
+    ranges: Mapping[str, tuple[float, float]] | None = None,
 ) -> HeightMap:
     """Decide the heights of a surface.
 
@@ -80,10 +85,10 @@ def height_map(
         surface: a surface or a curve, finished or not.
         options: see ``GridOptions``.
         width: the width that an automatic scale refers to; the surface's own longer side by default.
-        raw_range: smallest and largest value of the metric, where ``surface`` is a part of a larger one.
+        ranges: metric -> (smallest, largest) value, where ``surface`` is a part of a larger one.
 
     Raises:
-        InputError: no such metric, zmin not below zmax, or a log offset that no value reaches.
+        InputError: no such metric, zmin not below zmax, or a negative log offset.
     """
     options = options or GridOptions()
     metric = options.metric or surface.default_metric
@@ -92,22 +97,21 @@ def height_map(
         raise InputError(f"{{zmin}} ({options.zmin}) must be below {{zmax}} ({options.zmax})", arguments=("zmin", "zmax"))
     if options.height_scale is not None and not options.height_scale > 0:
         raise InputError(f"the height scale must be above zero, not {options.height_scale}")
+    if not options.log_offset >= 0:
+        raise InputError(f"the log offset must be zero or above, not {options.log_offset}")
     log = options.log if options.log is not None else is_loss(metric)
     low = -np.inf if options.zmin is None else options.zmin
     high = np.inf if options.zmax is None else options.zmax
     clipped = (raw < low) | (raw > high)
     values = np.clip(raw, low, high)
-    if log:
-        values = to_log(values, options.log_offset)
+    ends = np.array((ranges or {}).get(metric, (np.nan, np.nan)))
+    whole = np.clip(ends, low, high) if np.isfinite(ends).all() else values
+    chosen = metric_scale(whole, log, options.log_offset)
+    values = chosen.heights(values)
     # An infinite loss under a clip is known to lie above it; without one there is no height to draw it at.
     blank = ~np.isfinite(values)
-    if blank.all() and np.isfinite(raw).any():
-        raise InputError(f"no value of '{metric}' is above -{options.log_offset}; choose a larger log offset, or no log")
-    drawn = values[~blank]
-    if raw_range is not None and np.isfinite(raw_range).all():
-        ends = np.clip(np.array(raw_range), low, high)
-        drawn = to_log(ends, options.log_offset) if log else ends
-        drawn = drawn[np.isfinite(drawn)]
+    drawn = chosen.heights(whole)
+    drawn = drawn[np.isfinite(drawn)]
     base, top = (float(drawn.min()), float(drawn.max())) if drawn.size else (0.0, 1.0)
     if options.height_scale is not None:
         scale, base = options.height_scale, options.height_base
@@ -116,7 +120,8 @@ def height_map(
             width = max(np.ptp(axis) for axis in (surface.x, surface.y) if axis is not None)
         scale = HEIGHT_OF_WIDTH * float(width) / (top - base) if top > base else 1.0
     values = np.where(blank, np.nan, values)
-    return HeightMap(values, blank, clipped, base, scale, metric, f"log_{metric}" if log else metric, options)
+    array, used = f"log_{metric}" if log else metric, replace(options, log_offset=chosen.offset)
+    return HeightMap(values, blank, clipped, base, scale, metric, array, used, ranges or {}, chosen.note)
 
 
 def to_structured_grid(
@@ -138,7 +143,8 @@ def to_structured_grid(
     Returns:
         Dimensions (nx, ny, 1). Point arrays: every metric, ``log_<metric>`` of every loss, ``clipped``, ``status``,
         ``Normals``; blank points and the cells around them are hidden by VTK's ghost arrays. Field data: metric,
-        ``log_offset``, ``zmax``, ``height_scale``, ``height_base``, provenance, and the trajectory as ``trajectory_<name>``.
+        ``log_offset``, ``zmax``, ``height_scale``, ``height_base``, ``height_note``, provenance, and the trajectory as
+        ``trajectory_<name>``.
 
     Raises:
         InputError: a curve was given, or the options do not fit.
@@ -198,7 +204,9 @@ def point_arrays(surface: Surface, heights: HeightMap) -> dict[str, np.ndarray]:
     for name, values in surface.metrics.items():
         arrays[name] = np.asarray(values, np.float64)
         if is_loss(name):
-            arrays[f"log_{name}"] = to_log(arrays[name], heights.options.log_offset)
+            known = np.array(heights.ranges.get(name, (np.nan, np.nan)))
+            whole = known if np.isfinite(known).all() else arrays[name]
+            arrays[f"log_{name}"] = metric_scale(whole, offset=heights.options.log_offset).heights(arrays[name])
     # The drawn array is the clipped one: color and height agree. The metric itself stays as it was computed.
     drawn = heights.array if heights.array.startswith("log_") or not heights.clipped.any() else f"{heights.array}_clipped"
     arrays[drawn] = heights.values
@@ -246,6 +254,7 @@ def _add_field_data(grid: vtkStructuredGrid, surface: Surface, heights: HeightMa
     texts: dict[str, Any] = {
         "height_metric": heights.array,
         "options": json.dumps(asdict(heights.options)),
+        "height_note": heights.note,
         "provenance": json.dumps(dict(surface.provenance)),
     }
     for name, text in texts.items():

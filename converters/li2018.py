@@ -17,7 +17,7 @@ from vtkmodules.vtkCommonDataModel import vtkCellArray, vtkPolyData
 from paraloss.converters.grid import as_float32
 from paraloss.errors import InputError, SurfaceFileError
 from paraloss.files import mark
-from paraloss.height import to_log
+from paraloss.height import metric_scale
 from paraloss.picture_options import GridOptions
 from paraloss.surface import DONE, NOT_FINITE, PENDING, Surface, read_surface
 from paraloss.surface.foreign import FOREIGN_PENDING, FOREIGN_PENDING_MIN_EIG, foreign_pending, is_foreign
@@ -100,7 +100,7 @@ def to_li2018_polydata(surface: Surface, options: GridOptions) -> vtkPolyData:
         raise InputError("Li et al.'s polygons are of surfaces (two axes)")
     z = np.asarray(surface.metric(options.metric), np.float64)
     z = z if options.zmax is None else np.minimum(z, options.zmax)
-    z = to_log(z, options.log_offset) if options.log else z
+    z = metric_scale(z, bool(options.log), options.log_offset).heights(z)
     ny, nx = z.shape
     x, y = np.meshgrid(surface.x, surface.y)
     first = (np.arange(nx - 1)[None, :] + nx * np.arange(ny - 1)[:, None]).ravel()

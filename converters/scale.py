@@ -9,10 +9,30 @@ import numpy as np
 
 from paraloss.converters.grid import HeightMap, blank_cells, height_map
 from paraloss.errors import InputError
-from paraloss.height import to_log
+from paraloss.height import MetricScale, is_loss, metric_scale, to_log
 from paraloss.look import HEIGHT_OF_WIDTH
 from paraloss.picture_options import GridOptions
 from paraloss.surface import Surface
+
+
+def picture_scale(surfaces: Sequence[Surface], options: GridOptions, color_by: str | None = None) -> MetricScale:
+    """Choose the scale of all losses in a picture: heights and colors of every surface have one offset.
+
+    Args:
+        surfaces: surfaces of the picture.
+        options: options of heights.
+        color_by: metric that gives the color, if it is another one.
+
+    Raises:
+        InputError: no such metric.
+    """
+    metric = options.metric or surfaces[0].default_metric
+    log = is_loss(metric) if options.log is None else options.log
+    low, high = (bound if limit is None else limit for limit, bound in ((options.zmin, -np.inf), (options.zmax, np.inf)))
+    drawn = [np.clip(surface.metric(metric).astype(float), low, high) for surface in surfaces] if log else []
+    if color_by is not None and is_loss(color_by):
+        drawn += [surface.metric(color_by).astype(float) for surface in surfaces]
+    return metric_scale(drawn, bool(drawn), options.log_offset)
 
 
 def shared_heights(surfaces: Sequence[Surface], options: GridOptions, lit: bool = True) -> list[HeightMap]:
@@ -30,6 +50,8 @@ def shared_heights(surfaces: Sequence[Surface], options: GridOptions, lit: bool 
         if surface.y is None:
             raise InputError("a curve (1D) has no lit surface; compute it with --y")
     options = replace(options, metric=options.metric or surfaces[0].default_metric)
+    if options.log_offset >= 0:
+        options = replace(options, log_offset=picture_scale(surfaces, options).offset)
     maps = [height_map(surface, options) for surface in surfaces]
     for surface, heights in zip(surfaces, maps, strict=True):
         if heights.blank.all():
@@ -86,6 +108,8 @@ def round_levels(heights: HeightMap, low: float, high: float) -> tuple[float, ..
     On a logarithmic scale 1, 2 and 5 times powers of ten, more or fewer of them for at most 14; else even steps.
     """
     offset = heights.options.log_offset
+    if heights.is_log and _reaches_below_zero(low, offset):
+        return tuple(value for value in _excess_steps(low, high, offset, 12) if low < drawn_value(heights, value) < high)
     if heights.is_log:
         powers = 10.0 ** np.arange(-6, 9)
         powers = powers[powers >= (0.1 * offset if np.exp(high) > 3 * offset else 0)]
@@ -138,6 +162,8 @@ def ticks_between(low: float, high: float, log: bool, offset: float = 0.1, numbe
         step *= next((m for m in (1, 2, 5, 10) if (high - low) / (step * m) <= number), 10)
         values = np.arange(np.ceil(low / step), np.floor(high / step) + 1) * step
         return [(float(value), f"{value + 0.0:.6g}") for value in np.where(np.abs(values) < step / 1e6, 0.0, values)]
+    if _reaches_below_zero(low, offset):
+        return [(float(to_log(np.array(value), offset)), f"{value:.6g}") for value in _excess_steps(low, high, offset, number)]
     decades = range(-12, 40)
     for mantissas in ((1, 2, 5), (1, 3), (1,)):
         values = np.array([m * 10.0**d for d in decades for m in mantissas])
@@ -148,3 +174,22 @@ def ticks_between(low: float, high: float, log: bool, offset: float = 0.1, numbe
     chosen = list(zip(drawn[inside], values[inside], strict=True))
     stride = max(1, -(-len(chosen) // (number + 1)))
     return [(float(value), f"{tick:.6g}") for value, tick in chosen[::stride]]
+
+
+def _reaches_below_zero(low: float, offset: float) -> bool:
+    """Whether the lower end of a drawn logarithmic scale is a negative value of the metric."""
+    return bool(np.exp(low) < offset * (1 - 1e-9))
+
+
+def _excess_steps(low: float, high: float, offset: float, number: int) -> list[float]:
+    """Values of the metric about evenly spaced in height, rounded to one digit of their distance from ``-offset``.
+
+    Where losses are negative, 1, 2 and 5 times powers of ten crowd at one end of the scale.
+    """
+    found: dict[float, None] = {}
+    for step in np.linspace(low, high, number + 2)[1:-1]:
+        unit = 10.0 ** np.floor(step / np.log(10.0))
+        value = float(np.round((np.exp(step) - offset) / unit) * unit) + 0.0
+        if low <= float(to_log(np.array(value), offset)) <= high:
+            found[value] = None
+    return list(found)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from vtkmodules.util.numpy_support import numpy_to_vtk
@@ -14,7 +15,7 @@ from vtkmodules.vtkIOXML import vtkXMLImageDataWriter
 from paraloss.converters.formats import register
 from paraloss.converters.xml_files import write_xml
 from paraloss.errors import InputError
-from paraloss.height import is_loss, to_log
+from paraloss.height import MetricScale, is_loss, metric_scale
 from paraloss.picture_options import GridOptions
 from paraloss.surface import Surface
 
@@ -25,10 +26,15 @@ def volume_arrays(surface: Surface, options: GridOptions) -> dict[str, np.ndarra
     for name, values in surface.metrics.items():
         arrays[name] = np.asarray(values, np.float64)
         if is_loss(name):
-            clipped = np.clip(arrays[name], options.zmin, options.zmax) if options.zmin or options.zmax else arrays[name]
-            arrays[f"log_{name}"] = to_log(clipped, options.log_offset)
+            clipped = _clipped(arrays[name], options)
+            arrays[f"log_{name}"] = metric_scale(clipped, offset=options.log_offset).heights(clipped)
     arrays["status"] = surface.status
     return arrays
+
+
+def _clipped(values: np.ndarray, options: GridOptions) -> np.ndarray:
+    low, high = (bound if limit is None else limit for limit, bound in ((options.zmin, -np.inf), (options.zmax, np.inf)))
+    return np.clip(values, low, high)
 
 
 def image_geometry(surface: Surface) -> tuple[list[float], list[float]]:
@@ -66,11 +72,26 @@ def to_image(surface: Surface, options: GridOptions | None = None) -> vtkImageDa
     surface.metric(metric)
     log = is_loss(metric) if options.log is None else options.log
     image.GetPointData().SetActiveScalars(f"log_{metric}" if log and is_loss(metric) else metric)
+    chosen = metric_scale(_clipped(np.asarray(surface.metric(metric), np.float64), options), offset=options.log_offset)
+    lowest = np.nan if chosen.lowest is None else chosen.lowest
+    for name, number in (("log_offset", chosen.offset), ("lowest", lowest)):
+        array = numpy_to_vtk(np.array([number]), deep=True)
+        array.SetName(name)
+        image.GetFieldData().AddArray(array)
     provenance = vtkStringArray()
     provenance.SetName("provenance")
     provenance.InsertNextValue(json.dumps(dict(surface.provenance)))
     image.GetFieldData().AddArray(provenance)
     return image
+
+
+def image_scale(image: Any) -> MetricScale:
+    """The scale of the array ``log_…`` of an image that ``to_image`` made: ln(loss + 0.1) where it does not say."""
+    found = [image.GetFieldData().GetArray(name) for name in ("log_offset", "lowest")]
+    if any(array is None for array in found):
+        return MetricScale(True)
+    offset, lowest = (float(array.GetValue(0)) for array in found)
+    return MetricScale(True, offset, None if np.isnan(lowest) else lowest)
 
 
 @register(".vti", "VTK image data of a volume (ParaView, VisIt, pyvista)")

@@ -13,6 +13,7 @@ from paraloss.camera import Cylinder, PlacedCamera, Vector, camera_for, cylinder
 from paraloss.converters.composition import ColorScale
 from paraloss.converters.layout import Layout
 from paraloss.converters.scale import ticks_between
+from paraloss.converters.volume import image_scale
 from paraloss.errors import InputError
 from paraloss.look import CAMERAS
 from paraloss.picture_options import PictureOptions
@@ -47,14 +48,13 @@ class VolumeComposition:
         return turned(self.cylinder, self.picture.view, self.layout.aspect, degrees, self.layout.margin)
 
 
-def compose_volume(image: Any, picture: PictureOptions, layout: Layout, log_offset: float = 0.1) -> VolumeComposition:
+def compose_volume(image: Any, picture: PictureOptions, layout: Layout) -> VolumeComposition:
     """Decide how a volume is drawn.
 
     Args:
         image: ``vtkImageData`` of ``to_image`` or of a ``.vti`` file that Paraloss wrote; its active scalars are drawn.
         picture: options of the picture; ``contours`` is the number of shells.
         layout: the picture's one cell.
-        log_offset: number added before the logarithm of an array ``log_…``.
 
     Raises:
         InputError: no active scalars, or no finite value.
@@ -67,8 +67,11 @@ def compose_volume(image: Any, picture: PictureOptions, layout: Layout, log_offs
     if not finite.size:
         raise InputError("no point of the volume has a finite value")
     low, high, name = float(finite.min()), float(finite.max()), scalars.GetName()
-    ticks = ticks_between(low, high, name.startswith("log_"), log_offset)
+    chosen, log = image_scale(image), name.startswith("log_")
+    ticks = ticks_between(low, high, log, chosen.offset)
     title = name.removeprefix("log_").replace("_", " ")
+    if chosen.note and log:
+        title = f"{title}, ln(loss + {chosen.offset:.4g})"
     bounds = image.GetBounds()
     corners = np.array(list(itertools.product(bounds[:2], bounds[2:4], bounds[4:])))
     x, y, _ = CAMERAS[picture.view].position

@@ -97,7 +97,7 @@ def check_output(
     for one in inputs:
         among = Path(one).is_dir() and same_file(one, folder) and not (purpose and made_for(path, purpose))
         if among or same_file(one, path):
-            raise error(f"{path}: is an input of this command; give the result another name")
+            raise error(f"{path}: is the source itself, an input of this command; give the result another name")
     if not os.access(path, os.W_OK):
         raise error(f"{path}: is write-protected; choose another name")
     if purpose and not overwrite and not made_for(path, purpose):

@@ -14,6 +14,7 @@ from paraloss.converters.grid import height_map, point_arrays
 from paraloss.converters.scale import level_text
 from paraloss.height import to_log
 from paraloss.picture_options import GridOptions
+from paraloss.rendering.figures import marked
 from paraloss.surface import Surface
 
 Size = tuple[int, int]
@@ -60,7 +61,9 @@ def draw_contours(surfaces: Sequence[Surface], path: Path, composition: Composit
         bar = figure.colorbar(drawn, ax=cells, shrink=0.85, aspect=20 * rows)
         bar.set_ticks([value for value, _ in scale.ticks], labels=[text for _, text in scale.ticks])
         bar.set_label(scale.title)
-    figure.savefig(path, transparent=picture.transparent)
+    if composition.note:
+        figure.supxlabel(composition.note, x=0.01, ha="left", fontsize=8)
+    figure.savefig(path, transparent=picture.transparent, **marked(path.suffix, "picture"))
 
 
 def _draw_panel(axis: Any, surface: Surface, composition: Composition, options: GridOptions) -> Any:

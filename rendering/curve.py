@@ -7,7 +7,9 @@ from pathlib import Path
 
 import numpy as np
 
+from paraloss.height import OFFSET
 from paraloss.picture_options import GridOptions
+from paraloss.rendering.figures import marked
 from paraloss.surface import Surface
 
 COLORS = ("#1f4e9c", "#b5321e", "#2d7d46", "#7a4ea3", "#c77700", "#3a8f9e")
@@ -52,8 +54,12 @@ def draw_curves(
                 right.plot(surface.x, values, style, color=color, alpha=0.45, label=entry)
             else:
                 left.plot(surface.x, values, style, color=color, linewidth=1.8, label=entry)
-    if options.log is not False and all((np.asarray(line.get_ydata()) > 0).any() for line in left.lines):
-        left.set_yscale("log")
+    losses = [np.asarray(line.get_ydata(), float) for line in left.lines]
+    if options.log is not False and all((values > 0).any() for values in losses):
+        if any((values < 0).any() for values in losses):  # a logarithmic axis would leave them out
+            left.set_yscale("symlog", linthresh=options.log_offset or OFFSET)
+        else:
+            left.set_yscale("log")
     left.set_ylim(bottom=options.zmin, top=options.zmax)
     left.set_xlabel("step along the direction")
     left.set_ylabel((options.metric or "loss").replace("_", " "))
@@ -67,4 +73,4 @@ def draw_curves(
     if len(surfaces) == 1 and labels[0]:
         left.set_title(labels[0], fontsize=11)
     figure.legend(handles=lines, loc="outside lower center", ncols=2, frameon=False, fontsize=8)
-    figure.savefig(path, transparent=transparent)
+    figure.savefig(path, transparent=transparent, **marked(path.suffix, "picture"))

@@ -12,6 +12,7 @@ from paraloss.converters.colors import color_table
 from paraloss.converters.composition import ColorScale, Composition
 from paraloss.converters.layout import Layout, has_scale
 from paraloss.look import Look
+from paraloss.rendering.figures import marked
 
 _DPI = 100
 
@@ -57,7 +58,7 @@ class Paper:
     def save(self, path: Path) -> None:
         """Write the picture."""
         face = "none" if self.transparent else self.look.background
-        self.figure.savefig(path, dpi=_DPI, transparent=self.transparent, facecolor=face)
+        self.figure.savefig(path, dpi=_DPI, transparent=self.transparent, facecolor=face, **marked(path.suffix, "picture"))
 
     def pixels(self) -> np.ndarray:
         """(height, width, 3) uint8."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -14,6 +13,7 @@ import numpy as np
 from paraloss.converters.composition import Composition, compose
 from paraloss.converters.layout import framed
 from paraloss.errors import InputError, MissingPackage
+from paraloss.files import check_output, mark, replacing
 from paraloss.height import is_loss, to_log
 from paraloss.picture_options import LIT, GridOptions, PictureOptions, combined
 from paraloss.progress import Progress
@@ -146,22 +146,23 @@ def _writer(path: Path, fps: int) -> Iterator[Any]:
     """Yield a function that takes frames; the file gets its name when all are written."""
     if path.suffix.lower() not in MOVIES:
         raise InputError(f"{path}: movies end in {' '.join(MOVIES)}")
-    if not path.parent.is_dir():
-        raise InputError(f"{path}: the folder {path.parent} does not exist; create it first")
+    check_output(path)
     try:
         import imageio.v2 as imageio
         import imageio_ffmpeg  # noqa: F401
     except ImportError as error:
         raise MissingPackage("movies need imageio and imageio-ffmpeg: pip install 'paraloss[render]'") from error
-    temporary = path.with_name(f".{path.stem}.{os.getpid()}{path.suffix}")
     how: dict[str, Any] = (
-        {"fps": fps, "codec": "libx264", "quality": 8, "macro_block_size": 2, "ffmpeg_log_level": "error"}
+        {
+            "fps": fps,
+            "codec": "libx264",
+            "quality": 8,
+            "macro_block_size": 2,
+            "ffmpeg_log_level": "error",
+            "output_params": ["-metadata", f"comment={mark('movie')}"],
+        }
         if path.suffix.lower() == ".mp4"
-        else {"duration": 1000 / fps, "loop": 0}
+        else {"duration": 1000 / fps, "loop": 0, "comment": mark("movie")}
     )
-    try:
-        with imageio.get_writer(temporary, **how) as writer:
-            yield writer.append_data  # type: ignore[attr-defined]
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    with replacing(path) as temporary, imageio.get_writer(temporary, **how) as writer:
+        yield writer.append_data  # type: ignore[attr-defined]

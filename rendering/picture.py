@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import Any
 from paraloss.converters.composition import Composition, compose
 from paraloss.converters.layout import framed, usual_size
 from paraloss.errors import InputError, MissingPackage
+from paraloss.files import check_output, replacing
 from paraloss.picture_options import (
     DRAWN_FROM_ABOVE,
     FROM_ABOVE,
@@ -26,6 +26,7 @@ from paraloss.rendering.paraview_backend import can_draw
 from paraloss.rendering.surface_picture import SurfacePicture, beyond_paraview
 from paraloss.rendering.volume_picture import draw_volume
 from paraloss.surface import Surface
+from paraloss.text import printable
 
 PICTURES = (".png", ".jpg", ".pdf", ".svg")
 _OF_PIXELS = (".png", ".jpg")
@@ -76,8 +77,7 @@ def render(
     labels = list(labels) if labels else [default_label(surface) for surface in surfaces]
     if len(labels) != len(surfaces):
         raise InputError(f"{len(labels)} labels for {len(surfaces)} surfaces; give one each")
-    temporary = path.with_name(f".{path.stem}.{os.getpid()}{path.suffix}")
-    try:
+    with replacing(path) as temporary:
         if surfaces[0].z is not None:
             draw_volume(surfaces[0], temporary, labels[0], options, picture, size)
         elif surfaces[0].y is None:
@@ -89,9 +89,6 @@ def render(
                 draw_contours(surfaces, temporary, composition, size)
             else:
                 _draw_lit(surfaces, temporary, composition, backend, report)
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
     return path
 
 
@@ -113,8 +110,7 @@ def _with_style(path: Path, surfaces: Sequence[Surface], picture: PictureOptions
         raise InputError(f"{path}: lit surfaces are drawn as .png or .jpg; contours also as .pdf or .svg")
     if not volume and style in OF_VOLUMES:
         raise InputError(f"unknown style '{style}' of a surface; there are {', '.join((LIT, *FROM_ABOVE))}")
-    if not path.parent.is_dir():
-        raise InputError(f"{path}: the folder {path.parent} does not exist; create it first")
+    check_output(path)
     picture = replace(picture, style=style)
     asked = picture.beyond(*DRAWN_FROM_ABOVE) if picture.from_above else []
     if asked:
@@ -153,7 +149,7 @@ def default_label(surface: Surface) -> str:
     accuracy = known_accuracy(surface)
     if accuracy:
         parts.append(accuracy)
-    return ", ".join(parts)
+    return printable(", ".join(parts))
 
 
 def known_accuracy(surface: Surface) -> str:

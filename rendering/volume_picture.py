@@ -47,7 +47,7 @@ def draw_volume(
         raise InputError(f"unknown style '{style}' of a volume; there are {', '.join(OF_VOLUMES)}")
     pv = quiet_pyvista()
     image = pv.wrap(to_image(volume, options))
-    composition = compose_volume(image, picture, framed(size or _SIZE, picture, [label]), options.log_offset)
+    composition = compose_volume(image, picture, framed(size or _SIZE, picture, [label]))
     scale, look, cell = composition.scale, picture.preset, composition.layout.cell
     values = np.asarray(image.point_data[scale.array], float)
     image.point_data[scale.array] = np.nan_to_num(values, nan=scale.high, posinf=scale.high, neginf=scale.low)

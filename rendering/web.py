@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import html
 import json
-import os
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
@@ -17,6 +16,7 @@ from paraloss.converters.colors import color_table
 from paraloss.converters.composition import Composition, compose
 from paraloss.converters.grid import as_float32
 from paraloss.errors import InputError
+from paraloss.files import check_output, replacing
 from paraloss.look import CAMERAS, COLOR_MAPS, HEIGHT_OF_WIDTH, LOOKS
 from paraloss.picture_options import DRAWN_IN_A_PAGE, LIT, GridOptions, PictureOptions, combined
 from paraloss.surface import Surface
@@ -48,15 +48,10 @@ def write_page(
             browser should hold.
     """
     path = Path(path)
-    if not path.parent.is_dir():
-        raise InputError(f"{path}: the folder {path.parent} does not exist; create it first")
+    check_output(path)
     text = page(surfaces, labels, *combined(options, picture, chosen, "write_page"))
-    temporary = path.with_name(f".{path.stem}.{os.getpid()}{path.suffix}")
-    try:
+    with replacing(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
     return path
 
 
@@ -120,6 +115,7 @@ def _composed(composition: Composition, options: GridOptions) -> dict[str, Any]:
         "metric": heights.metric,
         "log": heights.log,
         "offset": heights.log_offset,
+        "note": composition.note,
         "zmax": heights.zmax,
         "zmin": heights.zmin,
         "unit": heights.height_scale,

@@ -73,7 +73,8 @@ class _Window:
         if self._clip < 1:
             (low, high), log = composition.ends, composition.panels[0].options.log
             top = low + self._clip * (high - low)
-            options = replace(options, zmax=float(np.exp(top) - self._offset) if log else float(top))
+            offset = composition.panels[0].options.log_offset
+            options = replace(options, zmax=float(np.exp(top) - offset) if log else float(top))
             composition = compose(self._surfaces, options, picture, self._labels, layout)
         if self._height != 1:
             scale = composition.panels[0].options.height_scale or 1.0
@@ -134,6 +135,7 @@ class _Window:
         ticks = composition.scale.ticks if composition.scale else ()
         metric = str(panel.options.metric)
         title = f"{panel.label}\n{metric}: {ticks[0][1]} to {ticks[-1][1]}" if ticks else metric
+        title = "\n".join(filter(None, [title, composition.note]))
         plotter.add_text(title, name="title", position="upper_right", font_size=10, color=self._look.text)
         return composition
 

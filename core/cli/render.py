@@ -29,6 +29,7 @@ def render(
     smooth: int = 1,
     backend: Literal["auto", "paraview", "pyvista"] = "auto",
     watch: Annotated[bool, Parameter(negative="")] = False,
+    overwrite: Annotated[bool, Parameter(negative="")] = False,
 ) -> None:
     """Draw surfaces, lit and side by side on one scale; curves become a plot, .mp4 and .gif a movie, .html a page to turn it.
 
@@ -47,16 +48,20 @@ def render(
         smooth: Interpolate this many times finer with bicubic splines; a note in the picture says so.
         backend: Program that draws lit surfaces: auto takes ParaView if it is installed, else pyvista, and reports which.
         watch: Draw again whenever a file has grown, until all are complete.
+        overwrite: Replace a file that this command did not make.
     """
     import time
 
     from paraloss.cli.options import parse_size, split_output
     from paraloss.converters import open_surface
     from paraloss.errors import InputError
+    from paraloss.files import check_output
     from paraloss.rendering import MOVIES, PICTURES
 
     inputs, target = split_output(files, output, (*PICTURES, *MOVIES, ".html"))
     is_movie = target.suffix.lower() in MOVIES
+    purpose = "movie" if is_movie else "page" if target.suffix.lower() == ".html" else "picture"
+    check_output(target, purpose, inputs, overwrite)
     if movie.movie and not is_movie:
         raise InputError(f"{target}: a movie ends in {' '.join(MOVIES)}")
     if difference and (len(inputs) != 2 or picture.overlay):

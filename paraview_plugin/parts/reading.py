@@ -77,7 +77,7 @@ def grid_of(files, step, extent, metric, chosen, grid_options):
         line = f"paraloss: pid {os.getpid()} extent {i0} {i1} {j0} {j1} read {values} bytes\n"
         os.write(1, line.encode())  # in one piece, so that the ranks' lines do not mix
     width = max(outline.x[-1] - outline.x[0], outline.y[-1] - outline.y[0])
-    heights = height_map(part, grid_options(metric), width, outline.ranges[metric])
+    heights = height_map(part, grid_options(metric), width, outline.ranges)
     inner = (i0 - a0, i1 - a0, j0 - b0, j1 - b0)
     return to_structured_grid(part, heights=heights, extent=inner, origin=(a0, b0))
 

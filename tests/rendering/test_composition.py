@@ -293,9 +293,13 @@ def test_what_an_engine_does_not_draw_is_refused_by_name(tmp_path):
 
 
 def test_contours_are_as_many_as_asked_for_from_above_too(tmp_path, monkeypatch):
-    figures = []
-    monkeypatch.setattr(Figure, "savefig", lambda figure, *arguments, **options: figures.append(figure))
-    monkeypatch.setattr("os.replace", lambda *paths: None)
+    figures, save = [], Figure.savefig
+
+    def keep(figure, *arguments, **options):
+        figures.append(figure)
+        save(figure, *arguments, **options)
+
+    monkeypatch.setattr(Figure, "savefig", keep)
     for contours in (None, 4):
         render([surface_of(wavy, 21, 21)], tmp_path / "s.png", style="contour", contours=contours)
     round_ones, four = (next(c for c in f.axes[0].get_children() if isinstance(c, QuadContourSet)).levels for f in figures)
