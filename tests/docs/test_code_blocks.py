@@ -109,3 +109,7 @@ def test_blocks_that_need_a_cluster_or_a_window_name_commands_and_options_that_e
 
 def test_digits_are_what_the_documents_say():
     assert sum(len(split) for split in load_data("digits").values()) == 1797
+
+
+def test_checkpoints_and_what_moves_run_as_written(tmp_path):
+    assert run_document("docs/weights.md", tmp_path) == 1
