@@ -102,11 +102,7 @@ def only_state(contents: Contents, title: str, key: str | None = None) -> dict[s
         InputError: no such dict, or several, and they are named.
     """
     kept = contents if key is None else contents.below(key, title)
-    holders: dict[str, list[str]] = {}
-    for name, holder in kept.holder.items():
-        if not _OPTIMIZERS.search(holder):
-            holders.setdefault(holder, []).append(name[len(holder) + 1 if holder else 0 :])
-    holders = {holder: names for holder, names in holders.items() if any(kept.tensors[_join(holder, n)].ndim for n in names)}
+    holders = sets_of(kept)
     if not holders:
         raise InputError(f"{title}: holds no state_dict; save model.state_dict() or a dict with the key 'state_dict'")
     chosen = "" if "" in holders else _usual(holders) if len(holders) > 1 else next(iter(holders))
@@ -119,6 +115,15 @@ def only_state(contents: Contents, title: str, key: str | None = None) -> dict[s
     state = {name: kept.tensors[_join(chosen, name)] for name in holders[chosen]}
     wrapped = all(name.startswith("module.") for name in state)
     return {name.removeprefix("module.") if wrapped else name: tensor for name, tensor in state.items()}
+
+
+def sets_of(contents: Contents) -> dict[str, list[str]]:
+    """Place -> names there, for every dict or module that holds tensors and is no optimizer's."""
+    holders: dict[str, list[str]] = {}
+    for name, holder in contents.holder.items():
+        if not _OPTIMIZERS.search(holder):
+            holders.setdefault(holder, []).append(name[len(holder) + 1 if holder else 0 :])
+    return {holder: names for holder, names in holders.items() if any(contents.tensors[_join(holder, n)].ndim for n in names)}
 
 
 def _usual(holders: Mapping[str, list[str]]) -> str | None:

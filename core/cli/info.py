@@ -18,13 +18,16 @@ _FACTS = (
 )  # fmt: skip
 
 
+_CHECKPOINTS = {".pt", ".pth", ".t7", ".tar", ".ckpt", ".bin", ".safetensors", ".json"}
+
+
 def info(file: Path | None = None, *, repair: Annotated[bool, Parameter(negative="")] = False) -> None:
     """Print what a surface file or a checkpoint holds; without a file, what is installed.
 
     Example: paraloss info surface.h5
 
     Args:
-        file: Surface file (.h5) or checkpoint (.pt, .t7).
+        file: Surface file (.h5), or checkpoint: file (.pt, .ckpt, .safetensors …) or folder.
         repair: Mend a surface file that was cut short; the damaged file is kept beside it.
     """
     if repair:
@@ -37,7 +40,7 @@ def info(file: Path | None = None, *, repair: Annotated[bool, Parameter(negative
             print(line)
     if file is None:
         _installation()
-    elif file.suffix.lower() in {".pt", ".pth", ".t7", ".tar", ".ckpt"}:
+    elif file.is_dir() or file.suffix.lower() in _CHECKPOINTS:
         _checkpoint(file)
     else:
         _surface(file)
@@ -82,13 +85,21 @@ def _still(still: dict[str, Any]) -> str:
 
 
 def _checkpoint(file: Path) -> None:
-    from paraloss.compute import load_checkpoint
+    from paraloss.compute.inputs.checkpoints import record_of
+    from paraloss.compute.inputs.contents import contents_of, only_state, sets_of
+    from paraloss.compute.inputs.formats import read_content
 
-    tensors, record = load_checkpoint(file)
-    numbers = sum(t.numel() for n, t in tensors.items() if "running_" not in n and "num_batches" not in n)
-    _line("tensors", len(tensors))
-    _line("parameters", f"{numbers:,}")
-    for key, value in record.items():
+    content = read_content(file, mapped=True)
+    contents = contents_of(content)
+    places = sets_of(contents) or only_state(contents, str(file))  # the latter says that there is none
+    for place in places:
+        if len(places) > 1:
+            _line("weights", place or "the top level")
+        tensors = {name: contents.tensors[f"{place}.{name}" if place else name] for name in places[place]}
+        numbers = sum(t.numel() for n, t in tensors.items() if "running_" not in n and "num_batches" not in n)
+        _line("tensors", len(tensors))
+        _line("parameters", f"{numbers:,}")
+    for key, value in record_of(content).items():
         _line(key, value)
 
 

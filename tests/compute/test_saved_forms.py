@@ -342,6 +342,22 @@ def test_a_folder_of_distributed_checkpoints_is_read_without_unpickling_its_meta
         load_checkpoint(tmp_path / "dcp", model=network())
 
 
+def test_info_names_every_set_of_weights(tmp_path, capsys):
+    from paraloss.cli.info import info
+
+    torch.save(
+        {"model": network().state_dict(), "ema": {"module": network(2).state_dict()}, "optimizer": SGD}, tmp_path / "m.pt"
+    )
+    info(tmp_path / "m.pt")
+    printed = capsys.readouterr().out
+    parameters = sum(p.numel() for p in network().parameters())
+    assert [line.split()[1] for line in printed.splitlines() if line.startswith("weights")] == ["model", "ema.module"]
+    assert printed.count(f"{parameters:,}\n") == 2
+    (tmp_path / "m.pt").rename(tmp_path / "epoch.ckpt")
+    info(tmp_path)
+    assert capsys.readouterr().out == printed
+
+
 def test_a_folder_with_several_files_is_not_guessed_in(tmp_path):
     for name in ("a.pt", "b.pt"):
         torch.save(network().state_dict(), tmp_path / name)
