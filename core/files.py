@@ -276,9 +276,9 @@ def check_archive(path: str | Path, error: type[ParalossError] = InputError) -> 
 
     What is no zip archive, or a damaged one, passes: its reader refuses it.
     """
-    if not zipfile.is_zipfile(path):
-        return
     try:
+        if not zipfile.is_zipfile(path):  # raises, too, where the end of the archive is damaged
+            return
         with zipfile.ZipFile(path) as archive:
             members = archive.infolist()
     except (OSError, ValueError, zipfile.BadZipFile, NotImplementedError):

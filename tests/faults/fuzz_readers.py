@@ -3,6 +3,7 @@
 A process of its own: a crash in a C library, or memory without end, shows as its exit code or its tally.
 """
 
+import argparse
 import json
 import pickle
 import resource
@@ -43,6 +44,11 @@ def originals(folder: Path) -> dict[str, bytes]:
     state = {"0.weight": torch.ones(3, 4), "0.bias": torch.zeros(3)}
     torch.save({"state_dict": state}, folder / "checkpoint.pt")
     torch.save(state, folder / "checkpoint.t7", _use_new_zipfile_serialization=False)
+    beside = {"args": argparse.Namespace(lr=0.1), "best": np.float64(0.5), "curve": np.arange(3.0), "model": state}
+    torch.save(beside, folder / "checkpoint.ckpt")  # read with stand-ins
+    torch.save(beside, folder / "checkpoint.tar", _use_new_zipfile_serialization=False)
+    header = json.dumps({"w": {"dtype": "F32", "shape": [3, 4], "data_offsets": [0, 48]}}).encode()
+    (folder / "checkpoint.safetensors").write_bytes(len(header).to_bytes(8, "little") + header + bytes(48))
     np.savez(folder / "data.npz", inputs=np.zeros((5, 4), np.float32), targets=np.arange(5) % 3)
     with h5py.File(folder / "surface.h5", "r+") as file:
         write_text(file, "created", "2026-01-01T00:00:00+00:00")  # the same bytes in every run

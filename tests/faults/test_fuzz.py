@@ -18,9 +18,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from paraloss.analysis.smoothing import smoothed
-from paraloss.cli.options import parse_axis, parse_size
-from paraloss.compute.api import as_steps
+from paraloss.cli.options import parse_size
 from paraloss.compute.inputs.user_code import parse_arguments
+from paraloss.compute.options.steps import steps_along
 from paraloss.converters import GridOptions, height_map, open_surface, to_structured_grid
 from paraloss.errors import ParalossError, SurfaceFileError
 from paraloss.surface import Surface, read_outline, read_surface
@@ -138,7 +138,7 @@ numbers = st.floats(allow_nan=True, allow_infinity=True, width=64)
 @settings(max_examples=150, deadline=None)
 @given(st.text(max_size=30))
 def test_any_text_for_an_axis_or_a_size_is_parsed_or_refused(text):
-    for parse in (lambda: parse_axis(text, "x"), lambda: parse_size(text), lambda: parse_arguments([text])):
+    for parse in (lambda: steps_along(text, "x"), lambda: parse_size(text), lambda: parse_arguments([text])):
         with contextlib.suppress(ParalossError):
             parse()
 
@@ -148,7 +148,7 @@ def test_any_text_for_an_axis_or_a_size_is_parsed_or_refused(text):
 def test_steps_are_two_or_more_finite_increasing_numbers_or_refused(steps):
     sound = len(steps) >= 2 and np.isfinite(steps).all() and all(a < b for a, b in itertools.pairwise(steps))
     try:
-        assert as_steps(steps, "x").tolist() == [float(step) for step in steps]
+        assert steps_along(steps, "x").tolist() == [float(step) for step in steps]
         assert sound
     except ParalossError:
         assert not sound
