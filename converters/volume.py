@@ -34,7 +34,7 @@ def volume_arrays(surface: Surface, options: GridOptions) -> dict[str, np.ndarra
 
 def _clipped(values: np.ndarray, options: GridOptions) -> np.ndarray:
     low, high = (bound if limit is None else limit for limit, bound in ((options.zmin, -np.inf), (options.zmax, np.inf)))
-    return np.clip(values, low, high)
+    return np.asarray(np.clip(values, low, high))
 
 
 def image_geometry(surface: Surface) -> tuple[list[float], list[float]]:

@@ -12,6 +12,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+from paraloss.text import printable
+
 logger = logging.getLogger("paraloss")
 
 _WARNING = "warning: "
@@ -68,5 +70,6 @@ class _Lines(logging.Formatter):
 
     def format(self, record: logging.LogRecord) -> str:
         kind = _WARNING if record.levelno >= logging.WARNING else ""
-        told = logging.makeLogRecord({**record.__dict__, "msg": f"{self._before}{kind}{record.getMessage()}", "args": None})
+        lines = "\n".join(map(printable, record.getMessage().split("\n")))  # a name out of a file must not steer the terminal
+        told = logging.makeLogRecord({**record.__dict__, "msg": f"{self._before}{kind}{lines}", "args": None})
         return super().format(told)

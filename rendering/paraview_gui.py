@@ -12,6 +12,7 @@ from pathlib import Path
 
 from paraloss import processes
 from paraloss.errors import InputError, MissingPackage
+from paraloss.files import replacing
 from paraloss.rendering.paraview_backend import RENDER_SCRIPT, display_launcher, paraview_environment
 
 STATES_FOLDER = RENDER_SCRIPT.parent
@@ -67,9 +68,8 @@ def install_plugin() -> list[Path]:
     written = []
     changed = add_plugin(text, str(paraview), PLUGIN)
     if changed != text:
-        temporary = settings.with_suffix(".tmp")
-        temporary.write_text(changed)
-        os.replace(temporary, settings)
+        with replacing(settings) as temporary:  # also where the settings are a link into a folder of dotfiles
+            temporary.write_text(changed)
         written.append(settings)
     if tuple(map(int, version.split(".")[:2])) < (5, 12):
         written.append(_install_cure())

@@ -17,6 +17,7 @@ import scene
 
 from paraloss.converters.composition_json import from_json
 from paraloss.errors import ParalossError
+from paraloss.files import check_output
 from paraloss.look import CAMERAS, COLOR_MAPS, LOOKS
 from paraloss.picture_options import GridOptions, PictureOptions
 
@@ -98,14 +99,15 @@ def draw(asked, size):
 
 
 def save_atomically(path, save):
-    """Write under a temporary name beside ``path``, then rename."""
-    path = Path(path)
+    """Write under a temporary name beside the file that ``path`` leads to, then rename."""
+    check_output(path)
+    shown, path = path, Path(path).resolve()
     temporary = path.with_name(f".{path.stem}.{os.getpid()}{path.suffix}")
     try:
         save(str(temporary))
         if temporary.exists():  # ranks other than 0 write nothing
             os.replace(temporary, path)
-            print(path)
+            print(shown)
     finally:
         temporary.unlink(missing_ok=True)
 

@@ -17,6 +17,7 @@ from paraloss.errors import InputError, ParalossError
 from paraloss.log import logger, shown_on_stderr
 from paraloss.option import suggestion
 from paraloss.stopping import Stopped, listening, requested
+from paraloss.text import one_line
 
 HELP = """Loss surfaces of neural networks, from a checkpoint to a lit picture.
 
@@ -102,7 +103,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             sys.exit(1)  # rank 0 prints it
         if os.environ.get("PARALOSS_TRACEBACK"):
             raise
-        what = f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
+        what = f"{type(error).__name__}: {one_line(error)[:200]}"
         print(
             f"paraloss: internal error: {what}. This is a bug in Paraloss; please report it with the traceback "
             "(set PARALOSS_TRACEBACK=1)",
@@ -145,7 +146,7 @@ def _worded(error: cyclopts.CycloptsError, arguments: Sequence[str]) -> str:
 
 def _fail(message: str, code: int = 2) -> None:
     if not _rank():
-        print(f"paraloss: {' '.join(message.split())}", file=sys.stderr, flush=True)
+        print(f"paraloss: {one_line(message)}", file=sys.stderr, flush=True)
     sys.exit(code)
 
 

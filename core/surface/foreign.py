@@ -30,4 +30,4 @@ def foreign_pending(metrics: Mapping[str, np.ndarray], shape: tuple[int, ...]) -
     fills = (("min_eig", FOREIGN_PENDING_MIN_EIG), ("max_eig", FOREIGN_PENDING))
     ends = [metrics[name] == fill for name, fill in fills if name in metrics]
     waiting += [np.logical_and.reduce(ends)] if ends else []
-    return np.logical_or.reduce([np.zeros(shape, bool), *waiting])
+    return np.asarray(np.logical_or.reduce([np.zeros(shape, bool), *waiting]))

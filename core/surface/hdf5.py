@@ -107,6 +107,21 @@ def members(file: h5py.Group, name: str, path: str | Path) -> list[str]:
     return list(group) if isinstance(group, h5py.Group) else []
 
 
+def dataset_names(file: h5py.Group, name: str, path: str | Path) -> list[str]:
+    """Names of all datasets at any depth below the group ``name``, relative to it. Raises as ``member``."""
+    found: list[str] = []
+    waiting, seen = [""], set()
+    while waiting:
+        place = waiting.pop()
+        part = member(file, f"{name}/{place}", path)
+        if isinstance(part, h5py.Dataset):
+            found.append(place)
+        elif part is not None and (address := h5py.h5o.get_info(part.id).addr) not in seen:  # a group may hold itself
+            seen.add(address)
+            waiting += [f"{place}/{inside}" if place else str(inside) for inside in part]
+    return sorted(found)
+
+
 def is_member(file: h5py.Group, name: str) -> bool:
     """Whether ``name``, one component, is a dataset or group of ``file`` itself and not a link."""
     key = name if isinstance(name, bytes) else name.encode("utf-8", "surrogateescape")  # h5py leaves what is no UTF-8

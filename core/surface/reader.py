@@ -18,6 +18,7 @@ from paraloss.errors import SurfaceFileError
 from paraloss.surface.hdf5 import (
     check_sizes,
     checked,
+    dataset_names,
     is_member,
     member,
     members,
@@ -200,18 +201,11 @@ def read_direction_groups(file: h5py.File, path: str | Path) -> dict[str, dict[s
     """Read what an open file holds below ``directions``; raises as ``read_surface``."""
     found: dict[str, dict[str, np.ndarray]] = {}
     for axis in members(file, "directions", path):
-        group = member(file, f"directions/{axis}", path)
-        names: list[str] = []
-        if isinstance(group, h5py.Group):
-            group.visit(names.append)  # follows no link out of the file; a parameter's name may hold a slash
-        datasets = {name: checked(file, f"directions/{axis}/{name}", path) for name in names if _is_dataset(group, name, path)}
+        names = dataset_names(file, f"directions/{axis}", path)  # a parameter's name may hold a slash
+        datasets = {name: checked(file, f"directions/{axis}/{name}", path) for name in names}
         check_sizes(list(datasets.values()), path)
         found[axis] = {name: dataset[...] for name, dataset in datasets.items()}
     return found
-
-
-def _is_dataset(group: h5py.Group, name: str, path: str | Path) -> bool:
-    return isinstance(member(group, name, path), h5py.Dataset)
 
 
 def read_trajectory(file: h5py.File, path: str | Path) -> dict[str, np.ndarray] | None:

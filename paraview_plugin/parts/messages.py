@@ -28,3 +28,13 @@ def reports_errors(request):
         return 1  # with an empty output; 0 would add VTK's own page of text
 
     return guarded
+
+
+_noted = set()
+
+
+def report_note(message):
+    """Write one line, once per session, to ParaView's output window; it is no error."""
+    if message not in _noted:
+        _noted.add(message)
+        vtkOutputWindow.GetInstance().DisplayText(f"Paraloss: {message}\n")

@@ -4,6 +4,7 @@ import os
 from pathlib import Path
 
 from paraloss.errors import InputError
+from paraloss.paraview_plugin.parts.messages import report_note
 
 
 class Files:
@@ -78,6 +79,8 @@ def grid_of(files, step, extent, metric, chosen, grid_options):
         os.write(1, line.encode())  # in one piece, so that the ranks' lines do not mix
     width = max(outline.x[-1] - outline.x[0], outline.y[-1] - outline.y[0])
     heights = height_map(part, grid_options(metric), width, outline.ranges)
+    if heights.note:
+        report_note(f"{path}: {heights.note}")
     inner = (i0 - a0, i1 - a0, j0 - b0, j1 - b0)
     return to_structured_grid(part, heights=heights, extent=inner, origin=(a0, b0))
 

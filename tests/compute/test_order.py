@@ -75,7 +75,7 @@ def test_project_takes_the_highest_number_for_the_last(tmp_path):
     done = run("project", folder, "--points", "3", "--samples", "8", "-o", tmp_path / "p.h5")
     assert done.returncode == 0, done.stderr
     assert "epoch_8.pt, epoch_9.pt, epoch_10.pt" in done.stderr
-    from paraloss.surface.file import read_surface
+    from paraloss.surface import read_surface
 
     surface = read_surface(tmp_path / "p.h5")
     assert surface.provenance["checkpoint"] == "epoch_10.pt"

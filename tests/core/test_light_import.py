@@ -28,6 +28,7 @@ def test_help_imports_the_command_line_library_and_nothing_else():
             "paraloss.log",
             "paraloss.option",
             "paraloss.stopping",
+            "paraloss.text",
         ),
     }
     assert len(loaded) < 450

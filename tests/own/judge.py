@@ -12,8 +12,7 @@ import torch
 from torch import nn
 
 from paraloss.compute import compute_surface
-from paraloss.surface import Surface
-from paraloss.surface.file import read_surface
+from paraloss.surface import Surface, read_surface
 
 POINTS = ((0.0, 0.0), (0.5, -1.0), (-0.5, 1.0), (0.5, 1.0))
 AXES = {"x": (-0.5, 0.5, 3), "y": (-1.0, 1.0, 3)}

@@ -8,7 +8,7 @@ from torch.utils.data import DataLoader
 
 from paraloss.compute.inputs.huggingface import _offline
 from paraloss.errors import InputError
-from paraloss.surface.file import read_surface
+from paraloss.surface import read_surface
 
 
 def build():

@@ -8,7 +8,7 @@ from judge import assert_right, surface_of
 from torch import nn
 
 from paraloss.compute import load_checkpoint
-from paraloss.surface.file import read_surface
+from paraloss.surface import read_surface
 
 
 def build():

@@ -15,7 +15,7 @@ from torch import nn
 from paraloss.compute import random_direction
 from paraloss.compute.directions.moving import names_to_move
 from paraloss.errors import InputError
-from paraloss.surface.file import read_surface
+from paraloss.surface import read_surface
 
 OWN = Path(__file__).with_name("lora.py")
 

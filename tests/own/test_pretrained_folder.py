@@ -11,7 +11,7 @@ from judge import assert_right
 from paraloss.compute import compute_surface, load_checkpoint, load_model
 from paraloss.compute.inputs.huggingface import _offline, load_data_folder
 from paraloss.errors import InputError
-from paraloss.surface.file import read_surface
+from paraloss.surface import read_surface
 
 
 @pytest.fixture(scope="module")
