@@ -38,6 +38,7 @@ from paraloss.converters.scale import (
     scale_ticks,
     shared_heights,
 )
+from paraloss.errors import InputError
 from paraloss.height import MetricScale
 from paraloss.look import BALL_RADIUS, FLOOR_BELOW, MARK_COLOR, OVERLAY_COLORS, START_COLOR, Color, Look
 from paraloss.picture_options import GridOptions, PictureOptions
@@ -175,6 +176,8 @@ def compose(
     """
     options, picture = options or GridOptions(), picture or PictureOptions()
     labels = list(labels) if labels is not None else [""] * len(surfaces)
+    if any(surface.z is not None for surface in surfaces):
+        raise InputError("a volume (3D) is drawn by itself, as .png or .jpg")
     chosen = picture_scale(surfaces, options, picture.color_by) if options.log_offset >= 0 else MetricScale(True)
     options = replace(options, log_offset=chosen.offset) if chosen.note else options
     heights = shared_heights(surfaces, options, lit=not picture.from_above)

@@ -59,6 +59,7 @@ def camera_for(
         offsets = points - aim
         depth, across, along = offsets @ back, offsets @ right, offsets @ up
         distance = float(max((depth + np.abs(along) / tangent).max(), (depth + np.abs(across) / (tangent * aspect)).max()))
+        distance = max(distance, 1e-9)  # a single point has no extent
         seen_across, seen_along = across / (distance - depth), along / (distance - depth)
         aim = aim + right * (seen_across.max() + seen_across.min()) / 2 * distance
         aim = aim + up * (seen_along.max() + seen_along.min()) / 2 * distance
