@@ -14,8 +14,10 @@ if TYPE_CHECKING:
     from paraloss.compute.evaluate.full import Evaluator
     from paraloss.compute.inputs.checkpoints import apply_checkpoint, file_sha256, load_checkpoint
     from paraloss.compute.inputs.criteria import load_criterion
-    from paraloss.compute.inputs.data import Split, as_data_set, classes_of, load_data
+    from paraloss.compute.inputs.data import classes_of, load_data
+    from paraloss.compute.inputs.pairs import as_data_set
     from paraloss.compute.inputs.sources import load_model
+    from paraloss.compute.inputs.split import Split
     from paraloss.compute.options.runs import ProjectionOptions, TrainOptions, TrajectoryOptions
     from paraloss.compute.options.surface import (
         AccuracyOptions,
@@ -37,7 +39,9 @@ _HOMES = {
     "evaluate.full": ("Evaluator",),
     "inputs.checkpoints": ("apply_checkpoint", "file_sha256", "load_checkpoint"),
     "inputs.criteria": ("load_criterion",),
-    "inputs.data": ("Split", "as_data_set", "classes_of", "load_data"),
+    "inputs.data": ("classes_of", "load_data"),
+    "inputs.pairs": ("as_data_set",),
+    "inputs.split": ("Split",),
     "inputs.sources": ("load_model",),
     "options.surface": (
         "AccuracyOptions",

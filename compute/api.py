@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from torch import nn
 
-from paraloss.compute.inputs.problem import load_loss
+from paraloss.compute.inputs.problem import Loss, load_loss
 from paraloss.compute.inputs.randomness import seeded
 from paraloss.compute.job import Job
 from paraloss.compute.options.surface import SurfaceKeywords, SurfaceOptions
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 @seeded(0)  # the order of a shuffled loader is the same on every rank; the caller's generators are left as they were
 def compute_surface(
     model: nn.Module,
-    loss: str | Callable[..., Any] = "cross_entropy",
+    loss: str | Callable[..., Any] | Loss = "cross_entropy",
     data: Any = None,
     *groups: Options,
     step: str | Callable[..., Any] | None = None,

@@ -12,6 +12,7 @@ from torch import nn
 
 from paraloss.analysis.numbers import draw_dependence
 from paraloss.compute.api import compute_surface
+from paraloss.compute.inputs.problem import Loss
 from paraloss.compute.options.surface import SurfaceKeywords, SurfaceOptions
 from paraloss.compute.ranks.world import world
 from paraloss.errors import InputError
@@ -28,7 +29,7 @@ STATISTICS = ("std", "min", "max")
 
 def compute_ensemble(
     model: nn.Module,
-    loss: str | Callable[..., Any],
+    loss: str | Callable[..., Any] | Loss,
     data: Any,
     *groups: Options,
     repeats: int,

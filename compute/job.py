@@ -147,11 +147,11 @@ class Job:
         """
         estimator, grid = self.setup.estimator, self.settings.grid
         if not isinstance(estimator, SampledEvaluator):
-            index = self.world.on_first(lambda: finished_point(self.writer, grid))
-            if index is not None:
+            finished: int | None = self.world.on_first(lambda: finished_point(self.writer, grid))
+            if finished is not None:
                 found: dict[int, list[float]] = {}
-                self._visit([index], found.__setitem__)
-                self.world.on_first(lambda: self._compare(index, estimator.metrics, found[index]))
+                self._visit([finished], found.__setitem__)
+                self.world.on_first(lambda: self._compare(finished, estimator.metrics, found[finished]))
         elif not self.pending:  # else all anchors are evaluated again, and compared
             index = int(estimator.anchors[0])
             self.world.on_first(lambda: self._compare(index, self.setup.evaluator.metrics, self.setup.evaluator(grid[index])))

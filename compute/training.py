@@ -14,7 +14,7 @@ from paraloss.compute.evaluate.full import Evaluator
 from paraloss.compute.inputs.checkpoints import load_checkpoint, save_checkpoint, save_content
 from paraloss.compute.inputs.criteria import load_criterion
 from paraloss.compute.inputs.criterion import Criterion
-from paraloss.compute.inputs.data import DataSet, Split
+from paraloss.compute.inputs.split import DataSet, Split
 from paraloss.compute.options.runs import TrainKeywords, TrainOptions
 from paraloss.compute.ranks.devices import rank_device
 from paraloss.errors import InputError

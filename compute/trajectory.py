@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 def project_run(
     model: nn.Module,
     checkpoints: Sequence[str | Path],
-    loss: str | Callable[..., Any] = "cross_entropy",
+    loss: str | Callable[..., Any] | Loss = "cross_entropy",
     data: Any = None,
     *groups: Options,
     step: str | Callable[..., Any] | None = None,

@@ -106,5 +106,5 @@ def _checked(direction: Direction, tensors: Mapping[str, Tensor], tied: Mapping[
 
 def _memory_order(tensor: Tensor) -> list[int]:
     """The axes from the largest stride to the smallest where the tensor is dense, else as they are."""
-    order = sorted(range(tensor.ndim), key=lambda axis: -tensor.stride(axis))
+    order = sorted(range(tensor.ndim), key=lambda axis: -tensor.stride()[axis])
     return order if tensor.permute(order).is_contiguous() else list(range(tensor.ndim))

@@ -6,7 +6,7 @@ import time
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -29,9 +29,9 @@ from paraloss.compute.forward.batches import Batches, default_batch_size, free_b
 from paraloss.compute.forward.compiling import compiled
 from paraloss.compute.forward.precision import LOW, arithmetic
 from paraloss.compute.inputs.criterion import Criterion
-from paraloss.compute.inputs.data import DataSet, Split
 from paraloss.compute.inputs.losses import Losses
 from paraloss.compute.inputs.metrics import OutputsMetric, find_accuracy
+from paraloss.compute.inputs.split import DataSet, Split
 from paraloss.compute.inputs.user_code import one_line
 from paraloss.errors import InputError, ParalossError
 
@@ -170,9 +170,11 @@ class Evaluator(PointEvaluator):
                     return "the loss of a sample depends on the other samples of its batch"
         return "metrics of your own need all samples" if self.report.user_metrics else ""
 
-    def undivided_batches(self, name: str) -> Batches:
+    def undivided_batches(self, name: str) -> Collection[Any]:
         """The batches of a split, only one where its loss is not a mean over samples."""
-        return self._batches(name, len(self._shards[name])) if name in self.undivided else self.batches[name]
+        if name in self.undivided:
+            return cast(Collection[Any], self._batches(name, len(self._shards[name])))
+        return cast(Collection[Any], self.batches[name])
 
     def _batches(self, name: str, size: int) -> Batches:
         return Batches(self._shards[name], self.device, size, self.manners[name])

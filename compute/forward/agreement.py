@@ -58,8 +58,8 @@ def other_statistics(model: nn.Module) -> Iterator[None]:
     before = [(layer.running_mean.clone(), layer.running_var.clone()) for layer in layers]  # type: ignore[union-attr, operator]
     try:
         for layer in layers:
-            layer.running_mean += 0.3 * layer.running_var.sqrt()  # type: ignore[operator, union-attr]
-            layer.running_var *= 1.7  # type: ignore[operator]
+            layer.running_mean += 0.3 * layer.running_var.sqrt()  # type: ignore[assignment, operator, union-attr]
+            layer.running_var *= 1.7  # type: ignore[assignment, operator]
         yield
     finally:
         for layer, (mean, variance) in zip(layers, before, strict=True):

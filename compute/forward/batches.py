@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from paraloss.compute.forward.manner import Manner
-from paraloss.compute.inputs.data import Split
+from paraloss.compute.inputs.split import Split
 
 _SHARE_OF_FREE_MEMORY = 0.5  # of the GPU; activations need the rest
 

@@ -59,7 +59,8 @@ def converted(model: nn.Module, precision: str) -> nn.Module:
         return model
     real, complex_ = (torch.float64, torch.complex128) if precision == "fp64" else (torch.float32, torch.complex64)
     types = {True: complex_, False: real}
-    return model._apply(lambda t: t.to(types[t.is_complex()]) if t.is_complex() or t.is_floating_point() else t)
+    moved: nn.Module = model._apply(lambda t: t.to(types[t.is_complex()]) if t.is_complex() or t.is_floating_point() else t)
+    return moved
 
 
 @contextmanager

@@ -16,10 +16,9 @@ import shutil
 import subprocess
 import tarfile
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -148,7 +147,7 @@ def _client(data: Published, command: list[str], scratch: Path, owner: str) -> N
         )
 
 
-def _only(found: Any, data: Published) -> Path:
+def _only(found: Iterable[Path], data: Published) -> Path:
     files = list(found)
     if len(files) != 1:
         raise InputError(f"{data.title}: {data.client} left {len(files)} files instead of one package")

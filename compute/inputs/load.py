@@ -14,7 +14,7 @@ from typing import Any
 from torch import nn
 
 from paraloss.compute.inputs.checkpoints import open_checkpoint, put, weights_sha256
-from paraloss.compute.inputs.criteria import CRITERIA
+from paraloss.compute.inputs.criterion import CRITERIA
 from paraloss.compute.inputs.data import PLACELESS, load_data
 from paraloss.compute.inputs.models import MODELS
 from paraloss.compute.inputs.problem import AnySplit, number_of_classes, sample_shape, splits_for

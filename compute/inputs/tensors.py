@@ -88,16 +88,16 @@ def _check_memory(model: nn.Module) -> None:
     for name, tensor in others:
         if tensor.layout != torch.strided or not tensor.numel():
             continue
-        for parameter_name, parameter in known.get(tensor.untyped_storage().data_ptr(), []):
-            if _overlap(parameter, tensor):
+        for parameter_name, owner in known.get(tensor.untyped_storage().data_ptr(), []):
+            if _overlap(owner, tensor):
                 raise InputError(
                     f"'{name}' shares its memory with the parameter '{parameter_name}', so it is unclear whether it moves too; "
                     "make it a copy (.clone()), or compute it in forward"
                 )
     for neighbors in known.values():
-        for k, (name, parameter) in enumerate(neighbors):
-            for other_name, other in neighbors[:k]:
-                if _place(parameter) != _place(other) and _overlap(parameter, other):
+        for k, (name, later) in enumerate(neighbors):
+            for other_name, earlier in neighbors[:k]:
+                if _place(later) != _place(earlier) and _overlap(later, earlier):
                     raise InputError(
                         f"the parameters '{other_name}' and '{name}' share a part of their memory; tie them or clone"
                     )

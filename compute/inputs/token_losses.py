@@ -77,8 +77,9 @@ def _with_labels(model: nn.Module, inputs: dict[str, Any]) -> dict[str, Any]:
     if labels is None and one_sequence and "start_positions" not in inputs and isinstance(inputs.get("input_ids"), Tensor):
         labels = inputs["input_ids"]
     if isinstance(labels, Tensor):
-        masked = one_sequence and isinstance(mask, Tensor) and mask.shape == labels.shape
-        inputs["labels"] = labels.masked_fill(mask == 0, IGNORED) if masked else labels
+        if one_sequence and isinstance(mask, Tensor) and mask.shape == labels.shape:
+            labels = labels.masked_fill(mask.eq(0), IGNORED)
+        inputs["labels"] = labels
     return inputs
 
 

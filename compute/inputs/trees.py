@@ -96,7 +96,9 @@ def join_rows(trees: Sequence[Any]) -> Any:
             raise ValueError("samples differ in shape")
         return torch.cat(list(trees))
     if isinstance(first, _ATOMS):
-        if any(type(other) is not type(first) or not np.array_equal(other, first) for other in trees[1:]):
+        if any(
+            type(other) is not type(first) or not np.array_equal(np.asarray(other), np.asarray(first)) for other in trees[1:]
+        ):
             raise ValueError("what is no tensor differs between batches")
         return first
     if isinstance(first, (tuple, list)):

@@ -44,12 +44,14 @@ def hessian(
         output: File for eigenvalues, density and the two leading eigenvectors; a .png, .pdf or .svg is drawn instead.
         overwrite: Replace a file that this command did not make.
     """
-    from paraloss.compute import EffortOptions, Evaluator, MeasureOptions, load_criterion
+    from paraloss.compute import EffortOptions, MeasureOptions
     from paraloss.compute.directions.moving import names_to_move
+    from paraloss.compute.evaluate.choose import make_evaluator
     from paraloss.compute.evaluate.curvature import spectrum
     from paraloss.compute.evaluate.report import Report
     from paraloss.compute.evaluate.spectrum_file import save_spectrum
     from paraloss.compute.inputs.load import load_all
+    from paraloss.compute.inputs.problem import load_loss
     from paraloss.compute.ranks.devices import rank_device
     from paraloss.files import check_output, files_in
     from paraloss.progress import say
@@ -62,12 +64,13 @@ def hessian(
     model, data, loss, facts = load_all(weights, inputs)
     split = "train" if "train" in data else next(iter(data))
     chosen = {split: data[split].subset(measure.samples)}
-    criterion = load_criterion(loss)[1]
     report = Report(moving=names_to_move(model, move))
-    evaluator = Evaluator(model, criterion, chosen, [], rank_device(effort.device), effort.batch_size, report=report)
+    evaluator = make_evaluator(
+        model, load_loss(loss)[1], chosen, [], rank_device(effort.device), batch_size=effort.batch_size, report=report
+    )
     say(f"Hessian over {len(chosen[split])} samples of {split}; Lanczos takes some tens to hundreds of products")
     batches, only = evaluator.batches_to_measure(split), evaluator.measured
-    found = spectrum(evaluator.model, evaluator.criterion, batches, top, repeats=repeats, only=only)
+    found = spectrum(evaluator.model, evaluator.loss, batches, top, repeats=repeats, only=only)
     for number, value in enumerate(found.eigenvalues, start=1):
         say(f"eigenvalue {number:3}: {value:.6g}")
     if output.suffix.lower() in _PICTURES:
