@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Collection, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Collection, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from functools import partial
 from typing import Any, cast
 
@@ -34,6 +34,7 @@ from paraloss.compute.inputs.metrics import OutputsMetric, find_accuracy
 from paraloss.compute.inputs.split import DataSet, Split
 from paraloss.compute.inputs.user_code import one_line
 from paraloss.errors import InputError, ParalossError
+from paraloss.progress import say
 
 _COMPILED_TOLERANCE = 1e-4
 _SHARE_FOR_OUTPUTS = 0.25  # of the free memory, for the outputs of all samples together
@@ -76,6 +77,7 @@ class Evaluator(PointEvaluator):
     """
 
     _forward: nn.Module
+    _most = 64  # samples that the model is examined on; fewer where memory runs out
     _compiled: Any
 
     def __init__(
@@ -100,11 +102,9 @@ class Evaluator(PointEvaluator):
         self._metrics: dict[str, list[OutputsMetric]] = {}
         self._counts_alike: dict[str, bool] = {}
         self.kinds = {name: self._probe(name, split) for name, split in data.items()}
-        self.mixing = self._mixes(data)
         self._shards = {name: split.rows(slice(shard[0], None, shard[1])) for name, split in data.items()}
         self.use_batch_size(batch_size or default_batch_size(next(iter(data.values())), self.device))
-        self._fold(*next(iter(data.items())))
-        self.undivided = self._find_undivided(data) if undivided is None else set(undivided)
+        self._within_memory(lambda: self._examine(data, undivided))
         if shard[1] > 1 and self.indivisible:
             raise InputError("this loss or this model needs all samples on one rank: split_data must be 1")
 
@@ -124,7 +124,8 @@ class Evaluator(PointEvaluator):
         """The loss of the first few samples of the first split, whatever this rank's shard is: for comparing ranks."""
         self.move_to(coordinates)
         name, split = next(iter(self._data.items()))
-        inputs, targets = Batches(split.rows(slice(0, _PROBED)), self.device, _PROBED, self.manners[name]).rows(0, _PROBED)
+        few = min(_PROBED, self._most)
+        inputs, targets = Batches(split.rows(slice(0, few)), self.device, few, self.manners[name]).rows(0, few)
         with self._running(name):
             return float(self.criterion.losses(self._run(inputs), targets).detach().mean)
 
@@ -190,6 +191,29 @@ class Evaluator(PointEvaluator):
         self.batches = {name: self._batches(name, size) for name in self._shards}
         first = next(iter(self.manners.values()))
         self._bn_batches = None if self._bn_data is None else Batches(self._bn_data, self.device, size, first)
+
+    def _within_memory(self, work: Callable[[], None]) -> None:
+        """Do ``work``, with smaller batches where memory runs out; retries outside of the handler, which holds memory.
+
+        Raises:
+            InputError: one sample needs more memory than there is.
+        """
+        while True:
+            with suppress(torch.OutOfMemoryError):
+                return work()
+            size = self.batch_size
+            if self._most <= 2 and not self.halve_batch():
+                raise InputError(f"out of memory with {size} samples at once; use another device")
+            self._most = max(2, self._most // 2)
+            while self.batch_size > self._most and self.halve_batch():
+                pass
+            say(f"warning: out of memory with {size} samples: continuing with batches of {self.batch_size}")
+
+    def _examine(self, data: DataSet, undivided: Collection[str] | None) -> None:
+        """Find how the model must be run: in one batch, folded, each split's loss from all outputs together."""
+        self.mixing = self._mixes(data)
+        self._fold(*next(iter(data.items())))
+        self.undivided = self._find_undivided(data) if undivided is None else set(undivided)
 
     def halve_batch(self) -> bool:
         """Continue with half as many samples at once, not compiled; False where that is impossible."""
@@ -278,6 +302,8 @@ class Evaluator(PointEvaluator):
         """Outputs and losses of the plain model; errors say what does not fit."""
         try:
             outputs = self.model(inputs)
+        except torch.OutOfMemoryError as error:
+            raise InputError(f"out of memory with {len(inputs)} samples at once; use another device") from error
         except Exception as error:
             shape = tuple(inputs.shape[1:])
             raise InputError(f"the model cannot take {name} inputs of shape {shape}: {one_line(error)[:200]}") from error
@@ -304,7 +330,7 @@ class Evaluator(PointEvaluator):
             InputError: it does, and they do not fit.
         """
         name, split = next(iter(data.items()))
-        inputs, _ = Batches(split.rows(slice(0, 64)), self.device, 64, self.manners[name]).rows(0, 64)
+        inputs, _ = Batches(split.rows(slice(0, self._most)), self.device, self._most, self.manners[name]).rows(0, self._most)
         with self.manners[name].recording(), arithmetic(self.device, "fp32", False):
             if self.manners[name].draws or not mixes_samples(self.model, inputs):
                 return False
@@ -361,7 +387,8 @@ class Evaluator(PointEvaluator):
         if manner.draws or manner.gradients != "inference":
             self.not_folded = "the model draws random numbers or differentiates"
             return
-        inputs, _ = Batches(split.rows(slice(0, 32)), self.device, 32, manner).rows(0, 32)
+        few = min(32, self._most)
+        inputs, _ = Batches(split.rows(slice(0, few)), self.device, few, manner).rows(0, few)
         low = (LOW[self.precision], partial(self._running, name)) if self._autocast else None
         exactly = partial(self._exactly, name)
         folded, self.not_folded = checked_fold(self.model, inputs, self.weights.move_to, self._axes, exactly, low)
