@@ -126,6 +126,7 @@ class Setup:
             bn_data=given.bn_data,
             shard=shard,
             undivided=self._undivided,
+            train_mode=self._options.train_mode,
         )
         self._undivided = sorted(evaluator.undivided)
         return evaluator

@@ -82,7 +82,9 @@ def project_run(
     def find() -> tuple[Projection, np.ndarray]:
         chosen = {split: splits[split].subset(asked.samples)}
         found = _projection(model, paths, asked)
-        return found, own_losses(model, paths, criterion, chosen, rank_device(asked.device), asked.weights_key)
+        return found, own_losses(
+            model, paths, criterion, chosen, rank_device(asked.device), asked.weights_key, asked.train_mode
+        )
 
     projection, losses = ranks.on_first(find)
     if asked.progress and ranks.is_first:
@@ -150,6 +152,7 @@ def own_losses(
     data: Mapping[str, AnySplit],
     device: torch.device,
     key: str | None = None,
+    train_mode: bool = False,
 ) -> np.ndarray:
     """(n,) the loss of each checkpoint itself, which is not the plane's height below it."""
     model = copy_model(model)
@@ -157,6 +160,6 @@ def own_losses(
     with Progress("losses of the checkpoints", len(checkpoints), unit="checkpoints") as bar:
         for path in checkpoints:
             put(model, load_checkpoint(path, model=model, weights_key=key)[0], str(path))
-            losses.append(make_evaluator(model, loss, data, [], device)([])[0])
+            losses.append(make_evaluator(model, loss, data, [], device, train_mode=train_mode)([])[0])
             bar.advance()
     return np.array(losses)

@@ -93,9 +93,10 @@ class Evaluator(PointEvaluator):
         bn_data: Split | None = None,
         shard: tuple[int, int] = (0, 1),
         undivided: Collection[str] | None = None,
+        train_mode: bool = False,
     ) -> None:
         self.criterion = criterion.to(torch.device(device))
-        super().__init__(model, self.criterion, directions, device, precision, report)
+        super().__init__(model, self.criterion, directions, device, precision, report, train_mode)
         self._data = data
         self.samples = {name: len(split) for name, split in data.items()}
         self._bn_data = bn_data
@@ -154,8 +155,8 @@ class Evaluator(PointEvaluator):
 
     def no_sample_losses(self) -> str:
         """Why nothing is known of the losses of single samples; empty where they are known and count alike."""
-        if self.draws:
-            return "the model or the loss draws random numbers, which depend on the batches"
+        if self.batch_bound:
+            return "the model or the loss draws random numbers or is in training mode, so that it depends on the batches"
         for name in self._shards:
             inputs, targets = self.batches[name].rows(0, self.batch_size)
             with self._running(name):
@@ -212,12 +213,13 @@ class Evaluator(PointEvaluator):
     def _examine(self, data: DataSet, undivided: Collection[str] | None) -> None:
         """Find how the model must be run: in one batch, folded, each split's loss from all outputs together."""
         self.mixing = self._mixes(data)
+        self.use_batch_size(self.batch_size)  # all samples, where the model needs them together
         self._fold(*next(iter(data.items())))
         self.undivided = self._find_undivided(data) if undivided is None else set(undivided)
 
     def halve_batch(self) -> bool:
         """Continue with half as many samples at once, not compiled; False where that is impossible."""
-        if self.batch_size < 2 or self.mixing or self.draws:
+        if self.batch_size < 2 or self.mixing or self.batch_bound:
             return False
         self.compiled = False
         self.use_batch_size(self.batch_size // 2)
@@ -332,7 +334,7 @@ class Evaluator(PointEvaluator):
         name, split = next(iter(data.items()))
         inputs, _ = Batches(split.rows(slice(0, self._most)), self.device, self._most, self.manners[name]).rows(0, self._most)
         with self.manners[name].recording(), arithmetic(self.device, "fp32", False):
-            if self.manners[name].draws or not mixes_samples(self.model, inputs):
+            if self.batch_bound or not mixes_samples(self.model, inputs):
                 return False
             samples = max(self.samples.values())
             needed = activation_bytes(self.model, inputs) * samples / len(inputs)
@@ -384,8 +386,8 @@ class Evaluator(PointEvaluator):
         """Fold and fuse where that changes nothing."""
         manner = self.manners[name]
         self._forward, self.folded, self.fused = self.model, 0, 0
-        if manner.draws or manner.gradients != "inference":
-            self.not_folded = "the model draws random numbers or differentiates"
+        if self.batch_bound or manner.gradients != "inference":
+            self.not_folded = "the model draws random numbers, differentiates or is in training mode"
             return
         few = min(32, self._most)
         inputs, _ = Batches(split.rows(slice(0, few)), self.device, few, manner).rows(0, few)

@@ -59,6 +59,7 @@ class PointEvaluator:
         device: str | torch.device,
         precision: str | None,
         report: Report,
+        train_mode: bool = False,
     ) -> None:
         self.device, self.loss, self.report = torch.device(device), loss, report
         self.precision = precision or own_precision(model)
@@ -66,7 +67,7 @@ class PointEvaluator:
             check_precision(self.precision, self.device)
         self._autocast = self.precision in LOW and self.precision != own_precision(model)
         named = converted(copy_model(model, self.device), self.precision)
-        self.model = computing_part(named)
+        self.model, self.train_mode = computing_part(named).train(train_mode), train_mode
         names = report.moving
         self.measured = None if names is None else [p for name, p in named.named_parameters() if name in names]
         self.weights, self._axes = MovingWeights(named, directions), len(directions)
@@ -93,12 +94,12 @@ class PointEvaluator:
     @property
     def indivisible(self) -> bool:
         """Whether ranks must not share the samples of a point."""
-        return self.mixing or bool(self.undivided) or self.draws
+        return self.mixing or bool(self.undivided) or self.batch_bound
 
     @property
-    def draws(self) -> bool:
-        """Whether the model or the loss draws random numbers."""
-        return any(manner.draws for manner in self.manners.values())
+    def batch_bound(self) -> bool:
+        """Whether values depend on how samples are divided into batches: random numbers are drawn, or as in training."""
+        return self.train_mode or any(manner.draws for manner in self.manners.values())
 
     def first_loss(self, coordinates: Sequence[float]) -> float:
         """The loss of the first few samples of the first split, whatever this rank's shard is: for comparing ranks."""

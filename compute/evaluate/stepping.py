@@ -65,8 +65,9 @@ class StepEvaluator(PointEvaluator):
         bn_data: BatchSplit | None = None,
         shard: tuple[int, int] = (0, 1),
         undivided: Collection[str] | None = None,
+        train_mode: bool = False,
     ) -> None:
-        super().__init__(model, step, directions, device, precision, report)
+        super().__init__(model, step, directions, device, precision, report, train_mode)
         self.step, self.not_folded = step, "a step calls the model itself"
         self._data, self._shard, self._bn_data = dict(data), shard, bn_data
         self.batch_size = batch_size or _default_batch_size(next(iter(data.values())), self.device)
@@ -183,6 +184,8 @@ class StepEvaluator(PointEvaluator):
         """
         found = set()
         for name, split in self._data.items():
+            if self.train_mode:  # batches are part of what is measured
+                continue
             cut = split.divisible and not self.manners[name].draws  # batches of our own making: do they matter?
             if len(split.of_size(self.batch_size)) > 1 and (self._only_means[name] or cut) and not self._adds_up(name, split):
                 found.add(name)

@@ -74,7 +74,7 @@ def check_points(steps: np.ndarray, number: int = 9) -> list[np.ndarray]:
 
 def choose_batch_size(evaluator: PointEvaluator, points: int) -> int:
     """Probe the batch size when the work is long enough to repay the second that the probe takes."""
-    if evaluator.draws:  # what is drawn depends on the size of the batches, which must not be a matter of timing
+    if evaluator.batch_bound:  # values that depend on the size of the batches must not be a matter of timing
         return evaluator.batch_size
     rows = sum(evaluator.samples.values())
     seconds = evaluator.seconds_per_batch(evaluator.batch_size, 0.0) * points * rows / evaluator.batch_size

@@ -151,8 +151,19 @@ class MeasureOptions(Options):
     bn: Literal["keep", "recompute"] = "keep"
     """Batch-norm statistics: keep those of the checkpoint (or as the directions move them), or recompute them from the training
     data at each point."""
+    train_mode: Annotated[bool, Parameter(negative="")] = option(False, decides=True)
+    """Evaluate the model as in training: dropout stays on, with the same random numbers at every point, and batch norm uses
+    each batch's own statistics. The losses then depend on the batch size."""
     samples: int | None = option(None, at_least(1))
     """Number of samples drawn from each split, the same at every point. Default: all."""
+
+    def check(self) -> None:
+        super().check()
+        if self.train_mode and self.bn == "recompute":
+            raise InputError(
+                "{train_mode} uses each batch's own statistics, so there is nothing to recompute: leave out {bn}",
+                arguments=("train_mode", "bn"),
+            )
 
     @property
     def metric_names(self) -> list[str | Callable[..., object]]:
@@ -245,6 +256,7 @@ class MeasureKeywords(TypedDict, total=False):
     splits: Names | None
     metrics: Metrics
     bn: Literal["keep", "recompute"]
+    train_mode: bool
     samples: int | None
     precision: Literal["auto", "fp64", "fp32", "tf32", "bf16", "fp16"]
     precision_bound: float

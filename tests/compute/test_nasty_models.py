@@ -633,3 +633,71 @@ def test_directions_that_do_not_fit_are_refused():
     end["head.weight"] = end["head.weight"] + math.pi
     with pytest.raises(InputError, match=r"'embed.weight' and 'head.weight' differ"):
         compute_surface(model, "cross_entropy", (tokens, tokens), x=(-1, 1, 3), x_to=end, progress=False)
+
+
+def test_train_mode_keeps_dropout_and_batch_statistics_on_with_the_same_numbers_everywhere():
+    data, model = (
+        images(),
+        settled(chain(L(nn.Conv2d, 1, 4, 3), L(nn.BatchNorm2d, 4), *HEAD[:2], L(nn.Dropout, 0.4), HEAD[2]), None),
+    )
+    surface = compute_surface(model, "cross_entropy", data, x=(-1, 1, 9), train_mode=True, batch_size=16, progress=False)
+    weights = {name: torch.from_numpy(tensor) for name, tensor in surface.directions["x"].items()}
+    for x in (0, -1, 0.5, 1):
+        moved = copy.deepcopy(model).train()
+        with torch.no_grad():
+            for name, parameter in moved.named_parameters():
+                parameter += x * weights[name]
+            torch.manual_seed(0)
+            losses = [F.cross_entropy(moved(data[0][k : k + 16]), data[1][k : k + 16]).item() for k in (0, 16, 32)]
+        assert surface.at(x)["train_loss"] == pytest.approx((16 * losses[0] + 16 * losses[1] + 8 * losses[2]) / 40, rel=1e-5)
+    assert not model.training
+    plain = compute_surface(model, "cross_entropy", data, x=(-1, 1, 9), progress=False)
+    assert np.abs(plain.metric() - surface.metric()).max() > 0.01
+
+
+def test_train_mode_excludes_what_depends_on_single_samples():
+    model, data = nn.Sequential(nn.Linear(6, 5), nn.Dropout()), vectors()
+    with pytest.raises(InputError, match="nothing to recompute"):
+        compute_surface(model, "cross_entropy", data, x=(-1, 1, 3), train_mode=True, bn="recompute", progress=False)
+    with pytest.raises(InputError, match="in training mode"):
+        compute_surface(model, "cross_entropy", data, x=(-1, 1, 3), train_mode=True, rtol=0.1, progress=False)
+
+
+def test_the_gradient_and_the_hessian_of_a_model_that_samples_use_its_noise():
+    model, data = nn.Sequential(nn.Linear(6, 3), nn.Dropout(0.5), nn.Linear(3, 5)), vectors()
+    options = {"x": (-1, 1, 2), "train_mode": True, "metrics": ["grad_norm", "hessian"], "batch_size": 16, "progress": False}
+    first, again = (compute_surface(model, "cross_entropy", data, **options) for _ in range(2))
+    for name, values in first.metrics.items():
+        np.testing.assert_array_equal(values, again.metrics[name])
+    moved = copy.deepcopy(model).train()
+    with torch.no_grad():
+        for name, parameter in moved.named_parameters():
+            parameter += torch.from_numpy(first.directions["x"][name])
+    torch.manual_seed(0)
+    losses = [F.cross_entropy(moved(data[0][k : k + 16]).double(), data[1][k : k + 16]) for k in (0, 16, 32)]
+    loss = (16 * losses[0] + 16 * losses[1] + 8 * losses[2]) / 40
+    gradients = torch.autograd.grad(loss, list(moved.parameters()))
+    norm = torch.cat([gradient.reshape(-1) for gradient in gradients]).norm()
+    assert first.at(1)["train_loss"] == pytest.approx(loss.item(), rel=1e-5)
+    assert first.at(1)["train_grad_norm"] == pytest.approx(norm.item(), rel=1e-4)
+
+
+class Attention(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.embed, self.out = nn.Embedding(12, 8), nn.Linear(8, 12)
+        self.attention = nn.MultiheadAttention(8, 2, batch_first=True)
+
+    def forward(self, tokens):
+        x = self.embed(tokens)
+        mask = nn.Transformer.generate_square_subsequent_mask(tokens.shape[1])
+        x = x + self.attention(x, x, x, attn_mask=mask, is_causal=True, need_weights=False)[0]
+        return self.out(x + F.scaled_dot_product_attention(x, x, x, is_causal=True)).movedim(-1, 1)
+
+
+def test_attention_has_a_hessian_on_a_cpu():
+    tokens = torch.randint(0, 12, (12, 6), generator=torch.Generator().manual_seed(0))
+    data = (tokens, tokens.roll(-1, 1))
+    surface = check(Attention, data, metrics=["hessian"], x=(-1, 1, 5), y=(-1, 1, 5))
+    assert np.isfinite(surface.metrics["max_eig"]).all()
+    assert surface.metrics["max_eig"].max() > 0.01
