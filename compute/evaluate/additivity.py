@@ -13,14 +13,16 @@ from collections.abc import Callable, Iterable, Sequence
 import torch
 from torch import Tensor, nn
 
+from paraloss.compute.forward.copying import copy_model
+from paraloss.compute.forward.manner import same
 from paraloss.compute.inputs.criterion import Criterion
 from paraloss.compute.inputs.losses import Losses
 from paraloss.errors import InputError
 
 TOLERANCE = 3e-6
 """Of the loss: float32 sums in another order differ by less, and losses that do not add up by more."""
-_MIXING = 1e-4
-_ROWS = 64
+_MIXING = 1e-4  # of the largest output
+_SHARE_FOR_ACTIVATIONS = 0.5  # of the free memory
 
 
 def adds_up(whole: Losses, parts: Iterable[Losses]) -> bool:
@@ -71,33 +73,53 @@ def check_broadcasting(criterion: Criterion, outputs: Tensor, targets: Tensor) -
         )
 
 
-def mixes_samples(run: Callable[[Tensor], Tensor], inputs: Tensor) -> bool:
-    """Whether the outputs of a sample depend on the other samples of its batch, as with batch norm without statistics.
+def needs_one_batch(model: nn.Module, inputs: Tensor, samples: int, free: int) -> bool:
+    """Whether all samples must go through the model as one batch.
 
     Args:
-        run: the model.
-        inputs: (n, …) of a few samples.
+        model: the plain model, which draws no random numbers.
+        inputs: (n, …) of a few samples, on the device.
+        samples: number of all.
+        free: bytes of memory.
 
-    Returns:
-        False for models that draw random numbers, about which it cannot be told.
+    Raises:
+        InputError: they must, and do not fit.
     """
-    rows = min(len(inputs), _ROWS)
+    if not _mixes_samples(model, inputs):
+        return False
+    if activation_bytes(model, inputs) * samples / len(inputs) > _SHARE_FOR_ACTIVATIONS * free:
+        raise InputError(
+            "the model's outputs of a sample depend on the other samples of its batch (batch norm without running "
+            f"statistics?), and {samples} samples are too many for one batch; take fewer with {{samples}}",
+            arguments=("samples",),
+        )
+    return True
+
+
+def _mixes_samples(model: nn.Module, inputs: Tensor) -> bool:
+    """Whether the outputs of a sample depend on the other samples of its batch, as with batch norm without statistics.
+
+    Where they seem to, float64 decides: batches of another size are rounded in another way.
+    """
+    if not _differ_in_parts(model, inputs, _MIXING):
+        return False
+    try:
+        return _differ_in_parts(copy_model(model).double(), inputs.double() if inputs.is_floating_point() else inputs, 1e-9)
+    except Exception:  # a model that insists on its own types
+        return True
+
+
+def _differ_in_parts(run: Callable[[Tensor], Tensor], inputs: Tensor, tolerance: float) -> bool:
+    rows = len(inputs)
     if rows < 2:
         return False
-    before = torch.get_rng_state()
-    whole = run(inputs[:rows]).detach()
-    if not torch.equal(before, torch.get_rng_state()):
-        return False
+    whole = run(inputs)
     for size in dict.fromkeys((-(-rows // 2), max(1, rows // 3))):
         try:
-            parts = torch.cat([run(part).detach() for part in inputs[:rows].split(size)])
+            parts = torch.cat([run(part) for part in inputs.split(size)])
         except RuntimeError:  # some models want a batch of a certain size
             return True
-        if parts.shape != whole.shape:
-            return True
-        finite = whole[whole.isfinite()].abs()
-        largest = float(finite.max()) if len(finite) else 0.0
-        if not torch.allclose(parts, whole, rtol=_MIXING, atol=_MIXING * largest, equal_nan=True):
+        if not same(whole, parts, tolerance):
             return True
     return False
 

@@ -14,10 +14,9 @@ from torch import Tensor, nn
 
 from paraloss.compute.directions.random import Direction
 from paraloss.compute.evaluate.additivity import (
-    activation_bytes,
     check_broadcasting,
     may_broadcast,
-    mixes_samples,
+    needs_one_batch,
     outputs_add_up,
 )
 from paraloss.compute.evaluate.folded import checked_fold
@@ -38,7 +37,6 @@ from paraloss.progress import say
 
 _COMPILED_TOLERANCE = 1e-4
 _SHARE_FOR_OUTPUTS = 0.25  # of the free memory, for the outputs of all samples together
-_SHARE_FOR_ACTIVATIONS = 0.5
 _PROBED = 32  # samples on which a loss is checked for broadcasting, and compared over ranks
 
 
@@ -102,6 +100,7 @@ class Evaluator(PointEvaluator):
         self._bn_data = bn_data
         self._metrics: dict[str, list[OutputsMetric]] = {}
         self._counts_alike: dict[str, bool] = {}
+        self._checked: set[str] = set()
         self.kinds = {name: self._probe(name, split) for name, split in data.items()}
         self._shards = {name: split.rows(slice(shard[0], None, shard[1])) for name, split in data.items()}
         self.use_batch_size(batch_size or default_batch_size(next(iter(data.values())), self.device))
@@ -314,7 +313,9 @@ class Evaluator(PointEvaluator):
                 f"the model returned {type(outputs).__name__}, not a tensor; give step=, which calls the model itself, "
                 "or wrap the model to return its outputs"
             )
-        self.criterion.check_targets(split.targets, outputs, name)
+        if name not in self._checked:
+            self.criterion.check_targets(split.targets, outputs, name)
+            self._checked.add(name)
         try:
             return outputs, self.criterion.losses(outputs, targets)
         except ParalossError:
@@ -326,24 +327,13 @@ class Evaluator(PointEvaluator):
             ) from error
 
     def _mixes(self, data: DataSet) -> bool:
-        """Whether the model needs all samples in one batch.
-
-        Raises:
-            InputError: it does, and they do not fit.
-        """
+        """Whether the model needs all samples in one batch."""
         name, split = next(iter(data.items()))
+        if self.batch_bound:
+            return False
         inputs, _ = Batches(split.rows(slice(0, self._most)), self.device, self._most, self.manners[name]).rows(0, self._most)
         with self.manners[name].recording(), arithmetic(self.device, "fp32", False):
-            if self.batch_bound or not mixes_samples(self.model, inputs):
-                return False
-            samples = max(self.samples.values())
-            needed = activation_bytes(self.model, inputs) * samples / len(inputs)
-        if needed > _SHARE_FOR_ACTIVATIONS * free_bytes(self.device):
-            raise InputError(
-                "the model's outputs of a sample depend on the other samples of its batch (batch norm without running "
-                f"statistics?), and {samples} samples are too many for one batch; take fewer with samples="
-            )
-        return True
+            return needs_one_batch(self.model, inputs, max(self.samples.values()), free_bytes(self.device))
 
     def _find_undivided(self, data: DataSet) -> set[str]:
         """Splits whose loss is not the mean over their batches, measured at three points.
