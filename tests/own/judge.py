@@ -48,9 +48,10 @@ def surface_on_ranks(file: str, folder: Path, *options: str, model: nn.Module, r
     from helpers import run  # not where the command line loads the tests' own file
 
     torch.save(model.state_dict(), folder / "weights.pt")
+    precision = [] if any(option.startswith("--precision") for option in options) else ["--precision=fp32"]
     done = run(
         "compute", "--weights", folder / "weights.pt", "--model", f"{file}:build", "--data", f"{file}:data",
-        "--x=-0.5:0.5:3", "--y=-1:1:3", "--precision", "fp32", *options, "-o", folder / "s.h5", ranks=ranks,
+        "--x=-0.5:0.5:3", "--y=-1:1:3", *precision, *options, "-o", folder / "s.h5", ranks=ranks,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     return read_surface(folder / "s.h5", directions=True)

@@ -3,7 +3,6 @@
 import pytest
 import torch
 import torch.nn.functional as F
-from helpers import run
 from judge import assert_right, surface_of
 from torch import nn
 
@@ -53,6 +52,8 @@ def test_the_weights_are_found_in_it(checkpoint):
 
 @pytest.mark.slow
 def test_lightnings_checkpoint_on_two_ranks(checkpoint, tmp_path):
+    from helpers import run  # not where the command line loads this file
+
     done = run(
         "compute", "--weights", checkpoint, "--model", f"{__file__}:build", "--data", f"{__file__}:data", "--x=-0.5:0.5:3",
         "--y=-1:1:3", "--precision=fp32", "-o", tmp_path / "s.h5", ranks=2,
