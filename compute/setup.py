@@ -122,11 +122,12 @@ class Setup:
             self._device,
             batch_size=size or self._options.batch_size,
             precision=precision,
-            report=Report(given.measures, given.user_metrics, given.accuracy, given.population, given.moving),
+            report=Report(
+                given.measures, given.user_metrics, given.accuracy, given.population, given.moving, self._options.train_mode
+            ),
             bn_data=given.bn_data,
             shard=shard,
             undivided=self._undivided,
-            train_mode=self._options.train_mode,
         )
         self._undivided = sorted(evaluator.undivided)
         return evaluator

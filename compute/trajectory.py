@@ -15,6 +15,7 @@ from paraloss.compute.directions.files import load_directions
 from paraloss.compute.directions.moving import names_to_move
 from paraloss.compute.directions.principal import Projection, principal_plane, project_onto
 from paraloss.compute.evaluate.choose import make_evaluator
+from paraloss.compute.evaluate.report import PLAIN_REPORT, Report
 from paraloss.compute.forward.copying import copy_model
 from paraloss.compute.inputs.checkpoints import load_checkpoint, put
 from paraloss.compute.inputs.order import checkpoints_in_order
@@ -82,9 +83,8 @@ def project_run(
     def find() -> tuple[Projection, np.ndarray]:
         chosen = {split: splits[split].subset(asked.samples)}
         found = _projection(model, paths, asked)
-        return found, own_losses(
-            model, paths, criterion, chosen, rank_device(asked.device), asked.weights_key, asked.train_mode
-        )
+        report = Report(train_mode=asked.train_mode)
+        return found, own_losses(model, paths, criterion, chosen, rank_device(asked.device), asked.weights_key, report)
 
     projection, losses = ranks.on_first(find)
     if asked.progress and ranks.is_first:
@@ -100,15 +100,14 @@ def project_run(
         y=y,
         directions=projection.directions,
         move=asked.move,
-        trajectory={
-            "x": projection.x,
-            "y": projection.y,
-            "loss": losses,
-            "step": np.arange(len(paths), dtype=float),
-            "residual": projection.residual,
-        },
+        trajectory=_path(projection, losses),
         provenance={**(provenance or {}), **facts},
     )
+
+
+def _path(projection: Projection, losses: np.ndarray) -> dict[str, np.ndarray]:
+    steps = np.arange(len(losses), dtype=float)
+    return {"x": projection.x, "y": projection.y, "loss": losses, "step": steps, "residual": projection.residual}
 
 
 def _projection(model: nn.Module, checkpoints: Sequence[Path], asked: TrajectoryOptions) -> Projection:
@@ -152,7 +151,7 @@ def own_losses(
     data: Mapping[str, AnySplit],
     device: torch.device,
     key: str | None = None,
-    train_mode: bool = False,
+    report: Report = PLAIN_REPORT,
 ) -> np.ndarray:
     """(n,) the loss of each checkpoint itself, which is not the plane's height below it."""
     model = copy_model(model)
@@ -160,6 +159,6 @@ def own_losses(
     with Progress("losses of the checkpoints", len(checkpoints), unit="checkpoints") as bar:
         for path in checkpoints:
             put(model, load_checkpoint(path, model=model, weights_key=key)[0], str(path))
-            losses.append(make_evaluator(model, loss, data, [], device, train_mode=train_mode)([])[0])
+            losses.append(make_evaluator(model, loss, data, [], device, report=report)([])[0])
             bar.advance()
     return np.array(losses)

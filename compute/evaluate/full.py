@@ -91,10 +91,9 @@ class Evaluator(PointEvaluator):
         bn_data: Split | None = None,
         shard: tuple[int, int] = (0, 1),
         undivided: Collection[str] | None = None,
-        train_mode: bool = False,
     ) -> None:
         self.criterion = criterion.to(torch.device(device))
-        super().__init__(model, self.criterion, directions, device, precision, report, train_mode)
+        super().__init__(model, self.criterion, directions, device, precision, report)
         self._data = data
         self.samples = {name: len(split) for name, split in data.items()}
         self._bn_data = bn_data

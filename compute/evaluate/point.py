@@ -59,7 +59,6 @@ class PointEvaluator:
         device: str | torch.device,
         precision: str | None,
         report: Report,
-        train_mode: bool = False,
     ) -> None:
         self.device, self.loss, self.report = torch.device(device), loss, report
         self.precision = precision or own_precision(model)
@@ -67,7 +66,7 @@ class PointEvaluator:
             check_precision(self.precision, self.device)
         self._autocast = self.precision in LOW and self.precision != own_precision(model)
         named = converted(copy_model(model, self.device), self.precision)
-        self.model, self.train_mode = computing_part(named).train(train_mode), train_mode
+        self.model, self.train_mode = computing_part(named).train(report.train_mode), report.train_mode
         names = report.moving
         self.measured = None if names is None else [p for name, p in named.named_parameters() if name in names]
         self.weights, self._axes = MovingWeights(named, directions), len(directions)

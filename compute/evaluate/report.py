@@ -1,4 +1,4 @@
-"""Which metrics are reported at each point."""
+"""What is evaluated and reported at each point."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from paraloss.compute.inputs.metrics import UserMetric
 
 @dataclass(frozen=True)
 class Report:
-    """Which metrics are reported at each point; the loss always is.
+    """Which metrics are reported at each point, and of the model in which mode; the loss always is reported.
 
     Attributes:
         measures: metrics that need more than a forward pass, on the first split; see ``measures``.
@@ -18,6 +18,7 @@ class Report:
         accuracy: whether to report it where targets are classes and a criterion knows them.
         population: split -> number of samples that its samples were drawn from, for splits that were not taken whole.
         moving: names of the parameters that ``measures`` are of. Default: all.
+        train_mode: whether the model is evaluated as in training, with dropout and each batch's own statistics.
     """
 
     measures: Sequence[str] = ()
@@ -25,6 +26,7 @@ class Report:
     accuracy: bool = True
     population: Mapping[str, int] = field(default_factory=dict)
     moving: Collection[str] | None = None
+    train_mode: bool = False
 
 
 PLAIN_REPORT = Report()

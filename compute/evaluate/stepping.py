@@ -65,9 +65,8 @@ class StepEvaluator(PointEvaluator):
         bn_data: BatchSplit | None = None,
         shard: tuple[int, int] = (0, 1),
         undivided: Collection[str] | None = None,
-        train_mode: bool = False,
     ) -> None:
-        super().__init__(model, step, directions, device, precision, report, train_mode)
+        super().__init__(model, step, directions, device, precision, report)
         self.step, self.not_folded = step, "a step calls the model itself"
         self._data, self._shard, self._bn_data = dict(data), shard, bn_data
         self.batch_size = batch_size or _default_batch_size(next(iter(data.values())), self.device)

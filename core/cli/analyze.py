@@ -41,8 +41,6 @@ def analyze(
         json: Print JSON instead of a table; null for a number that does not exist.
         overwrite: Replace a file that this command did not make.
     """
-    import json as text
-
     from paraloss.analysis.numbers import area_below, measures, why_not_comparable
     from paraloss.errors import InputError
     from paraloss.files import check_output
@@ -70,18 +68,24 @@ def analyze(
     if critical_points or basins:
         _write_topology(surfaces[0], metric, persistence, critical_points, basins)
     if json:
-        table = {
-            str(path): {key: _json_number(value) for key, value in numbers.items()}
-            for path, numbers in zip(files, found, strict=True)
-        }
-        report = {"surfaces": table, "heights": notes, "not_comparable": reason, "radius": radius, "rise": rise}
-        print(text.dumps(report, indent=2, allow_nan=False))
+        rest = {"heights": notes, "not_comparable": reason, "radius": radius, "rise": rise}
+        print(_as_json(files, found, rest))
         return
     _print_table(files, found, level or [], rise)
     for path, note in notes.items():
         print(f"{path}: {note}")
     if reason:
         print(f"do not compare them: {reason}")
+
+
+def _as_json(files: Sequence[Path], found: Sequence[Mapping[str, float]], rest: Mapping[str, object]) -> str:
+    import json
+
+    table = {
+        str(path): {key: _json_number(value) for key, value in numbers.items()}
+        for path, numbers in zip(files, found, strict=True)
+    }
+    return json.dumps({"surfaces": table, **rest}, indent=2, allow_nan=False)
 
 
 def _json_number(value: float) -> float | None:
