@@ -107,6 +107,10 @@ debian:
 clean:  ## removes all that make has made
 	rm -rf $(VENV) .peers .audit build dist site *.egg-info runs .pytest_cache .mypy_cache .ruff_cache
 
+.PHONY: attack
+attack: install  ## kills every kind of job ten times and compares what they come to, bit for bit: 10 minutes
+	cd tests/faults && OMP_NUM_THREADS=1 PYTHONPATH=.. $(CURDIR)/$(PY) kills.py 10
+
 .PHONY: states
 states: install  ## the ParaView states, from state_files/scene.py
 	xvfb-run -a pvpython state_files/generate.py

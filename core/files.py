@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import secrets
 import stat
 import zipfile
@@ -187,7 +188,9 @@ def replacing(path: str | Path, error: type[ParalossError] = InputError) -> Iter
     check_output(path, error=error)
     target = _target(path, error)
     stem = target.stem.encode()[:_LONGEST_STEM].decode("utf-8", "ignore")
-    temporary = target.with_name(f".{stem}.{os.getpid()}-{secrets.token_hex(3)}.tmp{target.suffix}")
+    host = re.sub(r"\W", "_", os.uname().nodename)[:60]
+    _clear_leftovers(target, f".{stem}.{host}-")
+    temporary = target.with_name(f".{stem}.{host}-{os.getpid()}-{secrets.token_hex(3)}.tmp{target.suffix}")
     try:
         yield temporary
         _bring_to_disk(temporary)
@@ -201,6 +204,26 @@ def replacing(path: str | Path, error: type[ParalossError] = InputError) -> Iter
         raise
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def _clear_leftovers(target: Path, start: str) -> None:
+    """Remove what processes of this host left of the same file when they were killed while they wrote it."""
+    with suppress(OSError):
+        for path in target.parent.iterdir():
+            end = path.name.removeprefix(start) if path.name.startswith(start) else ""
+            found = re.fullmatch(r"(\d{1,9})-[0-9a-f]{6}\.tmp(.*)", end)
+            if found and found[2] == target.suffix and not _is_alive(int(found[1])):
+                path.unlink(missing_ok=True)
+
+
+def _is_alive(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:
+        return True  # another user's
+    return True
 
 
 def _bring_to_disk(path: Path) -> None:

@@ -119,11 +119,13 @@ def spectrum(
             raise InputError("the loss or its second derivative is not finite here, so there is no spectrum")
         try:
             values, vectors = eigsh(operator, top, which="LM", tol=1e-4, v0=start)
+            # The ends for the density, from a start of our own: curvlinops would draw another one at each run.
+            ends = eigsh(operator, 2, which="BE", tol=1e-2, v0=start, return_eigenvectors=False)
         except (ArpackNoConvergence, ArpackError) as error:
             raise InputError(f"the Hessian's eigenvalues did not converge: {' '.join(str(error).split())[:120]}") from error
         order = np.argsort(-np.abs(values))
         with seeded(0):
-            grid, density = hessian.density(min(128, size - 1), points, repeats)
+            grid, density = hessian.density((float(min(ends)), float(max(ends))), min(128, size - 1), points, repeats)
         directions = tuple(hessian.as_direction(vectors[:, k]) for k in order)
     return Spectrum(values[order].astype(np.float64), directions, grid, density)
 
@@ -165,10 +167,10 @@ class _Hessian:
         for parameter, wanted in zip(self._parameters.values(), self._before, strict=True):
             parameter.requires_grad_(wanted)
 
-    def density(self, vectors: int, points: int, repeats: int) -> tuple[np.ndarray, np.ndarray]:
+    def density(self, ends: tuple[float, float], vectors: int, points: int, repeats: int) -> tuple[np.ndarray, np.ndarray]:
         from curvlinops.papyan2020traces.spectrum import lanczos_approximate_spectrum
 
-        grid, density = lanczos_approximate_spectrum(self.operator, vectors, points, repeats)
+        grid, density = lanczos_approximate_spectrum(self.operator, vectors, points, repeats, boundaries=ends)
         return grid.double().cpu().numpy(), density.double().cpu().numpy()
 
     def as_direction(self, vector: np.ndarray) -> Direction:

@@ -1,8 +1,11 @@
 """The rules of paraloss.files: what may be replaced, what is refused unopened, and that nothing half-written stays."""
 
 import os
+import re
 import socket
 import stat
+import subprocess
+import sys
 import zipfile
 
 import h5py
@@ -191,3 +194,21 @@ def test_an_archive_that_unpacks_to_far_more_is_refused_before_it_is_unpacked(tm
     with zipfile.ZipFile(tmp_path / "empty.npz", "w"):
         pass
     check_archive(tmp_path / "empty.npz")
+
+
+def test_what_a_killed_process_left_of_a_file_goes_when_the_file_is_written_next(tmp_path):
+    host = re.sub(r"\W", "_", os.uname().nodename)[:60]
+    dead = subprocess.Popen([sys.executable, "-c", ""])
+    dead.wait()
+    gone = f".a.{host}-{dead.pid}-0123ab.tmp.txt"
+    stay = [
+        f".a.{host}-{os.getpid()}-0123ab.tmp.txt",  # still being written
+        f".a.elsewhere-{dead.pid}-0123ab.tmp.txt",  # nobody here knows
+        f".b.{host}-{dead.pid}-0123ab.tmp.txt",  # of another file
+        f".a.{host}-{dead.pid}-notes.txt",  # not one of these at all
+    ]
+    for name in [gone, *stay]:
+        (tmp_path / name).touch()
+    with replacing(tmp_path / "a.txt") as path:
+        path.write_text("whole")
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted([*stay, "a.txt"])
