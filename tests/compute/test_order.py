@@ -64,6 +64,7 @@ def test_no_order_and_two_series_are_not_guessed(tmp_path):
         checkpoints_in_order([tmp_path / "a.pt", tmp_path / "b.pt"])
 
 
+@pytest.mark.slow
 def test_project_takes_the_highest_number_for_the_last(tmp_path):
     folder = tmp_path / "run"
     folder.mkdir()

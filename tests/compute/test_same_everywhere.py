@@ -46,6 +46,7 @@ def drawing(tmp_path_factory):
     return folder
 
 
+@pytest.mark.slow
 def test_code_that_draws_gives_every_rank_and_every_day_the_same_problem(drawing, tmp_path):
     command = [
         "compute",

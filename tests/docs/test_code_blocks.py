@@ -115,5 +115,6 @@ def test_digits_are_what_the_documents_say():
     assert sum(len(split) for split in load_data("digits").values()) == 1797
 
 
+@pytest.mark.slow
 def test_checkpoints_and_what_moves_run_as_written(tmp_path):
     assert run_document("docs/weights.md", tmp_path) == 1
