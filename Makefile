@@ -20,8 +20,8 @@ demo: system install  ## trains two networks, computes both surfaces on 2 ranks,
 test: system install lint  ## all tests, with ParaView and Chromium
 	$(PY) -m pytest -n 2 --dist loadfile
 
-check: install lint  ## lint, types, import rules and the fast tests, under 90 seconds; needs neither ParaView nor Chromium
-	$(PY) -m pytest -n 2 --dist loadfile -m "not slow and not paraview"
+check: install lint  ## lint, types, import rules and the fast tests; needs neither ParaView nor Chromium
+	$(PY) -m pytest -n 2 --dist loadfile -m "not slow and not paraview" --ignore tests/own --ignore tests/faults
 
 # One table of ratios; the peers live in an environment of their own, because they need older packages.
 bench: install .peers/.installed  ## speed against the peers
