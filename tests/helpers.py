@@ -63,8 +63,9 @@ def call(*arguments: str | Path, cwd: Path | None = None) -> subprocess.Complete
     finally:
         os.chdir(here)
     for name in set(sys.modules) - before:  # a user's own module must not be there for the next call
-        inside = str(getattr(sys.modules[name], "__file__", None) or "").startswith(str(cwd or here))
-        if inside and name.partition(".")[0] != "paraloss":  # which lies in the folder that the tests run in
+        place = Path(getattr(sys.modules[name], "__file__", None) or "/")
+        installed = place.is_relative_to(sys.prefix)  # an environment may lie in the folder that the tests run in
+        if place.is_relative_to(cwd or here) and not installed and name.partition(".")[0] != "paraloss":
             del sys.modules[name]
     return subprocess.CompletedProcess(words, int(str(code or 0)), out.getvalue(), err.getvalue())
 
