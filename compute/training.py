@@ -1,4 +1,4 @@
-"""Train a model with SGD, one checkpoint per epoch; as much as the paper's figures need."""
+"""Train a model with SGD by one of two recipes, one checkpoint per epoch; as much as the paper's figures need."""
 
 from __future__ import annotations
 
@@ -8,18 +8,20 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from paraloss.compute.evaluate.full import Evaluator
+from paraloss.compute.forward.precision import faster_precisions
 from paraloss.compute.inputs.checkpoints import load_checkpoint, save_checkpoint, save_content
 from paraloss.compute.inputs.criteria import load_criterion
 from paraloss.compute.inputs.criterion import Criterion
 from paraloss.compute.inputs.split import DataSet, Split
 from paraloss.compute.options.runs import TrainKeywords, TrainOptions
 from paraloss.compute.ranks.devices import rank_device
+from paraloss.compute.recipes import RECIPES
 from paraloss.errors import InputError
 from paraloss.option import combine
-from paraloss.progress import Progress
+from paraloss.progress import Progress, say
 from paraloss.stopping import keeping
 
 if TYPE_CHECKING:
@@ -36,11 +38,11 @@ def train(
     progress: bool = True,
     **options: Unpack[TrainKeywords],
 ) -> Path:
-    """Train with SGD from ``model``'s weights on; the rate falls by ten at 50, 75 and 92 % of the epochs (Li et al. 2018).
+    """Train with SGD from ``model``'s weights on, by one of the recipes of ``paraloss.compute.recipes``.
 
     Args:
         model: trained in place.
-        data: splits; requires "train". A "test" split is evaluated at the end.
+        data: splits; requires "train". A "test" split is evaluated after every epoch, and like the others at the end.
         folder: folder for ``epoch_000.pt`` (before training), ``epoch_001.pt`` …, ``final.pt``; made when missing.
         groups: options as ``TrainOptions``.
         loss: see ``paraloss.compute.load_criterion``.
@@ -53,11 +55,13 @@ def train(
         its last epoch when it is called again with the same settings; a finished one returns at once.
 
     Raises:
-        InputError: no "train" split, or ``folder`` holds a run with other settings.
+        InputError: no "train" split, data that the recipe does not fit, or ``folder`` holds a run with other settings.
     """
     asked = combine(TrainOptions, groups, options, "train")
     if "train" not in data:
         raise InputError(f"training requires a split 'train'; the data have: {', '.join(data)}")
+    recipe = RECIPES[asked.recipe]
+    recipe.check(data["train"])
     device = rank_device(asked.device)
     folder = Path(folder)
     try:
@@ -66,15 +70,17 @@ def train(
         raise InputError(f"{folder}: cannot make this folder ({error.strerror}); choose another folder") from error
     loss_name, criterion = load_criterion(loss)
     facts = {name: value for name, value in asked.facts().items() if name != "device"}
-    settings = {**(record or {}), "loss": loss_name, **facts}
+    settings = {**(record or {}), "loss": loss_name, **facts, "precision": _arithmetic(asked.precision, device)}
     final = folder / "final.pt"
     _refuse_other_run(folder, settings)
     if final.exists():
         return final
     model.to(device)
+    if recipe.augment is not None:  # images: convolutions train a quarter faster so
+        model.to(memory_format=torch.channels_last)
     criterion = criterion.to(device)
-    run = _Run(model, asked, folder, settings, device)
-    run.train(data["train"], criterion, progress)
+    run = _Run(model, asked, folder, settings, device, -(-len(data["train"]) // asked.batch_size))
+    run.train(data, criterion, progress)
     model.eval()
     evaluator = Evaluator(model, criterion, data, [], device)
     results = dict(zip(evaluator.metrics, evaluator([]), strict=True))
@@ -87,9 +93,17 @@ class _Run:
     """A run in its folder: starts, or goes on after its last epoch."""
 
     def __init__(
-        self, model: nn.Module, asked: TrainOptions, folder: Path, settings: Mapping[str, Any], device: torch.device
+        self,
+        model: nn.Module,
+        asked: TrainOptions,
+        folder: Path,
+        settings: Mapping[str, Any],
+        device: torch.device,
+        steps: int,
     ) -> None:
         self.model, self.asked, self.folder, self.settings, self.device = model, asked, folder, settings, device
+        self.steps, self.recipe = steps, RECIPES[asked.recipe]
+        self.low = settings["precision"] == "bf16"
         self.optimizer = torch.optim.SGD(
             model.parameters(),
             asked.lr,
@@ -97,8 +111,8 @@ class _Run:
             weight_decay=asked.weight_decay,
             nesterov=asked.nesterov and asked.momentum > 0,
         )
-        milestones = [asked.epochs * k // 12 for k in (6, 9, 11)]
-        self.schedule = torch.optim.lr_scheduler.MultiStepLR(self.optimizer, milestones)
+        rate, whole = self.recipe.rate, asked.epochs * steps
+        self.schedule = torch.optim.lr_scheduler.LambdaLR(self.optimizer, lambda step: rate(step, whole, asked.epochs))
         self.resume_file = folder / "resume.pt"
         self.start = 0
         if self.resume_file.exists():
@@ -109,31 +123,63 @@ class _Run:
         else:
             save_checkpoint(folder / "epoch_000.pt", model, {**settings, "epoch": 0})
 
-    def train(self, split: Split, criterion: Criterion, progress: bool) -> None:
+    def train(self, data: DataSet, criterion: Criterion, progress: bool) -> None:
         """Train all epochs that are left; keep a checkpoint and what resuming requires after each."""
-        asked, epochs, device = self.asked, self.asked.epochs, self.device
-        own = next(self.model.parameters()).dtype  # inputs of another floating-point type are converted to it
-        inputs, targets = (t.to(device, own if t.is_floating_point() else None) for t in (split.inputs, split.targets))
-        steps = -(-len(split) // asked.batch_size)
+        asked, epochs, split = self.asked, self.asked.epochs, data["train"]
+        inputs, targets = self._resident(split)
+        test = self._resident(data["test"]) if "test" in data else None
         epoch = self.start
         with (
-            Progress("training", epochs * steps, self.start * steps, unit="steps", shown=progress) as bar,
+            Progress("training", epochs * self.steps, self.start * self.steps, unit="steps", shown=progress) as bar,
             keeping(lambda: f"{epoch} of {epochs} epochs are kept in {self.folder}; the same command goes on from there"),
         ):
             for epoch in range(self.start, epochs):
                 self.model.train()
+                total = torch.zeros((), dtype=torch.float64, device=self.device)
                 # Each epoch's shuffle depends on its number only, so that a resumed run sees the same batches.
                 generator = torch.Generator().manual_seed(asked.seed * 100_003 + epoch)
-                for rows in torch.randperm(len(split), generator=generator).to(device).split(asked.batch_size):
+                for rows in torch.randperm(len(split), generator=generator).to(self.device).split(asked.batch_size):
+                    batch = inputs[rows] if self.recipe.augment is None else self.recipe.augment(inputs[rows], generator)
                     self.optimizer.zero_grad(set_to_none=True)
-                    criterion.losses(self.model(split.normalize(inputs[rows])), targets[rows]).mean.backward()
+                    loss = criterion.losses(self._outputs(split.normalize(batch)), targets[rows]).mean
+                    loss.backward()
                     self.optimizer.step()
+                    self.schedule.step()
+                    total += loss.detach() * len(rows)
                     bar.advance()
-                self.schedule.step()
-                self._keep(epoch + 1)
+                found = {"running_train_loss": float(total) / len(split)}
+                if test is not None:
+                    found |= self._evaluate(data["test"], *test, criterion)
+                self._keep(epoch + 1, found)
+                say(f"epoch {epoch + 1} of {epochs}: " + ", ".join(f"{name} {value:.4g}" for name, value in found.items()))
 
-    def _keep(self, epoch: int) -> None:
-        save_checkpoint(self.folder / f"epoch_{epoch:03d}.pt", self.model, {**self.settings, "epoch": epoch})
+    def _resident(self, split: Split) -> tuple[Tensor, Tensor]:
+        """Inputs and targets on the device; inputs of another floating-point type are converted to the model's."""
+        own = next(self.model.parameters()).dtype
+        inputs, targets = (t.to(self.device, own if t.is_floating_point() else None) for t in (split.inputs, split.targets))
+        return inputs, targets
+
+    def _outputs(self, inputs: Tensor) -> Tensor:
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.low):
+            outputs: Tensor = self.model(inputs)
+        return outputs.float() if self.low else outputs
+
+    @torch.no_grad()
+    def _evaluate(self, split: Split, inputs: Tensor, targets: Tensor, criterion: Criterion) -> dict[str, float]:
+        """Loss on the test split, and accuracy where the outputs are scores of classes, in the training's arithmetic."""
+        self.model.eval()
+        total, count, right = 0.0, 0.0, None
+        for rows in torch.arange(len(split), device=self.device).split(max(self.asked.batch_size, 500)):
+            outputs = self._outputs(split.normalize(inputs[rows]))
+            losses = criterion.losses(outputs, targets[rows])
+            total, count = total + float(losses.total), count + float(losses.count)
+            if targets.ndim == 1 and outputs.ndim == 2 and not targets.dtype.is_floating_point:
+                right = (right or 0) + int((outputs.argmax(1) == targets[rows]).sum())
+        found = {"test_loss": total / count if count else float("nan")}
+        return found if right is None else {**found, "test_acc": 100 * right / len(split)}
+
+    def _keep(self, epoch: int, found: Mapping[str, float]) -> None:
+        save_checkpoint(self.folder / f"epoch_{epoch:03d}.pt", self.model, {**self.settings, "epoch": epoch, **found})
         _save(self.resume_file, {part: state.state_dict() for part, state in self._parts().items()} | {"epoch": epoch})
 
     def _parts(self) -> dict[str, Any]:
@@ -148,12 +194,21 @@ def _refuse_other_run(folder: Path, settings: Mapping[str, Any]) -> None:
             raise InputError(f"{folder}: holds {others[0]} of another run; choose another folder")
         return
     found = load_checkpoint(first)[1]
+    usual = TrainOptions().facts()
     for key, value in settings.items():
-        if found.get(key) != value:
+        before = found.get(key, usual.get(key))  # a run of an earlier version does not name what it could not choose
+        if before != value:
             raise InputError(
-                f"{folder}: holds a run with other settings: {key} is {found.get(key)!r} there, {value!r} now; "
+                f"{folder}: holds a run with other settings: {key} is {before!r} there, {value!r} now; "
                 "choose another folder, or remove this one"
             )
+
+
+def _arithmetic(asked: str, device: torch.device) -> str:
+    """fp32 or bf16: what ``asked`` comes to on ``device``."""
+    if asked != "auto":
+        return asked
+    return "bf16" if "bf16" in faster_precisions(device) else "fp32"
 
 
 def _save(path: Path, content: Mapping[str, Any]) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from paraloss.compute.inputs.contents import check_stored, contents_of, only_state
 from paraloss.compute.inputs.fitting import fit
@@ -100,7 +100,8 @@ def record_of(content: Any) -> dict[str, Any]:
 
 def save_checkpoint(path: Path, model: nn.Module, record: Mapping[str, Any]) -> None:
     """Write ``model``'s state and a record of where it came from; the file appears complete or not at all."""
-    save_content(path, {"state_dict": model.state_dict(), "paraloss": dict(record)})
+    state = {name: part.contiguous() if isinstance(part, Tensor) else part for name, part in model.state_dict().items()}
+    save_content(path, {"state_dict": state, "paraloss": dict(record)})
 
 
 def save_content(path: Path, content: Mapping[str, Any]) -> None:

@@ -24,6 +24,7 @@ def train(
     """Train a model with SGD, one checkpoint per epoch; the same command finishes an interrupted run.
 
     Example: paraloss train --model resnet56_noshort --data digits --epochs 20 -o runs/r56n
+    CIFAR-10: paraloss train --model resnet20 --data cifar10 --recipe cifar --precision auto --epochs 30 -o runs/r20
 
     Args:
         model: Built-in name, file.py:callable or package.module:callable. Built-in are resnet20, 32, 44, 56, 110, resnet18,

@@ -1,9 +1,14 @@
 """Training learns, resumes, and refuses to mix runs."""
 
+import math
+from itertools import pairwise
+
 import pytest
 import torch
 
 from paraloss.compute import load_checkpoint, load_model, train
+from paraloss.compute.inputs.split import Split
+from paraloss.compute.recipes import RECIPES, crop_and_flip
 from paraloss.errors import InputError
 
 
@@ -43,3 +48,80 @@ def test_other_settings_in_the_same_folder_are_refused(tmp_path, digits):
     train(fresh(), digits, tmp_path, epochs=1, progress=False)
     with pytest.raises(InputError, match=r"lr is 0\.1 there, 0\.2 now"):
         train(fresh(), digits, tmp_path, epochs=1, lr=0.2, progress=False)
+
+
+def test_crop_and_flip_is_a_plain_loop_over_padded_images():
+    images = torch.rand(7, 3, 10, 12)
+    found = crop_and_flip(images, torch.Generator().manual_seed(3))
+    generator = torch.Generator().manual_seed(3)
+    down, right = (torch.randint(-4, 5, (7, 1), generator=generator) for _ in range(2))
+    mirrored = torch.rand((7, 1), generator=generator) < 0.5
+    for k in range(7):
+        padded = torch.nn.functional.pad(images[k], (4, 4, 4, 4))
+        top, left = 4 + int(down[k]), 4 + int(right[k])
+        window = padded[:, top : top + 10, left : left + 12]
+        assert torch.equal(found[k], window.flip(-1) if mirrored[k] else window)
+    assert mirrored.any() and not mirrored.all()
+
+
+def test_the_rate_of_the_recipe_cifar_rises_then_falls_to_zero():
+    rate = RECIPES["cifar"].rate
+    rates = [rate(step, 200, 20) for step in range(201)]
+    assert rates[0] == 0.1 and rates[9] == rates[10] == 1 and rates[200] == pytest.approx(0, abs=1e-12)
+    assert rates[105] == pytest.approx(0.5) and all(a >= b for a, b in pairwise(rates[10:]))
+
+
+def test_the_rate_of_the_recipe_li2018_falls_by_ten_after_50_75_and_92_percent_of_the_epochs(tmp_path):
+    rate = RECIPES["li2018"].rate
+    by_epoch = [round(-math.log10(rate(epoch * 7 + 6, 84, 12))) for epoch in range(12)]
+    assert by_epoch == [0] * 6 + [1] * 3 + [2] * 2 + [3]
+
+
+@pytest.fixture
+def images():
+    """240 pictures of two classes that a mirror image keeps: bright above, bright below."""
+    generator = torch.Generator().manual_seed(0)
+    targets = torch.arange(240) % 2
+    rows = (torch.arange(8)[None, :] < 4) == (targets[:, None] == 0)
+    inputs = rows[:, None, :, None].float() + 0.3 * torch.rand(240, 1, 8, 8, generator=generator)
+    split = Split((100 * inputs).byte(), targets, (torch.tensor(60.0), torch.tensor(50.0)))
+    return {"train": split, "test": split.rows(slice(0, 100))}
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_the_recipe_cifar_learns_keeps_the_test_accuracy_of_each_epoch_and_resumes(tmp_path, images, monkeypatch, precision):
+    options = {"recipe": "cifar", "epochs": 4, "lr": 0.05, "batch_size": 24, "precision": precision, "progress": False}
+    whole = train(fresh(), images, tmp_path / "a", **options)
+    weights, record = load_checkpoint(tmp_path / "a" / "epoch_004.pt")
+    assert record["recipe"] == "cifar" and record["precision"] == precision and record["test_acc"] > 90
+    model = fresh()
+    model.load_state_dict(weights)
+    model.eval()
+    test = images["test"]
+    right = sum(int(model((test.inputs[k : k + 1].float() - 60) / 50).argmax()) == int(test.targets[k]) for k in range(100))
+    assert load_checkpoint(whole)[1]["test_acc"] == pytest.approx(right)
+    for name in ("epoch_003.pt", "epoch_004.pt", "final.pt"):
+        (tmp_path / "a" / name).rename(tmp_path / name)
+    import paraloss.compute.training as module
+
+    keep = module._Run._keep
+
+    def keep_then_stop(self, epoch, found):
+        keep(self, epoch, found)
+        if epoch == 2:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(module._Run, "_keep", keep_then_stop)
+    with pytest.raises(KeyboardInterrupt):
+        train(fresh(), images, tmp_path / "b", **options)
+    monkeypatch.undo()
+    resumed = train(fresh(), images, tmp_path / "b", **options)
+    for name, tensor in load_checkpoint(tmp_path / "final.pt")[0].items():
+        assert torch.equal(tensor, load_checkpoint(resumed)[0][name])
+
+
+def test_the_recipe_cifar_refuses_inputs_that_are_no_images(tmp_path, digits):
+    flat = {"train": Split(digits["train"].inputs.flatten(1), digits["train"].targets)}
+    with pytest.raises(InputError, match=r"crops and flips images .* the inputs are \(64,\)"):
+        train(fresh(), flat, tmp_path / "run", recipe="cifar", progress=False)
+    assert not (tmp_path / "run").exists()
