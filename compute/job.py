@@ -22,7 +22,8 @@ from paraloss.compute.schedule.visit_order import coarse_to_fine
 from paraloss.compute.settings import Settings
 from paraloss.compute.setup import Setup
 from paraloss.errors import SurfaceFileError
-from paraloss.files import check_output, files_in, locked
+from paraloss.files import check_output, files_in
+from paraloss.locking import locked
 from paraloss.progress import Progress, say
 from paraloss.stopping import keeping, last_resort
 from paraloss.surface import INTERPOLATED, PENDING, Surface, SurfaceWriter
@@ -124,7 +125,7 @@ class Job:
     def _open_writer(self, stack: ExitStack, empty: Surface) -> SurfaceWriter:
         """The file, locked for as long as ``stack`` lives."""
         if self.path is not None:
-            stack.enter_context(locked(self.path, say, SurfaceFileError))
+            stack.enter_context(locked(self.path, SurfaceFileError))
         return stack.enter_context(SurfaceWriter(self.path, empty, self.setup.fingerprint, self.options.overwrite))
 
     def _prepare(self) -> None:

@@ -10,7 +10,7 @@ from zipfile import ZipFile
 import numpy as np
 
 from paraloss.converters.formats import register
-from paraloss.files import mark
+from paraloss.marks import mark
 from paraloss.picture_options import GridOptions
 from paraloss.surface import Surface
 

@@ -13,7 +13,8 @@ from vtkmodules.vtkIOXML import vtkXMLPolyDataWriter
 from paraloss.converters.li2018 import open_surface, to_li2018_polydata, write_layout
 from paraloss.converters.xml_files import write_xml
 from paraloss.errors import InputError
-from paraloss.files import check_output, mark, replacing
+from paraloss.files import check_output, replacing
+from paraloss.marks import mark
 from paraloss.picture_options import GridOptions
 from paraloss.surface import Surface
 
@@ -95,7 +96,7 @@ def write(surface: Surface, target: str | Path, options: GridOptions | None = No
 
 
 def purpose_of(target: Path) -> str:
-    """The purpose by which ``convert`` recognizes what it wrote, see ``paraloss.files.mark``."""
+    """The purpose by which ``convert`` recognizes what it wrote, see ``paraloss.marks.mark``."""
     return "table" if target.suffix.lower() == ".csv" else "conversion"
 
 

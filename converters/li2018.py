@@ -16,8 +16,8 @@ from vtkmodules.vtkCommonDataModel import vtkCellArray, vtkPolyData
 
 from paraloss.converters.grid import as_float32
 from paraloss.errors import InputError, SurfaceFileError
-from paraloss.files import mark
 from paraloss.height import metric_scale
+from paraloss.marks import mark
 from paraloss.picture_options import GridOptions
 from paraloss.surface import DONE, NOT_FINITE, PENDING, Surface, read_surface
 from paraloss.surface.foreign import FOREIGN_PENDING, FOREIGN_PENDING_MIN_EIG, foreign_pending, is_foreign

@@ -18,7 +18,7 @@ from paraloss.converters.colors import colors_of
 from paraloss.converters.formats import register
 from paraloss.converters.grid import HeightMap, height_map, to_polydata
 from paraloss.errors import InputError, MissingPackage
-from paraloss.files import mark
+from paraloss.marks import mark
 from paraloss.picture_options import GridOptions
 from paraloss.surface import Surface
 

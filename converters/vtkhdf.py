@@ -15,7 +15,7 @@ from vtkmodules.util.numpy_support import vtk_to_numpy
 from paraloss.converters.formats import register
 from paraloss.converters.grid import to_polydata
 from paraloss.converters.volume import image_geometry, volume_arrays
-from paraloss.files import mark
+from paraloss.marks import mark
 from paraloss.picture_options import GridOptions
 from paraloss.surface import Surface
 from paraloss.surface.hdf5 import write_text

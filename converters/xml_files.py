@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from paraloss.errors import InputError
-from paraloss.files import mark
+from paraloss.marks import mark
 
 
 def write_xml(writer: Any, data: Any, path: Path, purpose: str = "conversion") -> None:

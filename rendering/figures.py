@@ -5,7 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from paraloss.files import mark, replacing
+from paraloss.files import replacing
+from paraloss.marks import mark
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -17,7 +18,7 @@ def save_figure(figure: Figure, path: Path, purpose: str, **options: Any) -> Non
     Args:
         figure: figure to write.
         path: the picture; its ending decides the format.
-        purpose: see ``paraloss.files.mark``.
+        purpose: see ``paraloss.marks.mark``.
         options: further options of ``Figure.savefig``.
 
     Raises:

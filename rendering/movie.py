@@ -13,8 +13,9 @@ import numpy as np
 from paraloss.converters.composition import Composition, compose
 from paraloss.converters.layout import framed
 from paraloss.errors import InputError, MissingPackage
-from paraloss.files import check_output, mark, replacing
+from paraloss.files import check_output, replacing
 from paraloss.height import is_loss, to_log
+from paraloss.marks import mark
 from paraloss.picture_options import LIT, GridOptions, PictureOptions, combined
 from paraloss.progress import Progress
 from paraloss.rendering.surface_picture import SurfacePicture

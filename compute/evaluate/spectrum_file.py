@@ -10,7 +10,7 @@ from typing import Any
 from paraloss._version import __version__
 from paraloss.compute.directions.files import SPECTRUM_FORMAT
 from paraloss.compute.evaluate.curvature import Spectrum
-from paraloss.files import mark
+from paraloss.marks import mark
 from paraloss.surface.hdf5 import new_file, write_text
 
 

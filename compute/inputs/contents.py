@@ -16,7 +16,7 @@ from torch import Tensor
 
 from paraloss.compute.inputs.formats.restricted import StandIn, as_tensor
 from paraloss.errors import InputError
-from paraloss.files import check_size
+from paraloss.unpacking import check_size
 
 EXTRA_STATE = "_extra_state"  # torch's name for what a module's get_extra_state gives
 _DEEPEST = 24  # levels of dicts and modules
@@ -79,7 +79,7 @@ def check_stored(contents: Contents, title: str) -> None:
     """Refuse tensors that repeat a few stored numbers (a stride of 0) until they fill the memory.
 
     Raises:
-        InputError: see ``paraloss.files.check_size``.
+        InputError: see ``paraloss.unpacking.check_size``.
     """
     dense = [tensor for tensor in contents.tensors.values() if tensor.layout == torch.strided and tensor.device.type != "meta"]
     stored = {tensor.untyped_storage().data_ptr(): tensor.untyped_storage().nbytes() for tensor in dense}

@@ -25,7 +25,8 @@ from paraloss.compute.inputs.pairs import as_data_set
 from paraloss.compute.inputs.split import DataSet, Split
 from paraloss.compute.inputs.user_code import call_reference, is_reference, one_line
 from paraloss.errors import InputError, MissingPackage
-from paraloss.files import check_archive, check_input
+from paraloss.files import check_input
+from paraloss.unpacking import check_archive
 
 # Channel means and standard deviations of CIFAR-10 as Li et al. 2018 use them, on the scale 0..255.
 CIFAR_MEAN, CIFAR_STD = (125.3, 123.0, 113.9), (63.0, 62.1, 66.7)

@@ -16,8 +16,9 @@ import h5py
 import numpy as np
 
 from paraloss.errors import SurfaceFileError
-from paraloss.files import check_input, check_size, replacing
+from paraloss.files import check_input, replacing
 from paraloss.text import one_line, printable
+from paraloss.unpacking import check_size
 
 _LONGEST_TEXT = 60_000
 _DEFLATE_LIMIT = 1100  # no HDF5 filter in use packs tighter; a dataset that claims more is a lie
@@ -164,7 +165,7 @@ def size_of(dataset: h5py.Dataset) -> int:
 
 
 def check_sizes(datasets: list[h5py.Dataset], path: str | Path) -> None:
-    """Refuse to read ``datasets`` together where they unpack to far more than they hold; see ``paraloss.files.check_size``."""
+    """Refuse to read ``datasets`` together where they unpack to far more than they hold, see ``unpacking``."""
     check_size(path, sum(map(size_of, datasets)), sum(d.id.get_storage_size() for d in datasets), error=SurfaceFileError)
 
 

@@ -19,7 +19,8 @@ import h5py
 import numpy as np
 
 from paraloss.errors import SurfaceFileError
-from paraloss.files import check_input, locked, replacing
+from paraloss.files import check_input, replacing
+from paraloss.locking import locked
 from paraloss.surface import DONE, NOT_FINITE, PENDING
 from paraloss.surface.hdf5 import checked, open_hdf5, read_text, write_text
 from paraloss.surface.reader import FORMAT, directions_sha256, metric_names, read_direction_groups

@@ -19,8 +19,8 @@ import h5py
 import numpy as np
 
 from paraloss._version import __version__
-from paraloss.files import mark
 from paraloss.height import default_metric
+from paraloss.marks import mark
 from paraloss.surface.fingerprint import check_fingerprint
 from paraloss.surface.hdf5 import checked, new_file, open_unlocked, read_json, write_text
 from paraloss.surface.reader import (

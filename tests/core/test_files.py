@@ -1,4 +1,4 @@
-"""The rules of paraloss.files: what may be replaced, what is refused unopened, and that nothing half-written stays."""
+"""The rules of files, marks, unpacking and locking: what may be replaced, what is refused unopened, nothing half-written."""
 
 import os
 import re
@@ -13,7 +13,10 @@ import numpy as np
 import pytest
 
 from paraloss.errors import InputError
-from paraloss.files import check_archive, check_input, check_output, check_size, files_in, locked, made_for, mark, replacing
+from paraloss.files import check_input, check_output, files_in, replacing
+from paraloss.locking import locked
+from paraloss.marks import made_for, mark
+from paraloss.unpacking import check_archive, check_size
 
 CHECKS = (check_input, check_output)
 

@@ -13,7 +13,7 @@ import torch
 from paraloss.compute.inputs.formats import restricted
 from paraloss.compute.inputs.user_code import one_line
 from paraloss.errors import InputError
-from paraloss.files import check_archive
+from paraloss.unpacking import check_archive
 
 
 def read(path: Path, mapped: bool = False) -> Any:
