@@ -39,6 +39,21 @@ def option(default: Any, *checks: Check, decides: bool = False) -> Any:
     return field(default=default, metadata={"checks": checks, "decides": decides})
 
 
+@dataclass(frozen=True)
+class Flag:
+    """What the command line makes of an option where its name and type do not say it; stands in the field's ``Annotated``.
+
+    Attributes:
+        names: flags in place of the field's name.
+        opposite: whether a truth value or a list has a flag for its opposite, as --no-progress.
+        parsed: whether there is a flag at all; another group may have it.
+    """
+
+    names: tuple[str, ...] = ()
+    opposite: bool = True
+    parsed: bool = True
+
+
 def at_least(bound: int) -> Check:
     """Check for numbers from ``bound`` on."""
     return lambda value: "" if value >= bound else f"be at least {bound}"

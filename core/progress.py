@@ -47,9 +47,12 @@ class Progress:
         self._bar = self._terminal_bar() if self.shown and sys.stderr.isatty() else None
 
     def _terminal_bar(self):  # type: ignore[no-untyped-def]
-        from rich.console import Console
-        from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
-        from rich.progress import Progress as RichProgress
+        try:
+            from rich.console import Console
+            from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
+            from rich.progress import Progress as RichProgress
+        except ImportError:  # lines instead, as in a log
+            return None
 
         columns = (
             TextColumn("{task.description}"),

@@ -7,8 +7,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal, TypedDict
 
-from cyclopts import Parameter
-
 from paraloss.compute.options.surface import (
     AccuracyOptions,
     DirectionType,
@@ -19,7 +17,7 @@ from paraloss.compute.options.surface import (
     OutputOptions,
 )
 from paraloss.errors import InputError
-from paraloss.option import Options, above, at_least, option, within
+from paraloss.option import Flag, Options, above, at_least, option, within
 
 if TYPE_CHECKING:
     File = str | Path
@@ -42,13 +40,13 @@ class ProjectionOptions(Options):
     """Tensors that count: weights for parameters, states for batch-norm statistics too."""
     ignore: Ignore = "none"
     """Tensors left out of the principal components: biasbn for biases and batch norm, or none."""
-    move: Annotated[Patterns | None, Parameter(negative="")] = None
+    move: Annotated[Patterns | None, Flag(opposite=False)] = None
     """Pattern of the names of parameters that count, and that move; see compute; may be repeated. Default: all."""
     points: int = option(51, at_least(3))
     """Steps along each axis."""
     margin: float = option(0.2, within(0, 10))
     """Space around the path, as a share of its extent."""
-    weights_key: Annotated[str | None, Parameter(parse=False)] = None  # of InputOptions on the command line
+    weights_key: Annotated[str | None, Flag(parsed=False)] = None  # of InputOptions on the command line
     """Place of the weights in the checkpoints, as in ema. Default: the only place that fits the model."""
 
     def check(self) -> None:

@@ -12,11 +12,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal, TypedDict
 
-from cyclopts import Parameter
-
 from paraloss.compute.options.steps import Steps, steps_along
 from paraloss.errors import InputError
-from paraloss.option import Options, above, at_least, is_share, option
+from paraloss.option import Flag, Options, above, at_least, is_share, option
 
 Norm = Literal["filter", "layer", "weight", "dfilter", "dlayer", "none"]
 Ignore = Literal["biasbn", "none"]
@@ -49,12 +47,12 @@ class InputOptions(Options):
     model: str | None = None
     """Built-in name, timm:NAME, torchvision:NAME, huggingface:DIR, file.py:callable or package.module:callable. Default: the
     built-in name that the checkpoint records."""
-    model_arg: Annotated[list[str] | None, Parameter(negative="")] = None
+    model_arg: Annotated[list[str] | None, Flag(opposite=False)] = None
     """Option of the model as name=value; may be repeated."""
     data: str | None = None
     """digits, mnist5k, cifar10, fashion-mnist, cifar100:DIR, npz:FILE, DIR of save_to_disk, or file.py:callable. Default: as
     for the model."""
-    data_arg: Annotated[list[str] | None, Parameter(negative="")] = None
+    data_arg: Annotated[list[str] | None, Flag(opposite=False)] = None
     """Option of your own data callable as name=value; may be repeated."""
     weights_key: str | None = None
     """Place of the weights in the checkpoints, as in ema or state.model. Default: the only place that fits the model."""
@@ -90,7 +88,7 @@ class PlaneOptions(Options):
     """Checkpoint at y = 1."""
     z_to: Target | None = None
     """Checkpoint at z = 1."""
-    weights_key: Annotated[str | None, Parameter(parse=False)] = None  # of InputOptions on the command line
+    weights_key: Annotated[str | None, Flag(parsed=False)] = None  # of InputOptions on the command line
     """Place of the weights in the files of x_to, y_to and z_to, as in ema. Default: the only place that fits the model."""
     directions: Directions | None = None
     """Surface file, or direction file of Li et al.'s code, whose directions are used as given, in place of all that
@@ -106,7 +104,7 @@ class PlaneOptions(Options):
     dir_type: DirectionType | None = None
     """Tensors that move: weights for parameters, states for batch-norm statistics too. Default: states where a direction leads
     to a checkpoint, else weights."""
-    move: Annotated[Patterns | None, Parameter(negative="")] = option(None, decides=True)
+    move: Annotated[Patterns | None, Flag(opposite=False)] = option(None, decides=True)
     """Pattern of the names of parameters that move, as in 'layers.*.attn.*'; may be repeated. trainable: those that require
     gradients. Default: all."""
     seed: int = 123
@@ -151,7 +149,7 @@ class MeasureOptions(Options):
     bn: Literal["keep", "recompute"] = "keep"
     """Batch-norm statistics: keep those of the checkpoint (or as the directions move them), or recompute them from the training
     data at each point."""
-    train_mode: Annotated[bool, Parameter(negative="")] = option(False, decides=True)
+    train_mode: Annotated[bool, Flag(opposite=False)] = option(False, decides=True)
     """Evaluate the model as in training: dropout stays on, with the same random numbers at every point, and batch norm uses
     each batch's own statistics. The losses then depend on the batch size."""
     samples: int | None = option(None, at_least(1))
@@ -215,10 +213,10 @@ class EffortOptions(Options):
 class OutputOptions(Options):
     """The file that is written, and what is reported meanwhile."""
 
-    path: Annotated[File | None, Parameter(name=["--output", "-o"])] = None
+    path: Annotated[File | None, Flag(names=("--output", "-o"))] = None
     """Surface file to write, or to finish where it exists. Default: surface.h5 (compute), trajectory.h5 (project), memory only
     (Python)."""
-    overwrite: Annotated[bool, Parameter(negative="")] = False
+    overwrite: Annotated[bool, Flag(opposite=False)] = False
     """Start again where the file exists."""
     progress: bool = True
     """Show progress on standard error."""

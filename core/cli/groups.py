@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any, get_type_hints
 
 from cyclopts import Group, Parameter
 
@@ -15,6 +15,7 @@ from paraloss.compute.options.surface import (
     OutputOptions,
     PlaneOptions,
 )
+from paraloss.option import Flag, Options
 from paraloss.picture_options import GridOptions, MovieOptions, PictureOptions
 
 _INPUT, _PLANE, _MEASURE, _ACCURACY, _TRAINING, _EFFORT, _OUTPUT = (
@@ -39,3 +40,34 @@ Output = Annotated[OutputOptions, Parameter(name="*", group=_OUTPUT)]
 Heights = Annotated[GridOptions, Parameter(name="*", group=_HEIGHTS)]
 Picture = Annotated[PictureOptions, Parameter(name="*", group=_PICTURE)]
 Movie = Annotated[MovieOptions, Parameter(name="*", group=_MOVIE)]
+
+
+def _name_flags(kind: type[Options]) -> None:
+    """Give the fields of ``kind`` whose annotations hold a ``Flag`` what cyclopts reads in its place."""
+    hints = get_type_hints(kind, include_extras=True)
+    for name in kind.__annotations__:
+        for flag in getattr(hints[name], "__metadata__", ()):
+            if isinstance(flag, Flag):
+                kind.__annotations__[name] = Annotated[hints[name], _parameter(flag)]
+
+
+def _parameter(flag: Flag) -> Parameter:
+    words: dict[str, Any] = {"parse": None if flag.parsed else False}
+    if flag.names:
+        words["name"] = flag.names
+    if not flag.opposite:
+        words["negative"] = ""
+    return Parameter(**words)
+
+
+for _kind in (
+    InputOptions,
+    PlaneOptions,
+    ProjectionOptions,
+    MeasureOptions,
+    AccuracyOptions,
+    TrainOptions,
+    EffortOptions,
+    OutputOptions,
+):
+    _name_flags(_kind)

@@ -34,6 +34,24 @@ def test_help_imports_the_command_line_library_and_nothing_else():
     assert len(loaded) < 450
 
 
+def test_a_surface_is_computed_where_only_torch_numpy_h5py_sklearn_filelock_and_mpi4py_are(tmp_path):
+    """A GPU node often has no more: what draws, parses command lines and computes spectra is needed by those alone."""
+    code = f"""
+import sys
+for name in "cyclopts rich vtk vtkmodules pyvista matplotlib curvlinops torchvision timm transformers".split():
+    sys.modules[name] = None
+import torch
+from paraloss.compute import compute_surface, load_data, load_model
+torch.manual_seed(0)
+model = load_model("mlp", (1, 8, 8), 10)
+given = dict(x=(-1, 1, 3), y=(-1, 1, 3), samples=64, path={str(tmp_path / "s.h5")!r})
+surface = compute_surface(model, "cross_entropy", load_data("digits"), **given)
+print(surface.metric().shape)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.stdout.split() == ["(3,", "3)"], done.stderr
+
+
 def test_every_public_name_exists():
     import paraloss
 
