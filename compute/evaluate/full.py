@@ -2,50 +2,38 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from functools import partial
 from typing import Any, cast
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
 from paraloss.compute.directions.random import Direction
-from paraloss.compute.evaluate.additivity import (
-    check_broadcasting,
-    may_broadcast,
-    needs_one_batch,
-    outputs_add_up,
-)
+from paraloss.compute.evaluate.additivity import needs_one_batch, outputs_add_up
 from paraloss.compute.evaluate.folded import checked_fold
-from paraloss.compute.evaluate.point import PointEvaluator
+from paraloss.compute.evaluate.on_samples import PROBED, SampleEvaluator
 from paraloss.compute.evaluate.report import PLAIN_REPORT, Report
 from paraloss.compute.evaluate.sums import add_batch, empty_sums
 from paraloss.compute.forward.batch_norm import recompute_statistics
-from paraloss.compute.forward.batches import Batches, default_batch_size, free_bytes
-from paraloss.compute.forward.compiling import compiled
+from paraloss.compute.forward.batches import Batches, free_bytes
 from paraloss.compute.forward.precision import LOW, arithmetic
 from paraloss.compute.inputs.criterion import Criterion
 from paraloss.compute.inputs.losses import Losses
-from paraloss.compute.inputs.metrics import OutputsMetric, find_accuracy
 from paraloss.compute.inputs.split import DataSet, Split
-from paraloss.compute.inputs.user_code import one_line
-from paraloss.errors import InputError, ParalossError
-from paraloss.progress import say
+from paraloss.errors import InputError
+from paraloss.log import logger
 
-_COMPILED_TOLERANCE = 1e-4
 _SHARE_FOR_OUTPUTS = 0.25  # of the free memory, for the outputs of all samples together
-_PROBED = 32  # samples on which a loss is checked for broadcasting, and compared over ranks
 
 
-class Evaluator(PointEvaluator):
+class Evaluator(SampleEvaluator):
     """theta(x, y) = theta* + x * delta + y * eta, and the mean loss and accuracy there.
 
     Args:
         model: the center; copied, not modified.
-        criterion: the losses of a batch, see ``criteria``.
+        criterion: the losses of a batch, see ``paraloss.compute.inputs.criterion``.
         data: splits to evaluate; they are moved to ``device`` and stay there (streamed where they do not fit).
         directions: one per axis.
         device: where to compute.
@@ -74,9 +62,7 @@ class Evaluator(PointEvaluator):
     The model is in evaluation mode, nothing is augmented. Losses are sums divided by counts (see ``losses``), in float64.
     """
 
-    _forward: nn.Module
     _most = 64  # samples that the model is examined on; fewer where memory runs out
-    _compiled: Any
 
     def __init__(
         self,
@@ -92,17 +78,7 @@ class Evaluator(PointEvaluator):
         shard: tuple[int, int] = (0, 1),
         undivided: Collection[str] | None = None,
     ) -> None:
-        self.criterion = criterion.to(torch.device(device))
-        super().__init__(model, self.criterion, directions, device, precision, report)
-        self._data = data
-        self.samples = {name: len(split) for name, split in data.items()}
-        self._bn_data = bn_data
-        self._metrics: dict[str, list[OutputsMetric]] = {}
-        self._counts_alike: dict[str, bool] = {}
-        self._checked: set[str] = set()
-        self.kinds = {name: self._probe(name, split) for name, split in data.items()}
-        self._shards = {name: split.rows(slice(shard[0], None, shard[1])) for name, split in data.items()}
-        self.use_batch_size(batch_size or default_batch_size(next(iter(data.values())), self.device))
+        super().__init__(model, criterion, data, directions, device, batch_size, precision, report, bn_data, shard)
         self._within_memory(lambda: self._examine(data, undivided))
         if shard[1] > 1 and self.indivisible:
             raise InputError("this loss or this model needs all samples on one rank: split_data must be 1")
@@ -123,7 +99,7 @@ class Evaluator(PointEvaluator):
         """The loss of the first few samples of the first split, whatever this rank's shard is: for comparing ranks."""
         self.move_to(coordinates)
         name, split = next(iter(self._data.items()))
-        few = min(_PROBED, self._most)
+        few = min(PROBED, self._most)
         inputs, targets = Batches(split.rows(slice(0, few)), self.device, few, self.manners[name]).rows(0, few)
         with self._running(name):
             return float(self.criterion.losses(self._run(inputs), targets).detach().mean)
@@ -176,21 +152,6 @@ class Evaluator(PointEvaluator):
             return cast(Collection[Any], self._batches(name, len(self._shards[name])))
         return cast(Collection[Any], self.batches[name])
 
-    def _batches(self, name: str, size: int) -> Batches:
-        return Batches(self._shards[name], self.device, size, self.manners[name])
-
-    def reorder(self, name: str, order: np.ndarray) -> None:
-        """Put the samples of a split into another order, for ``sample_losses``."""
-        self._shards[name] = self._shards[name].rows(order)
-        self.batches[name] = self._batches(name, self.batch_size)
-
-    def use_batch_size(self, size: int) -> None:
-        """Evaluate ``size`` samples at once from now on; all of them where the model mixes them."""
-        self.batch_size = size = max(self.samples.values()) if self.mixing else size
-        self.batches = {name: self._batches(name, size) for name in self._shards}
-        first = next(iter(self.manners.values()))
-        self._bn_batches = None if self._bn_data is None else Batches(self._bn_data, self.device, size, first)
-
     def _within_memory(self, work: Callable[[], None]) -> None:
         """Do ``work``, with smaller batches where memory runs out; retries outside of the handler, which holds memory.
 
@@ -206,7 +167,7 @@ class Evaluator(PointEvaluator):
             self._most = max(2, self._most // 2)
             while self.batch_size > self._most and self.halve_batch():
                 pass
-            say(f"warning: out of memory with {size} samples: continuing with batches of {self.batch_size}")
+            logger.warning(f"out of memory with {size} samples: continuing with batches of {self.batch_size}")
 
     def _examine(self, data: DataSet, undivided: Collection[str] | None) -> None:
         """Find how the model must be run: in one batch, folded, each split's loss from all outputs together."""
@@ -214,25 +175,6 @@ class Evaluator(PointEvaluator):
         self.use_batch_size(self.batch_size)  # all samples, where the model needs them together
         self._fold(*next(iter(data.items())))
         self.undivided = self._find_undivided(data) if undivided is None else set(undivided)
-
-    def halve_batch(self) -> bool:
-        """Continue with half as many samples at once, not compiled; False where that is impossible."""
-        if self.batch_size < 2 or self.mixing or self.batch_bound:
-            return False
-        self.compiled = False
-        self.use_batch_size(self.batch_size // 2)
-        if self.device.type == "cuda":
-            torch.cuda.empty_cache()
-        return True
-
-    def compile(self) -> bool:
-        """Compile the forward pass (on a GPU as CUDA graphs); whether it works and gives the same outputs."""
-        name, batches = next(iter(self.batches.items()))
-        inputs, _ = next(iter(batches))
-        with self._running(name):
-            self._compiled = compiled(self._forward, inputs, 0.05 if self._autocast else _COMPILED_TOLERANCE)
-        self.compiled = self._compiled is not None
-        return self.compiled
 
     def _outputs(self, name: str) -> Iterator[tuple[Tensor, Tensor]]:
         """(outputs, targets) of every batch of a split; of all samples together where the loss is taken of them."""
@@ -243,87 +185,6 @@ class Evaluator(PointEvaluator):
             yield torch.cat(outputs), torch.cat(targets)
         else:
             yield from pairs
-
-    def _run(self, inputs: Tensor) -> Tensor:
-        # A last, smaller batch would be compiled again for its own shape.
-        whole = self.compiled and len(inputs) == self.batch_size
-        outputs: Tensor = self._compiled(inputs) if whole else self._forward(inputs)
-        return outputs.float() if outputs.dtype in LOW.values() else outputs
-
-    def seconds_per_batch(self, size: int, seconds: float) -> float:
-        """Shortest time of a forward pass over ``size`` samples, among as many passes as ``seconds`` allow (at least one)."""
-        name = max(self._shards, key=lambda key: len(self._shards[key]))
-        inputs, _ = Batches(self._shards[name].rows(slice(0, size)), self.device, size, self.manners[name]).rows(0, size)
-        times: list[float] = []
-        with self._running(name):
-            until = time.perf_counter() + seconds
-            while not times or time.perf_counter() < until:
-                began = time.perf_counter()
-                self._run(inputs)
-                if self.device.type == "cuda":
-                    torch.cuda.synchronize(self.device)
-                times.append(time.perf_counter() - began)
-        return min(times[1:] or times)
-
-    def _probe(self, name: str, split: Split) -> list[str]:
-        """The metrics available for a split. Runs a few samples to find whether and how model, data and loss fit together."""
-        places = [slice(0, 2), slice(-2, None)]
-        samples = [split.rows(place) for place in places if len(split) > 2 or place.start == 0]
-        batches = [(part.normalize(part.inputs.to(self.device)), part.targets.to(self.device)) for part in samples]
-
-        def run(inputs: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
-            outputs, losses = self._run_once(name, inputs, targets, split)
-            return outputs, losses.mean
-
-        manner = self._find_manner(name, run, batches)
-        with self._running(name), self._original:
-            inputs, targets = manner.prepare(batches[0])
-            outputs, losses = self._run_once(name, inputs, targets, split)
-            self._original.check()
-            if may_broadcast(self.criterion, outputs, targets):
-                self._check_broadcasting(name, split)
-            every = split.targets.to(self.device)
-            accuracy = find_accuracy(self.criterion, outputs, targets, every) if self.report.accuracy else None
-            self._metrics[name] = [*([accuracy] if accuracy else []), *self.report.user_metrics]
-            for metric in self.report.user_metrics:
-                metric.sums(outputs, targets)
-        alike = self.criterion.counts_alike(every)
-        self._counts_alike[name] = alike and (accuracy is None or accuracy.counts_alike(outputs, every))
-        drawn = self.report.population.get(name, 0) > len(split) > 1 and losses.each is not None and alike
-        own = [metric.name for metric in self.report.user_metrics]
-        return ["loss", *(["loss_stderr"] if drawn else []), *(["acc"] if accuracy else []), *own]
-
-    def _check_broadcasting(self, name: str, split: Split) -> None:
-        few = split.rows(np.unique(np.linspace(0, len(split) - 1, _PROBED).round().astype(int)))
-        inputs, targets = Batches(few, self.device, _PROBED, self.manners[name]).rows(0, _PROBED)
-        check_broadcasting(self.criterion, self._run_once(name, inputs, targets, split)[0], targets)
-
-    def _run_once(self, name: str, inputs: Tensor, targets: Tensor, split: Split) -> tuple[Tensor, Losses]:
-        """Outputs and losses of the plain model; errors say what does not fit."""
-        try:
-            outputs = self.model(inputs)
-        except torch.OutOfMemoryError as error:
-            raise InputError(f"out of memory with {len(inputs)} samples at once; use another device") from error
-        except Exception as error:
-            shape = tuple(inputs.shape[1:])
-            raise InputError(f"the model cannot take {name} inputs of shape {shape}: {one_line(error)[:200]}") from error
-        if not isinstance(outputs, Tensor):
-            raise InputError(
-                f"the model returned {type(outputs).__name__}, not a tensor; give step=, which calls the model itself, "
-                "or wrap the model to return its outputs"
-            )
-        if name not in self._checked:
-            self.criterion.check_targets(split.targets, outputs, name)
-            self._checked.add(name)
-        try:
-            return outputs, self.criterion.losses(outputs, targets)
-        except ParalossError:
-            raise
-        except Exception as error:
-            raise InputError(
-                f"the loss cannot take outputs {tuple(outputs.shape)} and {name} targets {tuple(targets.shape)}: "
-                f"{one_line(error)[:200]}; classes in the data and in the model may differ"
-            ) from error
 
     def _mixes(self, data: DataSet) -> bool:
         """Whether the model needs all samples in one batch."""
