@@ -22,6 +22,7 @@ def checked_fold(
     axes: int,
     exactly: Callable[[], AbstractContextManager[None]],
     low: tuple[torch.dtype, Callable[[], AbstractContextManager[None]]] | None,
+    fuses: bool = True,
 ) -> tuple[FoldedModel | None, str]:
     """Fold and fuse ``model`` where that changes nothing.
 
@@ -32,11 +33,12 @@ def checked_fold(
         axes: number of coordinates.
         exactly: context of the arithmetic in which outputs are compared.
         low: type of the folded weights, and context in which the folded model must run; None keeps float32.
+        fuses: fuse ReLUs, too.
 
     Returns:
         The folded model, or None and the reason why there is none. The model ends at the center.
     """
-    for fused in (True, False):
+    for fused in (True, False) if fuses else (False,):
         folded = FoldedModel(model, fused)
         if folded.module is model:
             return None, folded.reason

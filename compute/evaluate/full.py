@@ -55,6 +55,8 @@ class Evaluator(SampleEvaluator):
         folded: number of batch norms folded into the layer before; ``not_folded`` says why there are none.
         fused: number of ReLUs computed within a convolution.
         compiled: whether the forward pass runs compiled.
+        fuses, records: whether to fuse ReLUs and to record points as CUDA graphs, where that is possible; for comparisons.
+        points: evaluates points; ``points.recorded`` says whether by a CUDA graph, ``points.why_not`` why not.
 
     Raises:
         InputError: the model cannot take these data, the criterion its outputs, or the device this precision.
@@ -62,6 +64,7 @@ class Evaluator(SampleEvaluator):
     The model is in evaluation mode, nothing is augmented. Losses are sums divided by counts (see ``losses``), in float64.
     """
 
+    fuses = True
     _most = 64  # samples that the model is examined on; fewer where memory runs out
 
     def __init__(
@@ -85,7 +88,10 @@ class Evaluator(SampleEvaluator):
 
     def sums(self, coordinates: Sequence[float]) -> Tensor:
         """(splits, columns) float64 on the device: sums over this shard's samples, see ``sums``."""
-        self.move_to(coordinates)
+        return self.points(coordinates)
+
+    def _add_up(self) -> Tensor:
+        self._follow()
         totals = empty_sums(self.kinds, self.device)
         for row, (name, kinds) in zip(totals, self.kinds.items(), strict=True):
             with self._running(name):
@@ -107,6 +113,10 @@ class Evaluator(SampleEvaluator):
     def move_to(self, coordinates: Sequence[float]) -> None:
         """Put the model at ``coordinates``."""
         self.weights.move_to(coordinates)
+        self._follow()
+
+    def _follow(self) -> None:
+        """Bring up to date what depends on the weights: recomputed statistics, folded weights."""
         if self._bn_batches is not None:
             with torch.no_grad():
                 passes = (partial(self.model, inputs) for inputs, _ in self._bn_batches if len(inputs) > 1)
@@ -243,9 +253,10 @@ class Evaluator(SampleEvaluator):
         inputs, _ = Batches(split.rows(slice(0, few)), self.device, few, manner).rows(0, few)
         low = (LOW[self.precision], partial(self._running, name)) if self._autocast else None
         exactly = partial(self._exactly, name)
-        folded, self.not_folded = checked_fold(self.model, inputs, self.weights.move_to, self._axes, exactly, low)
+        folded, self.not_folded = checked_fold(self.model, inputs, self.weights.move_to, self._axes, exactly, low, self.fuses)
         if folded is not None:
             self._folded, self._forward, self.folded, self.fused = folded, folded.module, folded.folded, folded.fused
+        self._run_anew()
 
     @contextmanager
     def _exactly(self, name: str) -> Iterator[None]:

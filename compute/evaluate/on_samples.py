@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,7 @@ from paraloss.compute.evaluate.point import PointEvaluator
 from paraloss.compute.evaluate.report import Report
 from paraloss.compute.forward.batches import Batches, default_batch_size
 from paraloss.compute.forward.compiling import compiled
+from paraloss.compute.forward.graphs import Points, can_record, launched_together
 from paraloss.compute.forward.precision import LOW
 from paraloss.compute.inputs.criterion import Criterion
 from paraloss.compute.inputs.losses import Losses
@@ -35,6 +37,7 @@ class SampleEvaluator(PointEvaluator):
     Arguments are those of ``Evaluator``; so are the errors.
     """
 
+    records = True
     _forward: nn.Module
     _compiled: Any
 
@@ -69,6 +72,7 @@ class SampleEvaluator(PointEvaluator):
         self.batches = {name: self._batches(name, size) for name in self._shards}
         first = next(iter(self.manners.values()))
         self._bn_batches = None if self._bn_data is None else Batches(self._bn_data, self.device, size, first)
+        self._run_anew()
 
     def halve_batch(self) -> bool:
         """Continue with half as many samples at once, not compiled; False where that is impossible."""
@@ -84,14 +88,17 @@ class SampleEvaluator(PointEvaluator):
         """Put the samples of a split into another order, for ``sample_losses``."""
         self._shards[name] = self._shards[name].rows(order)
         self.batches[name] = self._batches(name, self.batch_size)
+        self._run_anew()
 
     def compile(self) -> bool:
-        """Compile the forward pass (on a GPU as CUDA graphs); whether it works and gives the same outputs."""
+        """Compile the forward pass; whether it works and gives the same outputs."""
         name, batches = next(iter(self.batches.items()))
         inputs, _ = next(iter(batches))
         with self._running(name):
-            self._compiled = compiled(self._forward, inputs, 0.05 if self._autocast else _COMPILED_TOLERANCE)
+            tolerance = 0.05 if self._autocast else _COMPILED_TOLERANCE
+            self._compiled = compiled(self._forward, inputs, tolerance, recorded=not self._not_recorded())
         self.compiled = self._compiled is not None
+        self._run_anew()
         return self.compiled
 
     def seconds_per_batch(self, size: int, seconds: float) -> float:
@@ -100,14 +107,35 @@ class SampleEvaluator(PointEvaluator):
         inputs, _ = Batches(self._shards[name].rows(slice(0, size)), self.device, size, self.manners[name]).rows(0, size)
         times: list[float] = []
         with self._running(name):
+            run = partial(self._run, inputs)
+            run = run if self._not_recorded() else launched_together(run, self.device)
             until = time.perf_counter() + seconds
             while not times or time.perf_counter() < until:
                 began = time.perf_counter()
-                self._run(inputs)
+                run()
                 if self.device.type == "cuda":
                     torch.cuda.synchronize(self.device)
                 times.append(time.perf_counter() - began)
         return min(times[1:] or times)
+
+    def _add_up(self) -> Tensor:
+        """(splits, columns) float64 on the device: the sums where the weights are."""
+        raise NotImplementedError
+
+    def _run_anew(self) -> None:
+        """Forget a recorded graph: batches or the forward pass are others now."""
+        self.points = Points(self.weights.move_to, self._add_up, self.device, self._not_recorded())
+
+    def _not_recorded(self) -> str:
+        """Why points are not recorded as CUDA graphs; empty where that is tried."""
+        if not can_record(self.device):
+            return "the device has none"
+        if not self.records:
+            return "not asked for"
+        if self.batch_bound or any(manner.gradients == "grad" for manner in self.manners.values()):
+            return "the model draws random numbers, differentiates or is in training mode"
+        sources = [*self.batches.values(), *([] if self._bn_batches is None else [self._bn_batches])]
+        return "the data are streamed" if any(source.streamed for source in sources) else ""
 
     def _batches(self, name: str, size: int) -> Batches:
         return Batches(self._shards[name], self.device, size, self.manners[name])

@@ -16,6 +16,7 @@ from paraloss.progress import say
 _WORTH = 1.25  # a faster type must be that much faster to be taken
 _CLEAR = 1.5  # ratios of times between 1 / _CLEAR and _CLEAR of _WORTH are measured again
 _ROUNDS = 3
+_GPU_SIZES = (256, 512, 1024, 2048, 4096, 8192)  # small ones may stay in the GPU's cache once a graph launches them
 _FEW = 100  # points; below, the check would cost more than it brings
 
 
@@ -84,7 +85,8 @@ def choose_batch_size(evaluator: PointEvaluator, points: int) -> int:
 def find_batch_size(evaluator: PointEvaluator, seconds: float = 1.0) -> int:
     """Time a few sizes around the default for about ``seconds`` in all, use the fastest, and return it."""
     rows, size = max(evaluator.samples.values()), evaluator.batch_size
-    sizes = sorted({min(other, rows) for other in (size // 2, size, size * 2, size * 4) if other})
+    others = [size // 2, size, size * 2, size * 4] if evaluator.device.type == "cpu" else [size, *_GPU_SIZES]
+    sizes = sorted({min(other, rows) for other in others if other})
     best, best_rate = size, 0.0
     for other in sizes if len(sizes) > 1 else []:
         try:

@@ -16,18 +16,23 @@ def may_pay(seconds: float) -> bool:
     return _COMPILED_GAIN * seconds >= 2 * _COMPILE_S
 
 
-def compiled(module: nn.Module, inputs: Tensor, tolerance: float) -> Any | None:
-    """Compile ``module`` for batches like ``inputs`` (on a GPU as CUDA graphs).
+def compiled(module: nn.Module, inputs: Tensor, tolerance: float, recorded: bool = False) -> Any | None:
+    """Compile ``module`` for batches like ``inputs``; on a GPU every kernel is the fastest of several.
+
+    Weights are read at each call: they move, and a compiler that freezes them would be wrong at all points but one.
 
     Args:
         module: the forward pass, in evaluation mode.
         inputs: one batch, on the device.
         tolerance: accepted difference of an output, relative to the largest output.
+        recorded: whether the caller records CUDA graphs; else the compiler does.
 
     Returns:
         The compiled module; None where compiling fails or the outputs differ. Never raises: evaluation continues without.
     """
-    mode = "reduce-overhead" if inputs.device.type == "cuda" else "default"
+    mode = "default"
+    if inputs.device.type == "cuda":
+        mode = "max-autotune-no-cudagraphs" if recorded else "max-autotune"
     try:
         expected = module(inputs)
         result = torch.compile(module, mode=mode, dynamic=False)

@@ -13,7 +13,9 @@ from typing import Any
 import torch
 from torch import fx, nn
 
-from paraloss.compute.forward.fusing import FusedConvolution, can_fuse, fuse, is_plain
+from paraloss.compute.forward import cudnn_fusing, fusing
+from paraloss.compute.forward.cudnn_fusing import CudnnConvolution
+from paraloss.compute.forward.fusing import FusedConvolution, fuse, is_plain
 from paraloss.compute.forward.tracing import NotTraceable, trace
 
 _FOLDABLE = (nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.Linear)
@@ -22,7 +24,7 @@ _EXACT = (torch.float32, torch.float64)
 
 
 class FoldedModel:
-    """``model`` with its batch norms folded where that is possible, and on a CPU its ReLUs fused.
+    """``model`` with its batch norms folded where that is possible, and its ReLUs fused.
 
     Args:
         model: in evaluation mode; its tensors are read again at each ``refresh``.
@@ -49,8 +51,9 @@ class FoldedModel:
             self.reason = f"the model: {error}"
             return
         self._fold(traced)
-        if fused and can_fuse(tensors[0].device) and types == {torch.float32}:
-            self.fused = fuse(traced)
+        kind = _fused_layer(tensors[0].device)
+        if fused and kind is not None and types == {torch.float32}:
+            self.fused = fuse(traced, kind)
         if self.folded or self.fused:
             self.module = traced
             self.refresh()
@@ -127,6 +130,13 @@ class _Float32Linear(nn.Module):
         with torch.autocast(x.device.type, enabled=False):
             result: torch.Tensor = self.layer(x.float())
             return result
+
+
+def _fused_layer(device: torch.device) -> type[FusedConvolution] | None:
+    """The fused convolution of ``device``; None where this torch has none."""
+    if device.type == "cuda":
+        return CudnnConvolution if cudnn_fusing.has_operators() else None
+    return FusedConvolution if device.type == "cpu" and fusing.has_operators() else None
 
 
 def _can_fold(layer: Any, norm: Any) -> bool:

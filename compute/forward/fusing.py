@@ -1,4 +1,4 @@
-"""Convolution, addition and ReLU as one pass over memory, on a CPU through oneDNN.
+"""Convolution, addition and ReLU as one pass over memory: which layers, and on a CPU by oneDNN (``cudnn_fusing``: on a GPU).
 
 A residual network in inference is bound by memory as much as by arithmetic: writing a convolution's output, reading it
 to add the shortcut and reading it again for the ReLU costs two passes that the convolution's own last step can save.
@@ -18,9 +18,9 @@ _RELU_METHODS = {"relu", "relu_"}
 _ADDITIONS = {operator.add, operator.iadd, torch.add}
 
 
-def can_fuse(device: torch.device) -> bool:
-    """Whether this torch has the fused operators for ``device``."""
-    return device.type == "cpu" and torch.backends.mkldnn.is_available() and hasattr(torch.ops.mkldnn, "_convolution_pointwise")
+def has_operators() -> bool:
+    """Whether this torch has oneDNN's fused operators."""
+    return torch.backends.mkldnn.is_available() and hasattr(torch.ops.mkldnn, "_convolution_pointwise")
 
 
 class FusedConvolution(nn.Module):
@@ -54,8 +54,8 @@ def is_plain(layer: nn.Module) -> bool:
     return not any(hooks) and "forward" not in vars(layer) and {"weight", "bias"} <= layer._parameters.keys()
 
 
-def fuse(traced: fx.GraphModule) -> int:
-    """Replace every conv-relu and conv-add-relu chain of ``traced``, in place. Returns the number of ReLUs fused."""
+def fuse(traced: fx.GraphModule, kind: type[FusedConvolution]) -> int:
+    """Replace every conv-relu and conv-add-relu chain of ``traced`` by a ``kind``. Returns the number of ReLUs fused."""
     modules: dict[str, Any] = dict(traced.named_modules())
     fused = 0
     for node in list(traced.graph.nodes):
@@ -68,7 +68,7 @@ def fuse(traced: fx.GraphModule) -> int:
         if convolution is None:
             continue
         name = f"{str(convolution.target).replace('.', '_')}_relu_{fused}"
-        traced.add_submodule(name, FusedConvolution(modules[str(convolution.target)]))
+        traced.add_submodule(name, kind(modules[str(convolution.target)]))
         with traced.graph.inserting_before(node):
             arguments = (convolution.args[0],) if other is None else (convolution.args[0], other)
             stand_in = traced.graph.call_module(name, arguments)
