@@ -107,8 +107,8 @@ class SampleEvaluator(PointEvaluator):
         inputs, _ = Batches(self._shards[name].rows(slice(0, size)), self.device, size, self.manners[name]).rows(0, size)
         times: list[float] = []
         with self._running(name):
-            run = partial(self._run, inputs)
-            run = run if self._not_recorded() else launched_together(run, self.device)
+            once = partial(self._run, inputs)
+            run = once if self._not_recorded() else launched_together(once, self.device)
             until = time.perf_counter() + seconds
             while not times or time.perf_counter() < until:
                 began = time.perf_counter()
