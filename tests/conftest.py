@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import torch
+from standing import dismiss
 from torch import nn
 
 from paraloss.compute import load_data, load_model, train
@@ -15,6 +17,13 @@ torch.set_num_threads(1)  # the tests run in two processes on two cores
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--write-baselines", action="store_true", help="keep this run's pictures as those to compare with")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def nobody_stays() -> Iterator[None]:
+    """Ranks that stood ready for the tests of a session end with it."""
+    yield
+    dismiss()
 
 
 @pytest.fixture(scope="session")

@@ -1,33 +1,63 @@
-"""Real ranks: the same surface from 1, 2 and 3 of them, killed and resumed jobs, errors on one rank."""
+"""Real ranks: the same surface from 1, 2 and 3 of them, killed and resumed jobs, errors on one rank.
+
+One start of mpiexec is real; where only the numbers matter, ranks that stand ready do the work (``standing``).
+"""
 
 import os
 import re
 import signal
 import subprocess
 import time
+from pathlib import Path
 
 import h5py
 import numpy as np
 import pytest
+import torch
 from helpers import BIN, call, run
+from standing import on_ranks
 
 from paraloss.surface import read_surface
 
 GRID = ["--x=-1:1:7", "--y=-0.5:1:4", "--samples", "100", "--splits", "train,test"]
+NET = """
+from torch import nn
+
+def build():
+    return nn.Sequential(nn.Conv2d(1, 4, 3, stride=2), nn.BatchNorm2d(4), nn.ReLU(), nn.Flatten(), nn.Linear(36, 10))
+"""
 
 
 @pytest.fixture(scope="module")
-def alone(trained, tmp_path_factory):
+def job(tmp_path_factory):
+    """``compute`` with a small network whose batch norm has statistics of its own."""
+    folder = tmp_path_factory.mktemp("net")
+    (folder / "net.py").write_text(NET)
+    found = {}
+    exec(NET, found)
+    torch.manual_seed(1)
+    net = found["build"]()
+    with torch.no_grad():
+        net[1].running_mean.normal_()
+        net[1].running_var.uniform_(0.5, 2.0)
+        net[1].weight.uniform_(0.5, 1.5)
+    torch.save(net.state_dict(), folder / "net.pt")
+    return ["compute", "--weights", folder / "net.pt", "--model", f"{folder}/net.py:build", "--data", "digits"]
+
+
+@pytest.fixture(scope="module")
+def alone(job, tmp_path_factory):
     path = tmp_path_factory.mktemp("alone") / "s.h5"
-    done = call("compute", "--weights", trained / "final.pt", *GRID, "-o", path)
+    done = call(*job, *GRID, "-o", path)
     assert done.returncode == 0, done.stderr
     assert done.stdout.strip() == str(path)
     return path
 
 
 @pytest.mark.parametrize("ranks", [pytest.param(1, marks=pytest.mark.slow), 2, pytest.param(3, marks=pytest.mark.slow)])
-def test_ranks_give_the_surface_that_one_process_gives(ranks, trained, alone, tmp_path):
-    done = run("compute", "--weights", trained / "final.pt", *GRID, "-o", tmp_path / "s.h5", ranks=ranks)
+def test_ranks_give_the_surface_that_one_process_gives(ranks, job, alone, tmp_path):
+    start = on_ranks if ranks == 3 else run
+    done = start(*job, *GRID, "-o", tmp_path / "s.h5", ranks=ranks)
     assert done.returncode == 0, done.stderr
     assert done.stdout.strip() == str(tmp_path / "s.h5")
     expected, got = read_surface(alone), read_surface(tmp_path / "s.h5", directions=True)
@@ -58,12 +88,13 @@ def test_ranks_give_the_surface_that_one_process_gives(ranks, trained, alone, tm
         (["--repeats=2", "--x=-1:1:4", "--samples", "40"], 2),
     ],
 )
-def test_every_way_of_computing_gives_the_same_on_ranks(options, ranks, trained, tmp_path):
-    arguments = ["compute", "--weights", trained / "final.pt", "--precision", "fp32", *options]
+def test_every_way_of_computing_gives_the_same_on_ranks(options, ranks, job, tmp_path):
+    arguments = [*job, "--precision", "fp32", *options]
     alone = [part for part in arguments if part not in ("--split-data", "2")]
-    for name, launched, number in (("one.h5", alone, 0), ("many.h5", arguments, ranks)):
-        done = run(*launched, "-o", tmp_path / name, ranks=number)
-        assert done.returncode == 0, done.stderr
+    done = call(*alone, "-o", tmp_path / "one.h5")
+    assert done.returncode == 0, done.stderr
+    done = on_ranks(*arguments, "-o", tmp_path / "many.h5", ranks=ranks)
+    assert done.returncode == 0, done.stderr
     expected, got = read_surface(tmp_path / "one.h5"), read_surface(tmp_path / "many.h5")
     np.testing.assert_array_equal(got.status, expected.status)
     assert list(got.metrics) == list(expected.metrics)
@@ -73,62 +104,102 @@ def test_every_way_of_computing_gives_the_same_on_ranks(options, ranks, trained,
 
 
 KILLED = ["--x=-1:1:15", "--y=-1:1:11", "--precision", "fp32"]
+HOLDING = """
+import os, pathlib, time
+import torch
+from torch import nn
+
+FOLDER, RANK = pathlib.Path(__file__).parent, os.environ.get("PMI_RANK", "0")
+
+class Net(nn.Module):
+    passes = 0
+
+    def __init__(self):
+        super().__init__()
+        self.first, self.last = nn.Linear(4, 5), nn.Linear(5, 3)
+
+    def forward(self, x):
+        if (FOLDER / "hold").exists() and (FOLDER / "s.h5").exists():
+            Net.passes += 1
+            time.sleep(0.03)  # results are written once a second
+            while Net.passes >= int((FOLDER / "hold").read_text()):
+                (FOLDER / f"held{RANK}").touch()
+                time.sleep(0.05)
+        return self.last(torch.tanh(self.first(x)))
+
+def data():
+    torch.manual_seed(0)
+    return {"train": (torch.randn(96, 4), torch.randint(0, 3, (96,)))}
+"""
 
 
-@pytest.fixture(scope="module")
-def undisturbed(trained, tmp_path_factory):
-    path = tmp_path_factory.mktemp("undisturbed") / "s.h5"
-    done = call("compute", "--weights", trained / "final.pt", *KILLED, "-o", path)
-    assert done.returncode == 0, done.stderr
-    return read_surface(path).metric()
+@pytest.fixture
+def holding(tmp_path):
+    """``compute`` with a network whose ranks wait, once a file ``hold`` says so, at a pass of their own of that number."""
+    (tmp_path / "net.py").write_text(HOLDING)
+    torch.manual_seed(3)
+    tensors = {"first.weight": (5, 4), "first.bias": (5,), "last.weight": (3, 5), "last.bias": (3,)}
+    torch.save({name: torch.randn(shape) for name, shape in tensors.items()}, tmp_path / "w.pt")
+    net = f"{tmp_path}/net.py"
+    return ["compute", "--weights", tmp_path / "w.pt", "--model", f"{net}:Net", "--data", f"{net}:data", *KILLED]
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("ranks", "victim"), [(0, "job"), (2, "job"), (3, "rank 1"), (2, "rank 0")])
-def test_a_job_killed_half_way_and_resumed_gives_the_same_surface(ranks, victim, trained, undisturbed, tmp_path):
+@pytest.mark.parametrize(("ranks", "victim", "hold"), [(0, "job", 100), (2, "job", 60), (3, "rank 1", 45), (2, "rank 0", 60)])
+def test_a_job_killed_half_way_and_resumed_gives_the_same_surface(ranks, victim, hold, holding, tmp_path):
     """All of it, or one rank: the job has told which process is which."""
-    arguments = ["compute", "--weights", trained / "final.pt", *KILLED]
     path = tmp_path / "s.h5"
+    undisturbed = call(*holding, "-o", tmp_path / "undisturbed.h5")
+    assert undisturbed.returncode == 0, undisturbed.stderr
+    (tmp_path / "hold").write_text(str(hold))
     launcher = [BIN / "mpiexec", "-n", str(ranks)] if ranks else []
     with (tmp_path / "log").open("w") as log:
         job = subprocess.Popen(
-            [*launcher, BIN / "paraloss", *arguments, "-o", path],
+            [*launcher, BIN / "paraloss", *holding, "-o", path],
             start_new_session=True,
             stdout=log,
             stderr=log,
             env={**os.environ, "OMP_NUM_THREADS": "1"},
         )
-    deadline = time.monotonic() + 120
-    while time.monotonic() < deadline:
-        if path.exists() and (read_surface(path).status != 0).sum() > 20:
-            break
+    deadline = time.monotonic() + 240
+    while not all((tmp_path / f"held{rank}").exists() for rank in range(ranks or 1)):
+        assert job.poll() is None and time.monotonic() < deadline, (tmp_path / "log").read_text()
         time.sleep(0.05)
     if victim == "job":
-        os.killpg(job.pid, signal.SIGKILL)
+        for process in (*_below(job.pid), job.pid):
+            os.kill(process, signal.SIGKILL)
     else:
         told = re.search(rf"{victim[-1]} on \S+ \(pid (\d+)", (tmp_path / "log").read_text())
         os.kill(int(told[1]), signal.SIGKILL)
     job.wait(timeout=60)
-    time.sleep(0.5)  # mpiexec's helpers end with it
     if victim != "job":
         assert job.returncode != 0
         assert "signal 9" in (tmp_path / "log").read_text()  # mpiexec ends the others and says so
     left = int((read_surface(path).status == 0).sum())
     assert 0 < left < 145
-    resumed = run(*arguments, "-o", path, ranks=ranks)
+    (tmp_path / "hold").unlink()
+    resumed = on_ranks(*holding, "-o", path, ranks=ranks) if ranks else call(*holding, "-o", path)
     assert resumed.returncode == 0, resumed.stderr
     assert "resuming" in resumed.stderr
-    np.testing.assert_allclose(read_surface(path).metric(), undisturbed, rtol=1e-6)
+    np.testing.assert_allclose(read_surface(path).metric(), read_surface(tmp_path / "undisturbed.h5").metric(), rtol=1e-6)
 
 
-def test_a_finished_file_is_left_as_it_is(trained, alone):
+def _below(process):
+    """The processes that a process has started, and theirs, in no order."""
+    for task in Path(f"/proc/{process}/task").glob("*/children"):
+        for child in map(int, task.read_text().split()):
+            yield from _below(child)
+            yield child
+
+
+def test_a_finished_file_is_left_as_it_is(job, alone):
     before = alone.read_bytes()
-    done = call("compute", "--weights", trained / "final.pt", *GRID, "-o", alone)
+    done = call(*job, *GRID, "-o", alone)
     assert done.returncode == 0
     assert alone.read_bytes() == before
 
 
-def test_an_error_in_the_middle_of_a_job_ends_all_ranks_with_one_line(trained, tmp_path):
+def test_an_error_in_the_middle_of_a_job_ends_all_ranks_with_one_line(job, tmp_path):
     (tmp_path / "bad.py").write_text(
         "import pathlib, torch\ncalls = 0\n"
         "def loss(outputs, targets):\n"
@@ -136,44 +207,34 @@ def test_an_error_in_the_middle_of_a_job_ends_all_ranks_with_one_line(trained, t
         "    if calls > 4:\n        raise ValueError('out of luck')\n"
         "    return torch.nn.functional.cross_entropy(outputs, targets)\n"
     )
-    done = run(
-        "compute",
-        "--weights",
-        trained / "final.pt",
-        *GRID,
-        "--loss",
-        f"{tmp_path}/bad.py:loss",
-        "-o",
-        tmp_path / "s.h5",
-        ranks=2,
-    )
+    done = on_ranks(*job, *GRID, "--loss", f"{tmp_path}/bad.py:loss", "-o", tmp_path / "s.h5", ranks=2)
     assert done.returncode == 2
     assert "out of luck" in done.stderr
     assert "Traceback" not in done.stderr
     assert (read_surface(tmp_path / "s.h5").status == 1).sum() >= 1
 
 
-def test_a_second_job_on_the_same_file_is_refused(trained, tmp_path):
+def test_a_second_job_on_the_same_file_is_refused(job, tmp_path):
     from filelock import FileLock
 
     path = tmp_path / "s.h5"
     with FileLock(tmp_path / ".s.h5.lock"):
-        done = call("compute", "--weights", trained / "final.pt", *GRID, "-o", path)
+        done = call(*job, *GRID, "-o", path)
     assert done.returncode == 2
     assert "another job" in done.stderr
 
 
-def test_other_settings_are_refused_and_overwrite_starts_again(trained, alone, tmp_path):
+def test_other_settings_are_refused_and_overwrite_starts_again(job, alone, tmp_path):
     path = tmp_path / "s.h5"
     path.write_bytes(alone.read_bytes())
-    arguments = ["compute", "--weights", trained / "final.pt", *GRID, "--seed", "7", "-o", path]
+    arguments = [*job, *GRID, "--seed", "7", "-o", path]
     refused = call(*arguments)
     assert refused.returncode == 2
     assert "directions.x.seed is 123 there, 7 now" in refused.stderr
     assert path.read_bytes() == alone.read_bytes()
-    on_ranks = run(*arguments, ranks=2)  # an error that one rank found names the flags, as on one process
-    assert on_ranks.returncode == 2
-    for done in (refused, on_ranks):
+    shared = on_ranks(*arguments, ranks=2)  # an error that one rank found names the flags, as on one process
+    assert shared.returncode == 2
+    for done in (refused, shared):
         assert "Use --overwrite to start again, or another --output to keep both" in done.stderr
     assert call(*arguments, "--overwrite").returncode == 0
     with h5py.File(path) as file:

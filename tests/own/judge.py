@@ -45,11 +45,11 @@ def surface_of(model: nn.Module, loss: Any, data: Any, **options: Any) -> Surfac
 
 def surface_on_ranks(file: str, folder: Path, *options: str, model: nn.Module, ranks: int = 2) -> Surface:
     """The same from the command line, on two ranks; ``file`` defines model, data and loss or step."""
-    from helpers import run  # not where the command line loads the tests' own file
+    from standing import on_ranks  # not where the command line loads the tests' own file
 
     torch.save(model.state_dict(), folder / "weights.pt")
     precision = [] if any(option.startswith("--precision") for option in options) else ["--precision=fp32"]
-    done = run(
+    done = on_ranks(
         "compute", "--weights", folder / "weights.pt", "--model", f"{file}:build", "--data", f"{file}:data",
         "--x=-0.5:0.5:3", "--y=-1:1:3", *precision, *options, "-o", folder / "s.h5", ranks=ranks,
     )  # fmt: skip

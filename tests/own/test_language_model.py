@@ -106,11 +106,11 @@ def test_what_is_no_batch_for_it_is_refused():
 
 @pytest.mark.slow
 def test_a_sharded_folder_on_two_ranks(tmp_path):
-    from helpers import run
+    from standing import on_ranks
 
     build().save_pretrained(tmp_path / "gpt", max_shard_size="5KB")
     assert len(list((tmp_path / "gpt").glob("*.safetensors"))) > 1
-    done = run(
+    done = on_ranks(
         "compute", "--weights", tmp_path / "gpt", "--model", f"huggingface:{tmp_path / 'gpt'}", "--data", f"{__file__}:data",
         "--step=huggingface", "--x=-0.5:0.5:3", "--y=-1:1:3", "--precision=fp32", "--split-data=2",
         "-o", tmp_path / "s.h5", ranks=2,

@@ -52,9 +52,9 @@ def test_the_weights_are_found_in_it(checkpoint):
 
 @pytest.mark.slow
 def test_lightnings_checkpoint_on_two_ranks(checkpoint, tmp_path):
-    from helpers import run  # not where the command line loads this file
+    from standing import on_ranks  # not where the command line loads this file
 
-    done = run(
+    done = on_ranks(
         "compute", "--weights", checkpoint, "--model", f"{__file__}:build", "--data", f"{__file__}:data", "--x=-0.5:0.5:3",
         "--y=-1:1:3", "--precision=fp32", "-o", tmp_path / "s.h5", ranks=2,
     )  # fmt: skip

@@ -1,12 +1,14 @@
 """A user of Lightning: a .ckpt with hyperparameters, callbacks and an averaged copy beside the network's weights."""
 
 import argparse
+from functools import partial
 from pathlib import Path
 
 import pytest
 import torch
-from helpers import run
+from helpers import call
 from judge import assert_right
+from standing import on_ranks
 from tabular import build, data
 from torch import nn
 
@@ -56,9 +58,10 @@ def loop(model):
 
 
 def compute(folder, *options, ranks=0):
-    return run(
+    start = partial(on_ranks, ranks=ranks) if ranks else call
+    return start(
         "compute", "--weights", folder / "last.ckpt", "--model", f"{OWN}:build", "--data", f"{OWN}:data",
-        "--x=-0.5:0.5:3", "--y=-1:1:3", "--precision", "fp32", "-o", folder / "s.h5", *options, ranks=ranks,
+        "--x=-0.5:0.5:3", "--y=-1:1:3", "--precision", "fp32", "-o", folder / "s.h5", *options,
     )  # fmt: skip
 
 

@@ -7,9 +7,10 @@ import h5py
 import numpy as np
 import pytest
 import torch
-from helpers import run
+from helpers import call
 from judge import AXES, assert_right, surface_of
 from lora import build, data
+from standing import on_ranks
 from torch import nn
 
 from paraloss.compute import random_direction
@@ -144,7 +145,7 @@ def test_a_seed_draws_the_same_numbers_as_ever_when_everything_moves():
 
 def test_the_spectrum_is_of_the_parameters_that_move(tmp_path):
     torch.save(build().state_dict(), tmp_path / "w.pt")
-    done = run(
+    done = call(
         "hessian", "--weights", tmp_path / "w.pt", "--model", f"{OWN}:build", "--data", f"{OWN}:data", "--move", "head",
         "--top", "1", "--repeats", "1", "-o", tmp_path / "h.h5",
     )  # fmt: skip
@@ -166,14 +167,14 @@ def test_the_command_line_moves_the_same_on_two_ranks_tells_it_and_refuses_anoth
         "compute", "--weights", tmp_path / "w.pt", "--model", f"{OWN}:build", "--data", f"{OWN}:data",
         "--x=-0.5:0.5:3", "--y=-1:1:3", "--precision", "fp32", "-o", tmp_path / "s.h5",
     ]  # fmt: skip
-    done = run(*command, "--move", "trainable", ranks=2)
+    done = on_ranks(*command, "--move", "trainable", ranks=2)
     assert done.returncode == 0, done.stderr
     surface = read_surface(tmp_path / "s.h5", directions=True)
     assert_right(surface, build(), loop)
-    told = run("info", tmp_path / "s.h5").stdout
+    told = call("info", tmp_path / "s.h5").stdout
     assert "7 of 12 parameters" in told
     assert "do not move: layers.0.base.weight" in told
-    other = run(*command, "--move", "head")
+    other = call(*command, "--move", "head")
     assert other.returncode == 2
     assert "move" in other.stderr
     assert AXES["x"] == (surface.x[0], surface.x[-1], len(surface.x))

@@ -5,8 +5,8 @@ import os
 
 import pytest
 import torch
-from helpers import run
 from judge import assert_right
+from standing import on_ranks
 
 from paraloss.compute import compute_surface, load_checkpoint, load_model
 from paraloss.compute.inputs.huggingface import _offline, load_data_folder
@@ -149,7 +149,7 @@ def test_folders_of_model_and_data_give_the_token_loss_of_a_plain_loop_on_two_ra
         labels[row, kept:] = -100
     rows = {"input_ids": tokens.tolist(), "labels": labels.tolist()}
     datasets.Dataset.from_dict(rows).save_to_disk(str(tmp_path / "data"))
-    done = run(
+    done = on_ranks(
         "compute", "--weights", folder, "--model", f"huggingface:{folder}", "--data", tmp_path / "data", "--step",
         "huggingface", "--x=-0.5:0.5:3", "--y=-1:1:3", "--precision", "fp32", "--batch-size", "5", "-o", tmp_path / "s.h5",
         ranks=2,
