@@ -25,6 +25,8 @@ from paraloss.compute.inputs.split import DataSet, Split
 from paraloss.errors import InputError
 from paraloss.log import logger
 
+_GUARDS = 8  # samples that go through the plain model, too, where ReLUs are fused
+_LARGEST = 1e30  # output of the plain model up to which no other sample's activations can have overflowed
 _SHARE_FOR_OUTPUTS = 0.25  # of the free memory, for the outputs of all samples together
 
 
@@ -99,6 +101,8 @@ class Evaluator(SampleEvaluator):
                     losses = self.criterion.losses(outputs, targets).detach()
                     found = [metric.sums(outputs, targets).detach() for metric in self._metrics[name]]
                     add_batch(row, losses, len(targets), kinds, found)
+        if self.fused:
+            totals[:, 0] *= self._sound
         return totals
 
     def first_loss(self, coordinates: Sequence[float]) -> float:
@@ -123,6 +127,9 @@ class Evaluator(SampleEvaluator):
                 recompute_statistics(self.model, passes)
         if self._forward is not self.model:
             self._folded.refresh()
+        if self.fused:
+            with self._exactly(next(iter(self.manners))):
+                self._sound = _one_or_nan(self.model(self._guard))
 
     def sample_losses(self, name: str, start: int, stop: int) -> tuple[Tensor, Tensor | None]:
         """Losses, and hits where targets are classes, of samples start..stop where the model is: (n,) float64 each."""
@@ -135,7 +142,8 @@ class Evaluator(SampleEvaluator):
                 losses.append(_each(self.criterion.losses(outputs, targets)))
                 if "acc" in self.kinds[name]:
                     rights.append(_each(self._metrics[name][0].sums(outputs, targets)))
-        return torch.cat(losses), torch.cat(rights) if rights else None
+        found = torch.cat(losses)
+        return found * self._sound if self.fused else found, torch.cat(rights) if rights else None
 
     def no_sample_losses(self) -> str:
         """Why nothing is known of the losses of single samples; empty where they are known and count alike."""
@@ -256,12 +264,24 @@ class Evaluator(SampleEvaluator):
         folded, self.not_folded = checked_fold(self.model, inputs, self.weights.move_to, self._axes, exactly, low, self.fuses)
         if folded is not None:
             self._folded, self._forward, self.folded, self.fused = folded, folded.module, folded.folded, folded.fused
+            self._guard = inputs[:_GUARDS]
+            self.move_to([0.0] * self._axes)
         self._run_anew()
 
     @contextmanager
     def _exactly(self, name: str) -> Iterator[None]:
         with self.manners[name].recording(), arithmetic(self.device, "fp32", False):
             yield
+
+
+def _one_or_nan(outputs: Tensor) -> Tensor:
+    """0-d float64: 1 where the plain model's outputs are far from overflow, else NaN.
+
+    The fused operators' ReLU makes 0 of NaN: where activations overflow, the loss would be that of a network that knows
+    nothing.
+    """
+    largest = outputs.detach().double().abs().amax()
+    return torch.where(largest < _LARGEST, torch.ones_like(largest), torch.full_like(largest, float("nan")))
 
 
 def _each(losses: Losses) -> Tensor:

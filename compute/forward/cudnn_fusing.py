@@ -62,6 +62,16 @@ class CudnnConvolution(FusedConvolution):
         outputs = F.conv2d(x, weight, bias, layer.stride, layer.padding, layer.dilation, layer.groups)  # type: ignore[arg-type]
         return F.relu_(outputs if other is None else outputs + other)
 
+    def _shows_nan(self, x: Tensor, weight: Tensor, bias: Tensor | None, other: Tensor | None) -> bool:
+        """Whether what is not a number stays so: some ReLUs make 0 of it."""
+        blank = torch.full_like(x[:1], float("nan"))
+        try:
+            return bool(self._fused(blank, weight, bias, None if other is None else other[:1]).isnan().all())
+        except torch.OutOfMemoryError:
+            raise
+        except RuntimeError:  # no such operator
+            return False
+
     def _is_faster(self, x: Tensor, weight: Tensor, bias: Tensor | None, other: Tensor | None) -> bool:
         layer = self.layer
         key: Key = (
@@ -72,7 +82,8 @@ class CudnnConvolution(FusedConvolution):
         if key not in _faster:
             if _recording():  # nothing can be timed while a graph is recorded
                 return False
-            _faster[key] = fused_pays(
+            # fp16 overflows easily; the larger types are guarded by the plain model on a few samples, see ``Evaluator``
+            _faster[key] = (x.dtype != torch.float16 or self._shows_nan(x, weight, bias, other)) and fused_pays(
                 lambda: self._fused(x, weight, bias, other),
                 lambda: self._plain(x, weight, bias, other),
                 _TF32_TOLERANCE if x.dtype == torch.float32 and _uses_tf32() else _TOLERANCE.get(x.dtype, 0.0),

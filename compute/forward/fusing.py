@@ -34,6 +34,9 @@ class FusedConvolution(nn.Module):
 
     def forward(self, x: Tensor, other: Tensor | None = None) -> Tensor:
         layer = self.layer
+        if self.dtype == torch.float16:  # overflows easily, and the fused ReLU would make 0 of NaN
+            outputs = layer(x)
+            return F.relu_(outputs if other is None else outputs + other)
         x, weight = x.to(self.dtype), layer.weight.to(self.dtype)
         bias = None if layer.bias is None else layer.bias.to(self.dtype)
         geometry = (layer.padding, layer.stride, layer.dilation, layer.groups)

@@ -226,3 +226,19 @@ def test_steps_that_pass_by_a_checkpoint_are_told(small_net, caplog):
         compute_surface(small_net, "cross_entropy", data, x=steps, x_to=end)
         assert ("the x grid does not contain 0 or 1" in caplog.text) is told
         caplog.clear()
+
+
+@pytest.mark.parametrize("name", ["resnet20", "resnet20_noshort"])
+def test_a_loss_that_overflows_is_not_a_number_and_never_a_guess(name, digits):
+    """oneDNN's fused ReLU makes 0 of NaN: the loss would be ln 10, that of a network that knows nothing."""
+    torch.manual_seed(0)
+    model = load_model(name, (1, 8, 8), 10).eval()
+    generator = torch.Generator().manual_seed(0)
+    directions = [random_direction(model, generator) for _ in "xy"]
+    evaluator = Evaluator(model, load_criterion("cross_entropy")[1], {"train": digits["test"]}, directions)
+    assert evaluator.fused
+    near = evaluator((0.5, 0.5))[0]
+    assert np.isnan(evaluator((1e20, 1e20))[0])
+    evaluator.move_to((1e20, 1e20))
+    assert torch.isnan(evaluator.sample_losses("train", 0, 20)[0]).all()
+    assert evaluator((0.5, 0.5))[0] == near
