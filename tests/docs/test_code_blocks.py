@@ -3,12 +3,12 @@
 import os
 import re
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 import torch
 from helpers import BIN
+from prepared import Prepared
 from torch import nn
 
 from paraloss.cli import VERBS, app
@@ -44,9 +44,17 @@ def blocks(document):
     return [(language, rest, code) for skipped, language, rest, code in FENCE.findall(text) if not skipped]
 
 
-def run_document(document, folder):
+@pytest.fixture(scope="module")
+def prepared():
+    """Commands and Python blocks are processes of their own, less the seconds that each takes to import torch."""
+    with Prepared() as process:
+        yield process
+
+
+def run_document(document, folder, prepared):
     """Run all blocks of a document in ``folder``; a python block with a title is a file of that name."""
-    environment = {**os.environ, "PATH": f"{BIN}:{os.environ['PATH']}", "OMP_NUM_THREADS": "1", "MPLBACKEND": "Agg"}
+    path = f"{prepared.folder}:{BIN}:{os.environ['PATH']}"
+    environment = {**os.environ, "PATH": path, "OMP_NUM_THREADS": "1", "MPLBACKEND": "Agg"}
     environment.pop("DISPLAY", None)
     ran = 0
     for language, rest, code in blocks(document):
@@ -57,43 +65,45 @@ def run_document(document, folder):
         assert language in ("bash", "python"), f"{document}: a block in {language} is neither run nor excused"
         if language == "bash":
             command = ["bash", "-euo", "pipefail", "-c", code]
+            done = subprocess.run(
+                command, cwd=folder, env=environment, capture_output=True, text=True, check=False, timeout=240
+            )
         else:
-            command = [sys.executable, "-c", (PREAMBLE if "model = " not in code else "") + code]
-        done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False, timeout=240)
+            done = prepared.python((PREAMBLE if "model = " not in code else "") + code, folder, environment, timeout=240)
         assert done.returncode == 0, f"{document}:\n{code}\n{done.stderr[-1500:]}"
         ran += 1
     return ran
 
 
 @pytest.mark.slow
-def test_tutorial_and_pictures(tmp_path):
-    assert run_document("docs/tutorial.md", tmp_path) == 6
-    assert run_document("docs/pictures.md", tmp_path) == 2
+def test_tutorial_and_pictures(tmp_path, prepared):
+    assert run_document("docs/tutorial.md", tmp_path, prepared) == 6
+    assert run_document("docs/pictures.md", tmp_path, prepared) == 2
     for name in ("surface.html", "surface.pdf", "turn.gif", "surface.glb", "series.pvd", "two.png", "path.png"):
         assert (tmp_path / name).stat().st_size > 100, name
 
 
 @pytest.mark.slow
-def test_own_models(tmp_path, monkeypatch):
+def test_own_models(tmp_path, monkeypatch, prepared):
     # A torchvision of another torch, as beside a torch without CUDA, cannot be imported, and transformers would try it.
     (tmp_path / "sitecustomize.py").write_text("import sys\nsys.modules['torchvision'] = None\n")
     monkeypatch.setenv("PYTHONPATH", f"{tmp_path}{os.pathsep}{os.environ.get('PYTHONPATH', '')}")
-    assert run_document("docs/own.md", tmp_path) == 7
+    assert run_document("docs/own.md", tmp_path, prepared) == 7
     assert (tmp_path / "language.png").stat().st_size > 10_000
     assert (tmp_path / "roads.png").stat().st_size > 10_000
 
 
 @pytest.mark.slow
-def test_readme(tmp_path):
+def test_readme(tmp_path, prepared):
     (tmp_path / "mymodel.py").write_text(MYMODEL)
     (tmp_path / "mydata.py").write_text(MYDATA)
     torch.manual_seed(0)
     torch.save(nn.Sequential(nn.Flatten(), nn.Linear(64, 16), nn.ReLU(), nn.Linear(16, 10)).state_dict(), tmp_path / "model.pt")
     subprocess.run(
-        [str(BIN / "paraloss"), "train", "--model", "mlp", "--epochs", "2", "-o", str(tmp_path / "run")], check=True,
-        capture_output=True,
+        [str(prepared.folder / "paraloss"), "train", "--model", "mlp", "--epochs", "2", "-o", str(tmp_path / "run")],
+        check=True, capture_output=True,
     )  # fmt: skip
-    assert run_document("README.md", tmp_path) == 3
+    assert run_document("README.md", tmp_path, prepared) == 3
 
 
 @pytest.mark.parametrize("document", ["docs/usage.md", "docs/hpc.md", "docs/file-format.md", "docs/paraview.md"])
@@ -116,5 +126,5 @@ def test_digits_are_what_the_documents_say():
 
 
 @pytest.mark.slow
-def test_checkpoints_and_what_moves_run_as_written(tmp_path):
-    assert run_document("docs/weights.md", tmp_path) == 1
+def test_checkpoints_and_what_moves_run_as_written(tmp_path, prepared):
+    assert run_document("docs/weights.md", tmp_path, prepared) == 1
