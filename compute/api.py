@@ -29,6 +29,7 @@ def compute_surface(
     *groups: Options,
     step: str | Callable[..., Any] | None = None,
     trajectory: Mapping[str, np.ndarray] | None = None,
+    paths: Mapping[str, Mapping[str, np.ndarray]] | None = None,
     provenance: Mapping[str, Any] | None = None,
     **options: Unpack[SurfaceKeywords],
 ) -> Surface:
@@ -46,6 +47,7 @@ def compute_surface(
         step: instead of ``loss``, a function (model, batch) that returns (n,) losses, a pair (sum, count) or the batch's mean;
             ``file.py:callable``; or ``huggingface``.
         trajectory: projected path to keep with the surface: "x", "y", "loss", "step", "residual", (n,) each.
+        paths: the same for several runs: label -> as ``trajectory``.
         provenance: further facts for the file, such as the model's name.
         options: single options by name, as in the groups of ``paraloss.compute.options``, where each is documented. They win
             over groups.
@@ -65,7 +67,8 @@ def compute_surface(
     for axis, end in zip(settings.steps, settings.plane.ends, strict=True):
         if end is not None and asked.directions is None:
             job.tell(_models_missed(axis, settings.steps[axis]))
-    return job.run(trajectory, {"options": asked.facts(), **(provenance or {})})
+    kept = {**({} if trajectory is None else {"": trajectory}), **(paths or {})}
+    return job.run(kept, {"options": asked.facts(), **(provenance or {})})
 
 
 def _models_missed(axis: str, steps: np.ndarray) -> str:

@@ -53,18 +53,18 @@ class Job:
             self.resumed = world.on_first(lambda: path.exists() and not self.options.overwrite)
         self.setup = Setup(settings, world, path if self.resumed else None, self.tell)
 
-    def run(self, trajectory: Mapping[str, np.ndarray] | None, provenance: Mapping[str, Any]) -> Surface:
+    def run(self, paths: Mapping[str, Mapping[str, np.ndarray]], provenance: Mapping[str, Any]) -> Surface:
         """Evaluate every point that the file does not hold yet.
 
         Args:
-            trajectory: see ``compute_surface``.
+            paths: optimizer paths to keep with the surface, see ``Surface.with_paths``.
             provenance: see ``compute_surface``.
 
         Returns:
             The complete surface, on every rank.
         """
         with ExitStack() as stack:
-            empty = self._empty_surface(trajectory, provenance)
+            empty = self._empty_surface(paths, provenance)
             self.writer = self.world.on_all(lambda: self._open_writer(stack, empty) if self.world.is_first else None)
             self.save = self.writer.flush if self.world.is_first else _nothing
             clock = Watchdog(self.options.point_timeout, self.world, self.save).over
@@ -105,7 +105,7 @@ class Job:
         inputs = files_in(given.x_to, given.y_to, given.z_to, given.directions)
         check_output(path, "surface", inputs, given.overwrite, SurfaceFileError)
 
-    def _empty_surface(self, trajectory: Mapping[str, np.ndarray] | None, provenance: Mapping[str, Any]) -> Surface:
+    def _empty_surface(self, paths: Mapping[str, Mapping[str, np.ndarray]], provenance: Mapping[str, Any]) -> Surface:
         steps, shape = self.settings.steps, self.settings.shape
         command = " ".join([Path(sys.argv[0]).name, *sys.argv[1:]])
         return Surface(
@@ -119,8 +119,7 @@ class Job:
                 axis: {name: tensor.numpy() for name, tensor in direction.items()}
                 for axis, direction in zip("xyz", self.setup.directions, strict=False)
             },
-            trajectory=trajectory,
-        )
+        ).with_paths(paths)
 
     def _open_writer(self, stack: ExitStack, empty: Surface) -> SurfaceWriter:
         """The file, locked for as long as ``stack`` lives."""

@@ -1,4 +1,4 @@
-"""A run's path: its checkpoints in a plane, the loss of each, and the surface over the plane around them."""
+"""Paths of runs: their checkpoints in one plane, the loss of each, and the surface over the plane around them."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import torch
 from torch import nn
 
 from paraloss.compute.api import compute_surface
+from paraloss.compute.directions.center import find_center
 from paraloss.compute.directions.files import load_directions
 from paraloss.compute.directions.moving import names_to_move
 from paraloss.compute.directions.principal import Projection, principal_plane, project_onto
@@ -18,8 +19,8 @@ from paraloss.compute.evaluate.choose import make_evaluator
 from paraloss.compute.evaluate.report import PLAIN_REPORT, Report
 from paraloss.compute.forward.copying import copy_model
 from paraloss.compute.inputs.checkpoints import load_checkpoint, put
-from paraloss.compute.inputs.order import checkpoints_in_order
 from paraloss.compute.inputs.problem import AnySplit, Loss, load_loss, splits_for
+from paraloss.compute.inputs.runs import Run, Runs, runs_of
 from paraloss.compute.options.runs import TrajectoryKeywords, TrajectoryOptions
 from paraloss.compute.options.surface import (
     AccuracyOptions,
@@ -29,10 +30,11 @@ from paraloss.compute.options.surface import (
 )
 from paraloss.compute.ranks.devices import rank_device
 from paraloss.compute.ranks.world import world
-from paraloss.errors import InputError
+from paraloss.errors import InputError, SurfaceFileError
 from paraloss.option import Options, combine
 from paraloss.progress import Progress, say
 from paraloss.surface import Surface
+from paraloss.surface.reader import read_paths
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
@@ -40,7 +42,7 @@ if TYPE_CHECKING:
 
 def project_run(
     model: nn.Module,
-    checkpoints: Sequence[str | Path],
+    checkpoints: Runs,
     loss: str | Callable[..., Any] | Loss = "cross_entropy",
     data: Any = None,
     *groups: Options,
@@ -48,11 +50,16 @@ def project_run(
     provenance: Mapping[str, Any] | None = None,
     **options: Unpack[TrajectoryKeywords],
 ) -> Surface:
-    """Project a run's checkpoints onto a plane, and compute the surface over the plane around their path.
+    """Project the checkpoints of one or more runs onto a plane, and compute the surface over the plane around their paths.
+
+    Several runs share the plane of the first two principal components of all their checkpoints together, each checkpoint
+    counting the same. The plane goes through the last checkpoint of the first run, unless ``center`` or ``onto`` says
+    otherwise: it is the one model of the paths whose own loss is on the surface.
 
     Args:
-        model: model with the weights of the last checkpoint. Not modified.
-        checkpoints: folder of numbered checkpoints, or three or more files in the order of training; the last is the origin.
+        model: model of the checkpoints. Not modified; its weights do not matter.
+        checkpoints: folder of checkpoints, or three or more files in the order of training. For several runs a list of
+            folders, patterns and lists of files, or a dict with a label for each.
         loss: see ``paraloss.compute.load_criterion``.
         data: see ``compute_surface``.
         groups: options in groups: ``ProjectionOptions``, ``MeasureOptions``, ``AccuracyOptions``, ``EffortOptions``,
@@ -62,7 +69,7 @@ def project_run(
         options: single options by name, as in the groups of ``paraloss.compute.options``. They win over groups.
 
     Returns:
-        The complete surface; its ``trajectory`` has each checkpoint's coordinates, own loss and distance from the plane.
+        The complete surface; its ``paths`` have each checkpoint's coordinates, own loss and distance from the plane.
 
     Raises:
         InputError: checkpoints, model, data and directions do not fit together, or an option is out of range.
@@ -71,26 +78,43 @@ def project_run(
     """
     asked = combine(TrajectoryOptions, groups, options, "project_run")
     ranks = world()
-    paths, how = ranks.on_all(lambda: checkpoints_in_order([Path(path) for path in checkpoints]))
+    runs = ranks.on_all(lambda: runs_of(checkpoints, asked.label))
     if asked.progress and ranks.is_first:
-        say(how)
+        for run in runs:
+            say(run.how)
     criterion = ranks.on_all(lambda: load_loss(loss, step))[1]
     splits = ranks.on_all(lambda: splits_for(criterion, data))
     split = next(iter(asked.split_names), "train" if "train" in splits else next(iter(splits)))
     if split not in splits:
         raise InputError(f"the data have no split '{split}'; they have: {', '.join(splits)}")
+    model = ranks.on_all(lambda: copy_model(model))
+    center = ranks.on_all(lambda: find_center(model, runs, asked))
+    if asked.progress and ranks.is_first and (len(runs) > 1 or center.is_chosen):
+        say(f"origin of the plane: {center.path.name}, {center.rule}")
 
     def find() -> tuple[Projection, np.ndarray]:
         chosen = {split: splits[split].subset(asked.samples)}
-        found = _projection(model, paths, asked)
+        paths = [path for run in runs for path in run.checkpoints]
+        found = _projection(model, paths, center.path, asked)
         report = Report(train_mode=asked.train_mode)
         return found, own_losses(model, paths, criterion, chosen, rank_device(asked.device), asked.weights_key, report)
 
     projection, losses = ranks.on_first(find)
+    paths, shares = _paths(runs, projection, losses)
+    ranks.on_first(lambda: _check_kept(asked, paths))
     if asked.progress and ranks.is_first:
-        _report(projection)
+        _report(projection, paths, shares)
     x, y = axes_around(projection, asked.points, asked.margin)
-    facts = {"explained_variance_ratio": list(projection.explained), "projection": asked.method, "options": asked.facts()}
+    facts = {
+        **center.facts,
+        "explained_variance_ratio": list(projection.explained),
+        "projection": asked.method,
+        "paths": [
+            {"label": label, "checkpoints": len(path["x"]), "variance_in_plane": shares[label]} for label, path in paths.items()
+        ],
+        "variance_in_plane": projection.share_in_plane(),
+        "options": asked.facts(),
+    }
     return compute_surface(
         model,
         criterion,
@@ -100,40 +124,82 @@ def project_run(
         y=y,
         directions=projection.directions,
         move=asked.move,
-        trajectory=_path(projection, losses),
+        paths=paths,
         provenance={**(provenance or {}), **facts},
     )
 
 
-def _path(projection: Projection, losses: np.ndarray) -> dict[str, np.ndarray]:
-    steps = np.arange(len(losses), dtype=float)
-    return {"x": projection.x, "y": projection.y, "loss": losses, "step": steps, "residual": projection.residual}
+def _paths(
+    runs: Sequence[Run], projection: Projection, losses: np.ndarray
+) -> tuple[dict[str, dict[str, np.ndarray]], dict[str, float | None]]:
+    """The path of each run by its label, and the share of its variance in the plane."""
+    paths, shares, first = {}, {}, 0
+    for run in runs:
+        part = slice(first, first + len(run.checkpoints))
+        paths[run.label] = {
+            "x": projection.x[part],
+            "y": projection.y[part],
+            "loss": losses[part],
+            "step": np.arange(len(run.checkpoints), dtype=float),
+            "residual": projection.residual[part],
+        }
+        shares[run.label] = projection.share_in_plane(part.start, part.stop)
+        first = part.stop
+    return paths, shares
 
 
-def _projection(model: nn.Module, checkpoints: Sequence[Path], asked: TrajectoryOptions) -> Projection:
+def _check_kept(asked: TrajectoryOptions, paths: Mapping[str, Mapping[str, np.ndarray]]) -> None:
+    """Refuse to finish a file that holds other paths: what it says of them would not be of these runs.
+
+    Raises:
+        SurfaceFileError: names the paths there.
+    """
+    if asked.path is None or asked.overwrite or not Path(asked.path).is_file():
+        return
+    kept = read_paths(asked.path)
+    same = list(kept) == list(paths) and all(
+        len(kept[label]["x"]) == len(path["x"])
+        and all(np.allclose(kept[label][name], path[name], rtol=1e-3, equal_nan=True) for name in ("loss", "residual"))
+        for label, path in paths.items()
+    )
+    if not same:
+        there = ", ".join(filter(None, kept)) or ("one path" if kept else "no path")
+        raise SurfaceFileError(
+            f"{asked.path}: holds {there}, other than these runs'. Use {{overwrite}} to start again, or another {{path}}",
+            arguments=("overwrite", "path"),
+        )
+
+
+def _projection(model: nn.Module, checkpoints: Sequence[Path], center: Path, asked: TrajectoryOptions) -> Projection:
     moving = names_to_move(model, asked.move)
     if asked.onto is None:
-        return principal_plane(model, checkpoints, asked.dir_type, asked.ignore, asked.weights_key, moving)
+        return principal_plane(model, checkpoints, asked.dir_type, asked.ignore, asked.weights_key, moving, center)
     given = load_directions(Path(asked.onto), model)
     if len(given) < 2:
         raise InputError(f"{asked.onto}: holds one direction; a trajectory requires two")
     plane = (given[0], given[1])
-    return project_onto(model, checkpoints, plane, asked.method, asked.dir_type, asked.weights_key, moving)
+    return project_onto(model, checkpoints, plane, asked.method, asked.dir_type, asked.weights_key, moving, center)
 
 
-def _report(projection: Projection) -> None:
+def _report(
+    projection: Projection, paths: Mapping[str, Mapping[str, np.ndarray]], shares: Mapping[str, float | None]
+) -> None:
     if projection.explained:
         x_share, y_share = (100 * share for share in projection.explained)
         say(f"explained variance: x {x_share:.1f} %, y {y_share:.1f} %")
-    farthest = 100 * projection.residual.max() / max(np.hypot(projection.x, projection.y).max(), 1e-300)
-    say(f"{len(projection.x)} checkpoints, up to {farthest:.0f} % of the path's extent away from the plane")
+    for label, path in paths.items():
+        # From the path's own start: the origin may lie far from a run.
+        extent = max(np.hypot(path["x"] - path["x"][-1], path["y"] - path["y"][-1]).max(), 1e-300)
+        farthest = f"up to {100 * path['residual'].max() / extent:.0f} % of the path's extent away from the plane"
+        inside = "" if shares[label] is None else f", {100 * (shares[label] or 0):.0f} % of its variance in the plane"
+        say(f"{label + ': ' if label else ''}{len(path['x'])} checkpoints, {farthest}{inside}")
 
 
 def axes_around(projection: Projection, points: int, margin: float) -> tuple[np.ndarray, np.ndarray]:
-    """Steps along x and y that hold the whole path with ``margin`` of its extent to each side, the center included.
+    """Steps along x and y that hold all paths with ``margin`` of their extent to each side, the center included.
 
-    One range for both axes' scale would waste points: each axis has its own. A step lies exactly at 0, the last
-    checkpoint, so that its own loss is on the surface.
+    One range for both axes' scale would waste points: each axis has its own. A step lies exactly at 0, the center, so that
+    its own loss is on the surface.
     """
     axes = []
     for values in (projection.x, projection.y):

@@ -23,9 +23,9 @@ from paraloss.camera import (
     turned,
 )
 from paraloss.converters.axes import Axes
-from paraloss.converters.geometry import bilinear
 from paraloss.converters.grid import HeightMap, height_map
 from paraloss.converters.layout import Layout, framed, usual_size
+from paraloss.converters.paths import DrawnPath, drawn_paths
 from paraloss.converters.scale import (
     color_range,
     drawn_value,
@@ -40,7 +40,7 @@ from paraloss.converters.scale import (
 )
 from paraloss.errors import InputError
 from paraloss.height import MetricScale
-from paraloss.look import BALL_RADIUS, FLOOR_BELOW, MARK_COLOR, OVERLAY_COLORS, START_COLOR, Color, Look
+from paraloss.look import FLOOR_BELOW, OVERLAY_COLORS, Color, Look
 from paraloss.picture_options import GridOptions, PictureOptions
 from paraloss.surface import Surface
 
@@ -79,15 +79,6 @@ class PlacedLight:
 
 
 @dataclass(frozen=True)
-class Ball:
-    """A mark on a surface: center, radius and color of a ball."""
-
-    center: Vector
-    radius: float
-    color: Color
-
-
-@dataclass(frozen=True)
 class Panel:
     """One surface in the picture.
 
@@ -95,13 +86,18 @@ class Panel:
         label: title.
         options: options of its heights, with metric, logarithm, scale and base decided.
         color: color of the whole surface; None: that of the scale.
-        balls: start and end of the optimizer's path.
+        paths: the optimizer paths on it.
     """
 
     label: str
     options: GridOptions
     color: Color | None
-    balls: tuple[Ball, ...] = ()
+    paths: tuple[DrawnPath, ...] = ()
+
+    @property
+    def legend(self) -> tuple[tuple[str, Color], ...]:
+        """(label, color) of each of several paths."""
+        return tuple((path.label, path.color) for path in self.paths if path.label)
 
 
 @dataclass(frozen=True)
@@ -263,22 +259,11 @@ def _panel(
         height_scale=heights.scale,
         height_base=heights.base,
     )
-    return Panel(label, options, color, _path_ends(surface, heights, width) if picture.trajectory else ())
+    return Panel(label, options, color, drawn_paths(surface, heights, width, picture.preset) if picture.trajectory else ())
 
 
 def _one_color(number: int, picture: PictureOptions) -> Color | None:
     return OVERLAY_COLORS[number % len(OVERLAY_COLORS)] if picture.overlay else picture.preset.surface_color
-
-
-def _path_ends(surface: Surface, heights: HeightMap, width: float) -> tuple[Ball, ...]:
-    """Balls where the optimizer's path starts and ends, if these places lie on the surface."""
-    path = surface.trajectory
-    if path is None or not len(path["x"]):
-        return ()
-    x, y = (np.asarray(path[axis], float)[[0, -1]] for axis in "xy")
-    z = bilinear(surface.x, np.asarray(surface.y), heights.heights, x, y)
-    places = zip(x.tolist(), y.tolist(), z.tolist(), (START_COLOR, MARK_COLOR), strict=True)
-    return tuple(Ball((a, b, c), BALL_RADIUS * width, color) for a, b, c, color in places if np.isfinite([a, b, c]).all())
 
 
 def _lights(points: np.ndarray, width: float, look: Look) -> tuple[PlacedLight, ...]:

@@ -10,6 +10,7 @@ import numpy as np
 from vtkmodules.util.numpy_support import vtk_to_numpy
 from vtkmodules.vtkCommonDataModel import vtkStructuredGrid
 
+from paraloss.converters.path_fields import paths_in
 from paraloss.errors import InputError
 from paraloss.picture_options import GridOptions
 from paraloss.surface import Surface
@@ -35,11 +36,8 @@ def from_structured_grid(grid: vtkStructuredGrid) -> tuple[Surface, GridOptions]
         if name not in _NO_METRIC and not name.startswith("log_") and not name.endswith("_clipped"):
             arrays[name] = vtk_to_numpy(grid.GetPointData().GetArray(number)).astype(float).reshape(shape)
     status = vtk_to_numpy(grid.GetPointData().GetArray("status")).reshape(shape)
-    path = {name: _field(grid, f"trajectory_{name}") for name in ("x", "y", "loss", "step", "residual")}
-    known = {name: values for name, values in path.items() if values is not None}
-    surface = Surface(
-        places[0, :, 0], places[:, 0, 1], arrays, status.astype(np.uint8), _record(grid, "provenance"), trajectory=known or None
-    )
+    surface = Surface(places[0, :, 0], places[:, 0, 1], arrays, status.astype(np.uint8), _record(grid, "provenance"))
+    surface = surface.with_paths(paths_in(grid))
     named = {option.name for option in fields(GridOptions)}
     options = GridOptions(**{name: value for name, value in json.loads(record.GetValue(0)).items() if name in named})
     scale, base = (float(_field(grid, name)[0]) for name in ("height_scale", "height_base"))

@@ -1,4 +1,4 @@
-"""Geometry on a surface: warping any structured data, contour lines, a draped trajectory, the minimum."""
+"""Geometry on a surface: warping any structured data, contour lines, the minimum; the paths on it are in ``paths``."""
 
 from __future__ import annotations
 
@@ -15,7 +15,6 @@ from vtkmodules.vtkFiltersSources import vtkSphereSource
 from paraloss.converters.grid import height_map
 from paraloss.errors import InputError
 from paraloss.height import to_log
-from paraloss.look import PATH_RADIUS
 from paraloss.picture_options import GridOptions
 from paraloss.surface import DONE, Surface
 
@@ -31,7 +30,7 @@ def warp_structured(data: Any, name: str, options: GridOptions) -> vtkStructured
     Raises:
         InputError: more than one layer, or no such point array.
     """
-    ni, nj, nk = _dimensions(data)
+    ni, nj, nk = dimensions(data)
     if nk != 1:
         raise InputError(f"the data have {nk} layers; a surface has one (nx, ny, 1)")
     array = data.GetPointData().GetArray(name)
@@ -73,7 +72,7 @@ def warp_structured(data: Any, name: str, options: GridOptions) -> vtkStructured
 
 def default_levels(grid: Any, number: int = 10) -> list[float]:
     """``number`` levels of the drawn metric, evenly spaced in height, in the metric's own unit."""
-    name, log, offset, _, _ = _height_facts(grid)
+    name, log, offset, _, _ = height_facts(grid)
     values = _array(grid, name)
     values = values[np.isfinite(values)]
     if not values.size:
@@ -94,7 +93,7 @@ def contour_lines(grid: Any, levels: list[float], radius: float = 0.0) -> vtkPol
     Returns:
         Lines or tubes; the point array ``level`` holds each line's value in the metric's unit.
     """
-    name, log, offset, _, _ = _height_facts(grid)
+    name, log, offset, _, _ = height_facts(grid)
     contour = vtkContourFilter()
     contour.SetInputData(_as_drawn(grid))
     contour.SetInputArrayToProcess(0, 0, 0, 0, name)
@@ -120,7 +119,7 @@ def contour_lines(grid: Any, levels: list[float], radius: float = 0.0) -> vtkPol
     joined.SetInputData(lines)
     joined.JoinContiguousSegmentsOn()
     joined.Update()
-    return _tube(joined.GetOutput(), radius, grid, sides=8)
+    return tube(joined.GetOutput(), radius, grid, sides=8)
 
 
 def _as_drawn(grid: Any) -> vtkPolyData:
@@ -138,55 +137,7 @@ def _as_drawn(grid: Any) -> vtkPolyData:
     return mesh
 
 
-def drape_trajectory(grid: Any, own_loss: bool = False, radius: float = PATH_RADIUS) -> vtkPolyData:
-    """The optimizer's path that the grid carries in its field data, as a tube.
-
-    Args:
-        grid: a whole grid of ``to_structured_grid``, of a surface with a trajectory.
-        own_loss: height from each checkpoint's own loss; False lays the path onto the surface.
-        radius: radius of the tube, in widths of the surface.
-
-    Returns:
-        A tube with the point arrays ``step``, ``loss``, ``residual``. A checkpoint's own loss is not the surface's height
-        at its projection: it lies ``residual`` away from the plane.
-
-    Raises:
-        InputError: the file has no trajectory.
-    """
-    arrays = {key: _field(grid, f"trajectory_{key}") for key in ("x", "y", "loss", "step", "residual")}
-    if arrays["x"] is None or arrays["y"] is None:
-        raise InputError("this surface carries no trajectory; project a run's checkpoints onto it first")
-    known = np.isfinite(arrays["x"]) & np.isfinite(arrays["y"])
-    arrays = {key: None if array is None else array[known] for key, array in arrays.items()}
-    if not own_loss:  # a straight line from checkpoint to checkpoint would run below the surface
-        arrays = _finer_path(arrays, grid)
-    x, y = arrays["x"], arrays["y"]
-    _name, log, offset, base, scale = _height_facts(grid)
-    if own_loss:
-        if arrays["loss"] is None:
-            raise InputError("the trajectory has no losses of its own; show it on the surface")
-        z = ((to_log(arrays["loss"], offset) if log else arrays["loss"]) - base) * scale
-    else:
-        z = height_at(grid, x, y)
-    points = np.stack([x, y, z], axis=1)[np.isfinite(z)]
-    line = vtkPolyData()
-    where = vtkPoints()
-    where.SetData(numpy_to_vtk(np.ascontiguousarray(points), deep=True))
-    line.SetPoints(where)
-    cells = vtkCellArray()
-    cells.InsertNextCell(len(points))
-    for k in range(len(points)):
-        cells.InsertCellPoint(k)
-    line.SetLines(cells)
-    for key in ("step", "loss", "residual"):
-        if arrays[key] is not None:
-            array = numpy_to_vtk(np.ascontiguousarray(arrays[key][np.isfinite(z)]), deep=True)
-            array.SetName(key)
-            line.GetPointData().AddArray(array)
-    return _tube(line, radius, grid, sides=16)
-
-
-def _tube(line: vtkPolyData, radius: float, grid: Any, sides: int) -> vtkPolyData:
+def tube(line: vtkPolyData, radius: float, grid: Any, sides: int) -> vtkPolyData:
     """A tube around ``line``; ``radius`` in widths of ``grid``."""
     tube = vtkTubeFilter()
     tube.SetInputData(line)
@@ -203,22 +154,9 @@ def _width(grid: Any) -> float:
     return float(max(bounds[1] - bounds[0], bounds[3] - bounds[2]))
 
 
-def _finer_path(arrays: dict[str, Any], grid: Any) -> dict[str, Any]:
-    """The path with points between the checkpoints, no farther apart than half a cell of the grid."""
-    bounds, (ni, nj, _) = grid.GetBounds(), _dimensions(grid)
-    cell = min((bounds[1] - bounds[0]) / max(1, ni - 1), (bounds[3] - bounds[2]) / max(1, nj - 1))
-    if not len(arrays["x"]):
-        return arrays
-    lengths = np.hypot(np.diff(arrays["x"]), np.diff(arrays["y"]))
-    parts = np.clip(np.ceil(2 * lengths / cell), 1, 10_000).astype(int)
-    places = np.concatenate([k + np.arange(n) / n for k, n in enumerate(parts)] + [[float(len(lengths))]])
-    known = np.arange(len(arrays["x"]), dtype=float)
-    return {key: None if array is None else np.interp(places, known, array) for key, array in arrays.items()}
-
-
 def minimum_marker(grid: Any, radius: float = 0.012) -> vtkPolyData:
     """A sphere at the lowest evaluated point, with its place and value as point arrays ``x``, ``y``, ``value``."""
-    name, log, offset, _, _ = _height_facts(grid)
+    name, log, offset, _, _ = height_facts(grid)
     values = _array(grid, name)
     if not np.isfinite(values).any():
         raise InputError("no point is evaluated yet, so there is no minimum")
@@ -241,7 +179,7 @@ def minimum_marker(grid: Any, radius: float = 0.012) -> vtkPolyData:
     return mesh
 
 
-def _height_facts(grid: Any) -> tuple[str, bool, float, float, float]:
+def height_facts(grid: Any) -> tuple[str, bool, float, float, float]:
     """Drawn array, whether it is a logarithm, log offset, base and scale of a grid that Paraloss made."""
     text = grid.GetFieldData().GetAbstractArray("height_metric")
     if text is None:
@@ -253,7 +191,7 @@ def _height_facts(grid: Any) -> tuple[str, bool, float, float, float]:
 
 def height_at(grid: Any, x: np.ndarray, y: np.ndarray) -> np.ndarray:
     """Bilinear heights of a grid at (x, y); NaN off the grid."""
-    ni, nj, _ = _dimensions(grid)
+    ni, nj, _ = dimensions(grid)
     points = vtk_to_numpy(grid.GetPoints().GetData()).reshape(nj, ni, 3)
     return bilinear(points[0, :, 0], points[:, 0, 1], points[:, :, 2], x, y)
 
@@ -268,7 +206,7 @@ def bilinear(xs: np.ndarray, ys: np.ndarray, z: np.ndarray, x: np.ndarray, y: np
     return np.where(inside, heights, np.nan)
 
 
-def _dimensions(data: Any) -> tuple[int, int, int]:
+def dimensions(data: Any) -> tuple[int, int, int]:
     """Points along each axis; the extent has one form in every class and version, ``GetDimensions`` has not."""
     i0, i1, j0, j1, k0, k1 = data.GetExtent()
     return i1 - i0 + 1, j1 - j0 + 1, k1 - k0 + 1

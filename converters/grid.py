@@ -15,6 +15,7 @@ from vtkmodules.util.numpy_support import numpy_to_vtk
 from vtkmodules.vtkCommonCore import vtkPoints, vtkStringArray
 from vtkmodules.vtkCommonDataModel import vtkCellArray, vtkDataSetAttributes, vtkPolyData, vtkStructuredGrid
 
+from paraloss.converters.path_fields import keep_paths
 from paraloss.errors import InputError
 from paraloss.height import is_loss, metric_scale
 from paraloss.look import HEIGHT_OF_WIDTH
@@ -143,8 +144,8 @@ def to_structured_grid(
     Returns:
         Dimensions (nx, ny, 1). Point arrays: every metric, ``log_<metric>`` of every loss, ``clipped``, ``status``,
         ``Normals``; blank points and the cells around them are hidden by VTK's ghost arrays. Field data: metric,
-        ``log_offset``, ``zmax``, ``height_scale``, ``height_base``, ``height_note``, provenance, and the trajectory as
-        ``trajectory_<name>``.
+        ``log_offset``, ``zmax``, ``height_scale``, ``height_base``, ``height_note``, provenance, and the paths, see
+        ``paraloss.converters.path_fields.keep_paths``.
 
     Raises:
         InputError: a curve was given, or the options do not fit.
@@ -262,8 +263,7 @@ def _add_field_data(grid: vtkStructuredGrid, surface: Surface, heights: HeightMa
         array.SetName(name)
         array.InsertNextValue(text)
         grid.GetFieldData().AddArray(array)
-    for name, values in (surface.trajectory or {}).items():
-        grid.GetFieldData().AddArray(_array(f"trajectory_{name}", np.asarray(values, np.float64)))
+    keep_paths(grid, surface.paths)
 
 
 def _array(name: str, values: np.ndarray) -> Any:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from paraloss._version import __version__
 
 if TYPE_CHECKING:
-    from paraloss.compute import compute_surface, load_checkpoint, load_data, load_model, train
+    from paraloss.compute import compute_surface, load_checkpoint, load_data, load_model, project_run, train
     from paraloss.converters import convert, to_polydata, to_structured_grid
     from paraloss.errors import ParalossError
     from paraloss.rendering import render
@@ -25,6 +25,7 @@ _HOMES = {
     "load_checkpoint": "paraloss.compute",
     "load_data": "paraloss.compute",
     "load_model": "paraloss.compute",
+    "project_run": "paraloss.compute",
     "train": "paraloss.compute",
     "convert": "paraloss.converters",
     "to_polydata": "paraloss.converters",
@@ -46,6 +47,7 @@ __all__ = [
     "load_checkpoint",
     "load_data",
     "load_model",
+    "project_run",
     "read_directions",
     "read_surface",
     "render",

@@ -224,11 +224,14 @@ class SurfaceContours(_OnSurface):
 @smproperty.input(name="Input", port_index=0)
 @smdomain.datatype(dataTypes=["vtkStructuredGrid"])
 class OptimizerTrajectory(_OnSurface):
-    """The optimizer's path that the surface's file holds, as a tube on the surface or at each checkpoint's own loss."""
+    """The optimizer paths that the surface's file holds, as tubes on the surface or at each checkpoint's own loss.
+
+    The array "path" is the number of each of several paths.
+    """
 
     def __init__(self):
         _OnSurface.__init__(self)
-        self._own, self._radius = 0, 0.004
+        self._own, self._radius, self._path = 0, 0.004, -1
 
     @smproperty.xml(properties.OWN_LOSS_XML)
     def SetOwnLoss(self, value):
@@ -242,10 +245,17 @@ class OptimizerTrajectory(_OnSurface):
         self._radius = float(radius)
         self.Modified()
 
-    def _make(self, grid):
-        from paraloss.converters.geometry import drape_trajectory
+    @smproperty.intvector(name="Path", default_values=-1)
+    @smdomain.intrange(min=-1, max=1000)
+    def SetPath(self, number):
+        """Number of one of several paths, counted from 0 in the order of the runs; -1: all."""
+        self._path = int(number)
+        self.Modified()
 
-        return drape_trajectory(grid, bool(self._own), self._radius)
+    def _make(self, grid):
+        from paraloss.converters.paths import drape_trajectory
+
+        return drape_trajectory(grid, bool(self._own), self._radius, None if self._path < 0 else self._path)
 
 
 @smproxy.filter(name="MinimumMarker", label="Minimum Marker", support_reload=False)

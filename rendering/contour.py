@@ -11,6 +11,7 @@ import numpy as np
 from paraloss.converters.colors import color_table
 from paraloss.converters.composition import ColorScale, Composition
 from paraloss.converters.grid import height_map, point_arrays
+from paraloss.converters.paths import DrawnPath
 from paraloss.converters.scale import level_text
 from paraloss.height import to_log
 from paraloss.picture_options import GridOptions
@@ -49,13 +50,14 @@ def draw_contours(surfaces: Sequence[Surface], path: Path, composition: Composit
         spare.set_axis_off()
     for axis, surface, panel in zip(axes, surfaces, composition.panels, strict=True):
         drawn = _draw_panel(axis, surface, composition, panel.options)
-        _draw_path(axis, surface, picture.trajectory)
+        _draw_paths(axis, surface, panel.paths)
         _draw_ends(axis, surface)
         axis.set_title(panel.label, fontsize=11)
         axis.set_aspect("equal" if _proportion(surface) == _ratio(surface) else "auto")
         shares = _numbers(surface.provenance.get("explained_variance_ratio"))
         for number, name in enumerate("xy"):
-            share = f" ({100 * shares[number]:.0f} % of the path's variance)" if len(shares) > number else ""
+            whose = "paths'" if surface.trajectories else "path's"
+            share = f" ({100 * shares[number]:.0f} % of the {whose} variance)" if len(shares) > number else ""
             getattr(axis, f"set_{name}label")(f"step along {name}{share}")
     if picture.style != "contour" and picture.scalar_bar:
         bar = figure.colorbar(drawn, ax=cells, shrink=0.85, aspect=20 * rows)
@@ -114,16 +116,19 @@ def _proportion(surface: Surface) -> float:
     return _ratio(surface) if 1 / 3 < _ratio(surface) < 1.5 else 1.0
 
 
-def _draw_path(axis: Any, surface: Surface, wanted: bool) -> None:
-    path = surface.trajectory
-    if path is None or not wanted:
-        return
-    x, y = np.asarray(path["x"]), np.asarray(path["y"])
-    axis.plot(x, y, "-", color="black", linewidth=1.2, zorder=3)
-    axis.scatter(x, y, s=9, color="black", zorder=4)
-    axis.scatter(x[0], y[0], s=36, facecolor="white", edgecolor="black", zorder=5, label="start")
-    axis.scatter(x[-1], y[-1], s=70, marker="*", color="black", zorder=5, label="end")
-    axis.legend(loc="best", fontsize=8, framealpha=0.8)
+def _draw_paths(axis: Any, surface: Surface, drawn: Sequence[DrawnPath]) -> None:
+    """Draw optimizer paths, with the names of several runs in the legend."""
+    paths = list(surface.paths.values())
+    for one in drawn:
+        x, y = (np.asarray(paths[one.number][name]) for name in "xy")
+        color, style = (one.color, {"label": one.label}) if one.label else ("black", {})
+        axis.plot(x, y, "-", color=color, linewidth=1.2, zorder=3, **style)
+        axis.scatter(x, y, s=9, color=[color], zorder=4)
+        last = one is drawn[-1]
+        axis.scatter(x[0], y[0], s=36, facecolor="white", edgecolor=[color], zorder=5, label="start" if last else None)
+        axis.scatter(x[-1], y[-1], s=70, marker="*", color=[color], zorder=5, label="end" if last else None)
+    if drawn:
+        axis.legend(loc="best", fontsize=8, framealpha=0.8)
 
 
 def _draw_ends(axis: Any, surface: Surface) -> None:

@@ -11,7 +11,7 @@ import numpy as np
 from paraloss.converters.colors import color_table
 from paraloss.converters.composition import ColorScale, Composition
 from paraloss.converters.layout import Layout, has_scale
-from paraloss.look import Look
+from paraloss.look import Color, Look
 from paraloss.rendering.figures import marked
 
 _DPI = 100
@@ -81,15 +81,19 @@ class Paper:
         points = 0.7 * self.text * 72 / _DPI
         self.figure.text(0.008, 0.012, note, fontsize=points, color=self.look.text, alpha=0.75, zorder=6)
 
-    def add_legend(self, labels: Sequence[str], colors: Sequence[tuple[float, float, float]]) -> None:
-        """Write which color is which surface, in the upper left corner."""
-        points = 1.0 * self.text * 72 / _DPI
-        for number, label in enumerate(labels):
-            y = 1 - (1.2 + 1.7 * number) * self.text / self.size[1]
-            color = colors[number % len(colors)]
-            self.figure.text(0.012, y, "■ ", fontsize=points, color=color, va="center", zorder=6)
-            offset = 1.6 * self.text / self.size[0]
-            self.figure.text(0.012 + offset, y, label, fontsize=points, color=self.look.text, va="center", zorder=6)
+    def add_legend(self, entries: Sequence[tuple[str, Color]], cell: int = 0) -> None:
+        """Write which color is which surface or path, in the upper left corner of a cell; long legends shrink."""
+        if not entries:
+            return
+        row, column = divmod(cell, self.columns)
+        text = min(self.text, self.cell[1] / (1.2 + 1.7 * len(entries)))
+        left, top = column * self.cell[0] / self.size[0] + 0.012, row * (self.cell[1] + self.top) + self.top
+        for number, (label, color) in enumerate(entries):
+            y = 1 - (top + (1.2 + 1.7 * number) * text) / self.size[1]
+            points = text * 72 / _DPI
+            self.figure.text(left, y, "■ ", fontsize=points, color=color, va="center", zorder=6)
+            offset = 1.6 * text / self.size[0]
+            self.figure.text(left + offset, y, label, fontsize=points, color=self.look.text, va="center", zorder=6)
 
     def add_bar(self, scale: ColorScale) -> None:
         """Draw a color scale on the right."""
@@ -121,6 +125,10 @@ class Frame(Paper):
         if composition.scale is not None and has_scale(picture):
             self.add_bar(composition.scale)
         if picture.overlay:
-            self.add_legend(labels, [panel.color or composition.look.text for panel in composition.panels])
+            surfaces = [(panel.label, panel.color or composition.look.text) for panel in composition.panels]
+            self.add_legend([*surfaces, *(entry for panel in composition.panels for entry in panel.legend)])
+        else:
+            for number, panel in enumerate(composition.panels):
+                self.add_legend(panel.legend, number)
         if composition.note:
             self.add_note(composition.note)

@@ -19,7 +19,7 @@ from paraloss.marks import mark
 from paraloss.picture_options import LIT, GridOptions, PictureOptions, combined
 from paraloss.progress import Progress
 from paraloss.rendering.surface_picture import SurfacePicture
-from paraloss.surface import Surface
+from paraloss.surface import Surface, Tensors
 
 MOVIES = (".mp4", ".gif")
 KINDS = ("orbit", "morph", "walk")
@@ -120,23 +120,28 @@ def _morph(surfaces: Sequence[Surface], labels: Sequence[str], composition: Comp
             between = np.exp((1 - share) * to_log(one, offset) + share * to_log(other, offset)) - offset
         else:
             between = (1 - share) * one + share * other
-        shown = replace(surfaces[before], metrics={name: between}, trajectory=None)
+        shown = replace(surfaces[before], metrics={name: between}, trajectory=None, trajectories={})
         yield drawn.alone(shown, labels[before] if share < 0.5 else labels[before + 1])
 
 
 def _walk(surfaces: Sequence[Surface], labels: Sequence[str], composition: Composition, frames: int) -> Iterator[np.ndarray]:
-    """Frames of a path that grows along a surface."""
+    """Frames of paths that grow along a surface, each to its own end in the same time."""
     surface = surfaces[0]
-    path = surface.trajectory
-    if len(surfaces) != 1 or path is None or len(path["x"]) < 2:
+    paths = surface.paths
+    if len(surfaces) != 1 or not paths or any(len(path["x"]) < 2 for path in paths.values()):
         raise InputError("a walk needs one surface that carries a trajectory; make it with: paraloss project")
     drawn = SurfacePicture([surface], composition)
-    whole = np.arange(len(path["x"]), dtype=float)
     for step in range(frames):
-        reached = max(step / (frames - 1) * whole[-1], 1e-3)
-        places = np.append(whole[whole < reached], reached)
-        part = {name: np.interp(places, whole, np.asarray(values, float)) for name, values in path.items()}
-        yield drawn.alone(replace(surface, trajectory=part), labels[0])
+        share = step / (frames - 1)
+        yield drawn.alone(surface.with_paths({label: _begun(path, share) for label, path in paths.items()}), labels[0])
+
+
+def _begun(path: Tensors, share: float) -> dict[str, np.ndarray]:
+    """The first ``share`` of a path's checkpoints, the last one between two of them."""
+    whole = np.arange(len(path["x"]), dtype=float)
+    reached = max(share * whole[-1], 1e-3)
+    places = np.append(whole[whole < reached], reached)
+    return {name: np.interp(places, whole, np.asarray(values, float)) for name, values in path.items()}
 
 
 _KINDS = {"morph": _morph, "walk": _walk}

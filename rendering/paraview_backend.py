@@ -91,8 +91,10 @@ def _pvbatch(surfaces: Sequence[Surface], composition: Composition, picture: Pat
         files.append(str(write_surface(replace(surface, directions={}), picture.with_name(f"{number}.h5"))))
     layout, cell = composition.layout, composition.layout.cell
     cells = replace(layout, size=(cell[0] * layout.columns, cell[1]), top=0, right=0)
-    # Titles and scale are drawn around the cells by this process, as for pyvista.
-    inner = replace(composition, layout=cells, picture=replace(composition.picture, scalar_bar=False), axes=None)
+    # Titles, scale and legend are drawn around the cells by this process, as for pyvista.
+    panels = tuple(replace(p, paths=tuple(replace(path, label="") for path in p.paths)) for p in composition.panels)
+    picture_alone = replace(composition.picture, scalar_bar=False)
+    inner = replace(composition, layout=cells, picture=picture_alone, panels=panels, axes=None)
     written = picture.with_name("composition.json")
     written.write_text(to_json(inner), encoding="utf-8")
     command = [*display_launcher(), "pvbatch", str(RENDER_SCRIPT), *files, "-o", str(picture)]

@@ -12,7 +12,8 @@ from paraloss.camera import PlacedCamera
 from paraloss.converters import to_structured_grid
 from paraloss.converters.colors import color_table
 from paraloss.converters.composition import Composition
-from paraloss.converters.geometry import contour_lines, drape_trajectory, minimum_marker
+from paraloss.converters.geometry import contour_lines, minimum_marker
+from paraloss.converters.paths import drape_trajectory
 from paraloss.errors import MissingPackage
 from paraloss.look import MARK_COLOR, OVERLAY_OPACITY
 from paraloss.surface import Surface
@@ -32,13 +33,13 @@ def add_panel(plotter: Any, composition: Composition, index: int, surface: Surfa
     if picture.minimum:
         marker = pv.wrap(minimum_marker(grid))
         plotter.add_mesh(marker, color=MARK_COLOR, specular=0.3, show_scalar_bar=False, **_BALL)
-    if picture.trajectory and surface.trajectory is not None:
-        tube = pv.wrap(drape_trajectory(grid))
+    for path in panel.paths:
+        tube = pv.wrap(drape_trajectory(grid, number=path.number))
         if tube.n_points:
-            plotter.add_mesh(tube, color=look.line, ambient=0.4, diffuse=0.6, show_scalar_bar=False)
-    for ball in panel.balls:
-        sphere = pv.Sphere(radius=ball.radius, center=ball.center, theta_resolution=32, phi_resolution=32)
-        plotter.add_mesh(sphere, color=ball.color, show_scalar_bar=False, **_BALL)
+            plotter.add_mesh(tube, color=path.color, ambient=0.4, diffuse=0.6, show_scalar_bar=False)
+        for ball in path.balls:
+            sphere = pv.Sphere(radius=ball.radius, center=ball.center, theta_resolution=32, phi_resolution=32)
+            plotter.add_mesh(sphere, color=ball.color, show_scalar_bar=False, **_BALL)
     if composition.axes is not None and index == 0:
         for start, end in composition.axes.segments:
             plotter.add_lines(np.array([start, end]), color=look.text, width=line_width)

@@ -15,9 +15,10 @@ import numpy as np
 from paraloss.converters.colors import color_table
 from paraloss.converters.composition import Composition, compose
 from paraloss.converters.grid import as_float32
+from paraloss.converters.paths import DrawnPath
 from paraloss.errors import InputError
 from paraloss.files import check_output, replacing
-from paraloss.look import CAMERAS, COLOR_MAPS, HEIGHT_OF_WIDTH, LOOKS
+from paraloss.look import BALL_RADIUS, CAMERAS, COLOR_MAPS, HEIGHT_OF_WIDTH, LOOKS, MARK_COLOR, START_COLOR
 from paraloss.picture_options import DRAWN_IN_A_PAGE, LIT, GridOptions, PictureOptions, combined
 from paraloss.surface import Surface
 
@@ -72,6 +73,7 @@ def page(
         "looks": _looks(),
         "maps": {name: (color_table(name, 256) * 255).round().astype(int).ravel().tolist() for name in COLOR_MAPS},
         "height": HEIGHT_OF_WIDTH,
+        "ball": BALL_RADIUS,
         "live": live,
         **data_of(surfaces, labels, options, picture, stamp),
     }
@@ -92,18 +94,19 @@ def data_of(
     numbers = sum(surface.status.size * len(surface.metrics) for surface in surfaces)
     if numbers > _MOST:
         raise InputError(f"{numbers:,} numbers are more than a page should hold ({_MOST:,}); show fewer or coarser surfaces")
+    composition = compose(surfaces, options, picture, labels)
     return {
         "stamp": stamp,
-        "composed": _composed(compose(surfaces, options, picture, labels), options),
+        "composed": _composed(composition, options),
         "surfaces": [
             {
                 "name": label,
                 "x": _floats(surface.x),
                 "y": _floats(np.asarray(surface.y)),
                 "metrics": {name: _floats(values) for name, values in surface.metrics.items()},
-                **({} if surface.trajectory is None or not picture.trajectory else {"trajectory": _path(surface.trajectory)}),
+                "paths": [_path(list(surface.paths.values())[drawn.number], drawn) for drawn in panel.paths],
             }
-            for surface, label in zip(surfaces, labels, strict=True)
+            for surface, label, panel in zip(surfaces, labels, composition.panels, strict=True)
         ],
     }
 
@@ -160,9 +163,12 @@ def _looks() -> dict[str, Any]:
     }
 
 
-def _path(trajectory: Mapping[str, np.ndarray]) -> dict[str, list[float]]:
+def _path(trajectory: Mapping[str, np.ndarray], drawn: DrawnPath) -> dict[str, Any]:
+    """A path's places, name, color (none: that of the look's lines) and the colors of the balls at its ends."""
     places = np.stack([np.asarray(trajectory[axis], float) for axis in "xy"])
-    return dict(zip("xy", places[:, np.isfinite(places).all(axis=0)].tolist(), strict=True))
+    x, y = places[:, np.isfinite(places).all(axis=0)].tolist()
+    color = drawn.color if drawn.label else None
+    return {"x": x, "y": y, "name": drawn.label, "color": color, "ends": [START_COLOR, color or MARK_COLOR]}
 
 
 def _floats(values: np.ndarray) -> str:

@@ -126,6 +126,26 @@ class Scene:
             display.AmbientColor = display.DiffuseColor = list(color or self.composition.look.line)
         return display
 
+    def add_paths(self, number, paths):
+        """Show optimizer paths on the surface of view ``number``, in their colors, with the names of several runs."""
+        for path in [path for path in paths if path.balls]:
+            which = {"Path": path.number} if len(paths) > 1 else {}
+            self.add(simple.OptimizerTrajectory(Input=self.sources[number], **which), number, color=path.color)
+            for mark in path.balls:
+                ball = simple.Sphere(Center=list(mark.center), Radius=mark.radius)
+                ball.ThetaResolution = ball.PhiResolution = 32
+                self.add(ball, number, color=mark.color)
+            if path.label:
+                self._add_name(number, path)
+
+    def _add_name(self, number, path):
+        """The name of a run, in its color, in the upper left corner of a view."""
+        text = simple.Text(Text=path.label)
+        display, font = simple.Show(text, self.views[number]), max(10, round(0.024 * self.size[1]))
+        display.WindowLocation, display.FontSize, display.Bold = "Any Location", font, 1
+        display.Position = [0.02, 0.95 - 1.6 * path.number * font / self.size[1]]
+        display.Color = list(path.color)
+
     def aim(self, turn=None):
         """Put the composition's camera into every view; ``turn``: degrees around the vertical axis."""
         camera = self.composition.camera if turn is None else self.composition.turned(turn)
@@ -175,12 +195,7 @@ class Scene:
             lines.Ambient, lines.Diffuse, lines.Specular = 1.0, 0.0, 0.0  # the color itself, whatever the light
         if picture.minimum:
             self.add(simple.MinimumMarker(Input=source), number, color=MARK_COLOR)
-        if picture.trajectory and panel.balls:
-            self.add(simple.OptimizerTrajectory(Input=source), number)
-        for mark in panel.balls:
-            ball = simple.Sphere(Center=list(mark.center), Radius=mark.radius)
-            ball.ThetaResolution = ball.PhiResolution = 32
-            self.add(ball, number, color=mark.color)
+        self.add_paths(number, panel.paths)
 
     def _color(self, number, display):
         scale, color, view = self.composition.scale, self.composition.panels[number].color, self.views[number]

@@ -22,18 +22,25 @@ from paraloss.option import Flag, Options, above, at_least, option, within
 if TYPE_CHECKING:
     File = str | Path
     Patterns = str | Sequence[str]
+    Labels = Sequence[str]
 else:  # on the command line
     File = Path
     Patterns = list[str]
+    Labels = list[str]
 
 
 @dataclass(frozen=True, kw_only=True)
 class ProjectionOptions(Options):
-    """The plane that a run's checkpoints are projected onto, and the grid around them."""
+    """The plane that checkpoints are projected onto, and the grid around them."""
 
     onto: File | None = None
     """Surface file, or direction file of Li et al.'s code, whose plane is used. Default: the plane of the first two principal
-    components."""
+    components of all checkpoints together, each counting the same."""
+    center: File | None = None
+    """Checkpoint at the origin. Default: the last checkpoint of the first run; with a surface as onto, its own center, which is
+    looked for among the checkpoints."""
+    label: Annotated[Labels | None, Parameter(negative="")] = None
+    """Name of a run in pictures; once per run, in their order. Default: the names of the folders."""
     method: Literal["lstsq", "cos"] = "lstsq"
     """Coordinates: lstsq for least squares, cos for the lengths that Li et al.'s code computes."""
     dir_type: DirectionType = "weights"
@@ -92,6 +99,8 @@ class TrajectoryKeywords(MeasureKeywords, total=False):
     """The options of ``project_run`` by name; each is documented in its group."""
 
     onto: File | None
+    center: File | None
+    label: Labels | None
     method: Literal["lstsq", "cos"]
     dir_type: DirectionType
     ignore: Ignore

@@ -181,7 +181,7 @@ def write_text(file: h5py.Group | h5py.Dataset, name: str, text: str) -> None:
         file.attrs[name] = text
 
 
-def read_text(file: h5py.File, name: str) -> str | None:
+def read_text(file: h5py.Group, name: str) -> str | None:
     """A text attribute of either kind; None where there is none."""
     value = file.attrs.get(name)
     return value.decode() if isinstance(value, bytes) else None if value is None else str(value)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +34,10 @@ FORMAT, FORMAT_VERSION = "paraloss-surface", 1
 RANGES = "ranges"
 """Group of the finite range of each metric so far: a reader of a part needs the whole's range for its colors and heights."""
 
+TRAJECTORIES = "trajectories"
+"""Group of the paths of several runs, numbered, each with the attribute ``label``."""
+
+_MOST_PATHS = 1000
 _NOT_METRICS = {"xcoordinates", "ycoordinates", "zcoordinates", "status", "dir_file"}
 
 
@@ -64,6 +68,7 @@ def read_surface(path: str | Path, directions: bool = False) -> Surface:
             provenance=read_json(file, "provenance", path),
             directions=read_direction_groups(file, path) if directions else {},
             trajectory=read_trajectory(file, path),
+            trajectories=read_trajectories(file, path),
         )
 
 
@@ -77,6 +82,7 @@ class Outline:
         ranges: metric -> (smallest, largest) finite value evaluated so far; NaN when there is none.
         provenance: as in ``Surface``.
         trajectory: as in ``Surface``.
+        trajectories: as in ``Surface``.
         stride: spacing, in grid points, of the steps that ``x`` and ``y`` list; see ``read_window``.
     """
 
@@ -85,6 +91,7 @@ class Outline:
     ranges: Mapping[str, tuple[float, float]]
     provenance: Mapping[str, Any]
     trajectory: Mapping[str, np.ndarray] | None
+    trajectories: Mapping[str, Mapping[str, np.ndarray]] = field(default_factory=dict)
     stride: int = 1
 
 
@@ -112,7 +119,8 @@ def read_outline(path: str | Path) -> Outline:
         stride = complete_stride(_on_grid(file, "status", shape, path)[...])
         part = subgrid(shape, stride)
         x, y = x[part[-1]], None if y is None else y[part[0]]
-        return Outline(x, y, ranges, read_json(file, "provenance", path), read_trajectory(file, path), stride)
+        provenance = read_json(file, "provenance", path)
+        return Outline(x, y, ranges, provenance, read_trajectory(file, path), read_trajectories(file, path), stride)
 
 
 def read_window(
@@ -213,6 +221,35 @@ def read_trajectory(file: h5py.File, path: str | Path) -> dict[str, np.ndarray] 
     if member(file, "trajectory", path) is None:
         return None
     return {name: read_dataset(file, f"trajectory/{name}", path, ndim=1) for name in members(file, "trajectory", path)}
+
+
+def read_trajectories(file: h5py.File, path: str | Path) -> dict[str, dict[str, np.ndarray]]:
+    """Read the paths of several runs of an open file by label, in the order of the runs; none where it has none.
+
+    Raises:
+        SurfaceFileError: as ``read_surface``, or the group holds something else than up to a thousand numbered paths.
+    """
+    numbers = members(file, TRAJECTORIES, path)
+    if len(numbers) > _MOST_PATHS or not all(number.isdecimal() and len(number) < 6 for number in numbers):
+        raise SurfaceFileError(f"{path}: '{TRAJECTORIES}' does not hold numbered paths, {_MOST_PATHS} at most; it is damaged")
+    found: dict[str, dict[str, np.ndarray]] = {}
+    for number in sorted(numbers, key=int):
+        place = f"{TRAJECTORIES}/{number}"
+        group = member(file, place, path)
+        if not isinstance(group, h5py.Group):
+            raise SurfaceFileError(f"{path}: '{place}' is no group of datasets; the file is damaged")
+        label = printable(read_text(group, "label") or f"run {number}")
+        label = label if label not in found else f"{label} ({number})"
+        found[label] = {name: read_dataset(file, f"{place}/{name}", path, ndim=1) for name in members(file, place, path)}
+    return found
+
+
+def read_paths(path: str | Path) -> dict[str, Mapping[str, np.ndarray]]:
+    """Read the paths in a surface file by label, as in ``Surface.paths``; raises as ``read_surface``."""
+    with open_hdf5(path) as file:
+        check_format(file, path)
+        one = read_trajectory(file, path)
+        return {**({} if one is None else {"": one}), **read_trajectories(file, path)}
 
 
 def directions_sha256(directions: Mapping[str, Mapping[str, np.ndarray]]) -> str:

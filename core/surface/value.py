@@ -56,8 +56,9 @@ class Surface:
         status: array of ``shape``, uint8: 0 pending, 1 done, 2 done and not finite, 3 interpolated.
         provenance: model, checkpoint, data, criterion … as stored in the file.
         directions: "x", "y", "z" -> parameter name -> array; empty when they were not kept or not read.
-        trajectory: "x", "y", "loss", "step", "residual" -> (n,), or None.
+        trajectory: the path of one run: "x", "y", "loss", "step", "residual" -> (n,), or None.
         z: (nz,) steps along a third direction of a volume (3D); else None.
+        trajectories: paths of several runs in one plane: label -> as ``trajectory``, in the order of the runs.
 
     Raises:
         ShapeMismatch: an array does not fit the coordinates; the message names it.
@@ -71,6 +72,7 @@ class Surface:
     directions: Mapping[str, Tensors] = field(default_factory=dict)
     trajectory: Tensors | None = None
     z: np.ndarray | None = None
+    trajectories: Mapping[str, Tensors] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         for name, values in {**self.metrics, "status": self.status}.items():
@@ -86,6 +88,17 @@ class Surface:
     def axes(self) -> tuple[np.ndarray, ...]:
         """The coordinate arrays that are present, in the order x, y, z."""
         return tuple(axis for axis in (self.x, self.y, self.z) if axis is not None)
+
+    @property
+    def paths(self) -> dict[str, Tensors]:
+        """All paths by label: those of several runs, or the one of ``trajectory`` under the empty label."""
+        return {**({} if self.trajectory is None else {"": self.trajectory}), **self.trajectories}
+
+    def with_paths(self, paths: Mapping[str, Tensors]) -> Surface:
+        """Return the same surface with other paths; the one under the empty label becomes ``trajectory``."""
+        return replace(
+            self, trajectory=paths.get(""), trajectories={label: path for label, path in paths.items() if label}
+        )
 
     @property
     def is_complete(self) -> bool:
@@ -177,6 +190,7 @@ class Surface:
             metrics=metrics,
             status=status.astype(np.uint8),
             trajectory=None,
+            trajectories={},
             provenance={"difference": [dict(self.provenance), dict(other.provenance)], **(facts or {})},
         )
 

@@ -27,10 +27,12 @@ from paraloss.surface.reader import (
     FORMAT,
     FORMAT_VERSION,
     RANGES,
+    TRAJECTORIES,
     directions_sha256,
     finite_range,
     read_axes,
     read_direction_groups,
+    read_trajectories,
     read_trajectory,
 )
 from paraloss.surface.value import DONE, INTERPOLATED, NOT_FINITE, PENDING, Surface
@@ -176,6 +178,7 @@ class SurfaceWriter:
             provenance=read_json(self._file, "provenance", place),
             directions=read_direction_groups(self._file, place),
             trajectory=read_trajectory(self._file, place),
+            trajectories=read_trajectories(self._file, place),
         )
 
     def close(self) -> None:
@@ -211,6 +214,11 @@ def _write_new_file(file: h5py.File, surface: Surface, fingerprint: Mapping[str,
     _write_directions(file, surface)
     for name, values in (surface.trajectory or {}).items():
         file.create_dataset(f"trajectory/{name}", data=values)
+    for number, (label, path) in enumerate(surface.trajectories.items()):
+        place = f"{TRAJECTORIES}/{number}"
+        write_text(file.create_group(place), "label", label)
+        for name, values in path.items():
+            file.create_dataset(f"{place}/{name}", data=values)
 
 
 def _write_directions(file: h5py.File, surface: Surface) -> None:

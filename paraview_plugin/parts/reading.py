@@ -73,6 +73,7 @@ def grid_of(files, step, extent, metric, chosen, grid_options):
     wanted = [name for name in outline.ranges if name == metric or chosen.ArrayIsEnabled(name)]
     part = _window(path, (a0, a1, b0, b1), wanted, outline.stride)
     part = Surface(part.x, part.y, part.metrics, part.status, outline.provenance, trajectory=outline.trajectory)
+    part = part.with_paths({**part.paths, **outline.trajectories})
     if os.environ.get("PARALOSS_TRACE"):
         values = sum(array.nbytes for array in part.metrics.values()) + part.status.nbytes
         line = f"paraloss: pid {os.getpid()} extent {i0} {i1} {j0} {j1} read {values} bytes\n"

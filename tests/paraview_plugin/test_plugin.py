@@ -16,7 +16,8 @@ from skimage.metrics import structural_similarity
 
 from paraloss import Surface, read_surface, to_structured_grid, write_surface
 from paraloss.converters import convert, open_surface
-from paraloss.converters.geometry import contour_lines, drape_trajectory, minimum_marker
+from paraloss.converters.geometry import contour_lines, minimum_marker
+from paraloss.converters.paths import drape_trajectory
 
 pytestmark = pytest.mark.paraview
 HOUSE = Path(__file__).resolve().parents[2]

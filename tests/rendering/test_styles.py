@@ -83,7 +83,8 @@ def test_path_lies_on_the_surface_and_may_be_left_out(tmp_path):
     from vtkmodules.util.numpy_support import vtk_to_numpy
 
     from paraloss.converters import to_structured_grid
-    from paraloss.converters.geometry import drape_trajectory, height_at
+    from paraloss.converters.geometry import height_at
+    from paraloss.converters.paths import drape_trajectory
 
     grid = to_structured_grid(surface)
     points = vtk_to_numpy(drape_trajectory(grid, radius=1e-6).GetPoints().GetData()).astype(float)
