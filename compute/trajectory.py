@@ -181,9 +181,7 @@ def _projection(model: nn.Module, checkpoints: Sequence[Path], center: Path, ask
     return project_onto(model, checkpoints, plane, asked.method, asked.dir_type, asked.weights_key, moving, center)
 
 
-def _report(
-    projection: Projection, paths: Mapping[str, Mapping[str, np.ndarray]], shares: Mapping[str, float | None]
-) -> None:
+def _report(projection: Projection, paths: Mapping[str, Mapping[str, np.ndarray]], shares: Mapping[str, float | None]) -> None:
     if projection.explained:
         x_share, y_share = (100 * share for share in projection.explained)
         say(f"explained variance: x {x_share:.1f} %, y {y_share:.1f} %")

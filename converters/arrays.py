@@ -19,8 +19,8 @@ from paraloss.surface import Surface
 def write_npz(surface: Surface, path: Path, options: GridOptions) -> None:
     """``x``, ``y`` (``z``), ``status``, every metric as computed, ``provenance`` as JSON; curves and volumes too."""
     arrays: dict[str, Any] = {**dict(zip("xyz", surface.axes, strict=False)), "status": surface.status, **surface.metrics}
-    for number, (label, path) in enumerate(surface.paths.items()):
-        arrays |= {f"trajectory_{number}_{name}" if label else f"trajectory_{name}": v for name, v in path.items()}
+    for number, (label, kept) in enumerate(surface.paths.items()):
+        arrays |= {f"trajectory_{number}_{name}" if label else f"trajectory_{name}": v for name, v in kept.items()}
     if surface.trajectories:
         arrays["trajectory_labels"] = np.array(list(surface.trajectories))
     np.savez_compressed(path, **arrays, provenance=json.dumps(dict(surface.provenance)))

@@ -11,6 +11,7 @@ from xml.etree import ElementTree
 from vtkmodules.vtkIOXML import vtkXMLPolyDataWriter
 
 from paraloss.converters.li2018 import open_surface, to_li2018_polydata, write_layout
+from paraloss.converters.paths import colored_paths
 from paraloss.converters.xml_files import write_xml
 from paraloss.errors import InputError
 from paraloss.files import check_output, replacing
@@ -59,7 +60,8 @@ def convert(
         source: one file; several for a time series (``.pvd``), in the order of time.
         target: what to write. ``.h5`` is a surface file in Li et al.'s layout.
         options: how heights are made.
-        layout: ``li2018`` writes a ``.vtp`` with the arrays and plain heights of Li et al.'s converter.
+        layout: ``li2018`` writes a ``.vtp`` with the arrays and plain heights of Li et al.'s converter; ``paths`` one with
+            the optimizer paths alone, see ``paraloss.converters.paths.colored_paths``.
         overwrite: replace a file that ``convert`` did not make; never a source.
 
     Of a surface that is still being computed its finest complete sub-grid is written.
@@ -84,8 +86,10 @@ def write(surface: Surface, target: str | Path, options: GridOptions | None = No
     suffix = target.suffix.lower()
     if layout == "li2018" and suffix == ".vtp":
         return _written(target, lambda path: write_xml(vtkXMLPolyDataWriter(), to_li2018_polydata(surface, options), path))
+    if layout == "paths" and suffix == ".vtp":
+        return _written(target, lambda path: write_xml(vtkXMLPolyDataWriter(), colored_paths(surface, options), path))
     if layout != "paraloss":
-        raise InputError(f"the layout '{layout}' with '{suffix}' is not known; there is li2018 for .vtp")
+        raise InputError(f"the layout '{layout}' with '{suffix}' is not known; there are li2018 and paths for .vtp")
     if suffix == ".h5":
         return _written(target, lambda path: write_layout(surface, path))
     if suffix not in FORMATS:

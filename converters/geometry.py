@@ -141,7 +141,7 @@ def tube(line: vtkPolyData, radius: float, grid: Any, sides: int) -> vtkPolyData
     """A tube around ``line``; ``radius`` in widths of ``grid``."""
     tube = vtkTubeFilter()
     tube.SetInputData(line)
-    tube.SetRadius(radius * _width(grid))
+    tube.SetRadius(radius * surface_width(grid))
     tube.SetNumberOfSides(sides)
     tube.CappingOn()
     tube.Update()
@@ -149,7 +149,8 @@ def tube(line: vtkPolyData, radius: float, grid: Any, sides: int) -> vtkPolyData
     return result
 
 
-def _width(grid: Any) -> float:
+def surface_width(grid: Any) -> float:
+    """The longer side of a grid along x or y, the unit of radii."""
     bounds = grid.GetBounds()
     return float(max(bounds[1] - bounds[0], bounds[3] - bounds[2]))
 
@@ -164,7 +165,7 @@ def minimum_marker(grid: Any, radius: float = 0.012) -> vtkPolyData:
     place = grid.GetPoint(lowest)
     sphere = vtkSphereSource()
     sphere.SetCenter(place)
-    sphere.SetRadius(radius * _width(grid))
+    sphere.SetRadius(radius * surface_width(grid))
     sphere.SetThetaResolution(32)
     sphere.SetPhiResolution(32)
     joined = vtkAppendPolyData()

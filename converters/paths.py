@@ -7,17 +7,19 @@ from typing import Any
 
 import numpy as np
 from vtkmodules.util.numpy_support import numpy_to_vtk
-from vtkmodules.vtkCommonCore import vtkPoints
+from vtkmodules.vtkCommonCore import vtkPoints, vtkStringArray
 from vtkmodules.vtkCommonDataModel import vtkCellArray, vtkPolyData
 from vtkmodules.vtkFiltersCore import vtkAppendPolyData
+from vtkmodules.vtkFiltersSources import vtkSphereSource
 
 from paraloss.camera import Vector
-from paraloss.converters.geometry import bilinear, dimensions, height_at, height_facts, tube
-from paraloss.converters.grid import HeightMap
+from paraloss.converters.geometry import bilinear, dimensions, height_at, height_facts, surface_width, tube
+from paraloss.converters.grid import HeightMap, height_map, to_structured_grid
 from paraloss.converters.path_fields import paths_in
 from paraloss.errors import InputError
 from paraloss.height import to_log
-from paraloss.look import BALL_RADIUS, MARK_COLOR, PATH_COLORS, PATH_RADIUS, START_COLOR, Color, Look
+from paraloss.look import BALL_RADIUS, LOOKS, MARK_COLOR, PATH_COLORS, PATH_RADIUS, START_COLOR, Color, Look
+from paraloss.picture_options import GridOptions
 from paraloss.surface import Surface, Tensors
 
 
@@ -102,6 +104,55 @@ def drape_trajectory(grid: Any, own_loss: bool = False, radius: float = PATH_RAD
     joined.Update()
     result: vtkPolyData = joined.GetOutput()
     return result
+
+
+def colored_paths(surface: Surface, options: GridOptions) -> vtkPolyData:
+    """The paths of a surface as they are drawn on it: tubes and balls at their ends, for programs without our filters.
+
+    Returns:
+        Polygons with the point arrays ``color`` (RGB, 0 to 255) and ``path`` (number of the path), and the field array
+        ``labels``.
+
+    Raises:
+        InputError: the surface has no path.
+    """
+    heights = height_map(surface, options)
+    grid = to_structured_grid(surface, options)
+    joined = vtkAppendPolyData()
+    labels = vtkStringArray()
+    labels.SetName("labels")
+    for path in drawn_paths(surface, heights, surface_width(grid), LOOKS["paper"]):
+        labels.InsertNextValue(path.label)
+        joined.AddInputData(_painted(drape_trajectory(grid, number=path.number), path.color, path.number))
+        for ball in path.balls:
+            sphere = vtkSphereSource()
+            sphere.SetCenter(ball.center)
+            sphere.SetRadius(ball.radius)
+            sphere.SetThetaResolution(32)
+            sphere.SetPhiResolution(32)
+            sphere.Update()
+            joined.AddInputData(_painted(sphere.GetOutput(), ball.color, path.number))
+    if not labels.GetNumberOfValues():
+        raise InputError("this surface carries no trajectory; project a run's checkpoints onto it first")
+    joined.Update()
+    result: vtkPolyData = joined.GetOutput()
+    result.GetFieldData().AddArray(labels)
+    return result
+
+
+def _painted(mesh: vtkPolyData, color: Color, number: int) -> vtkPolyData:
+    """Polygons with the arrays ``color`` and ``path`` alone."""
+    painted = vtkPolyData()
+    painted.SetPoints(mesh.GetPoints())
+    painted.SetPolys(mesh.GetPolys())
+    painted.SetStrips(mesh.GetStrips())
+    size = mesh.GetNumberOfPoints()
+    bytes_of_color = np.tile((np.array(color) * 255).round().astype(np.uint8), (size, 1))
+    for name, values in (("color", bytes_of_color), ("path", np.full(size, number, np.int32))):
+        array = numpy_to_vtk(values, deep=True)
+        array.SetName(name)
+        painted.GetPointData().AddArray(array)
+    return painted
 
 
 def _draped(grid: Any, path: Tensors, own_loss: bool, radius: float) -> vtkPolyData:

@@ -94,10 +94,10 @@ PATH_RADIUS, BALL_RADIUS = 0.004, 0.011
 """Radius of the optimizer's path and of the balls at its ends, in widths."""
 
 PATH_COLORS = (
-    (0.08, 0.08, 0.10), (1.00, 0.58, 0.00), (0.80, 0.08, 0.60), (0.00, 0.52, 0.28),
-    (0.10, 0.72, 0.90), (0.55, 0.30, 0.10), (0.96, 0.92, 0.20), (0.45, 0.45, 0.48),
+    (1.00, 0.58, 0.00), (0.80, 0.08, 0.60), (0.00, 0.52, 0.28), (0.10, 0.72, 0.90),
+    (0.55, 0.30, 0.10), (0.96, 0.92, 0.20), (0.45, 0.45, 0.48),
 )  # fmt: skip
-"""Colors of the paths of several runs, which stand out from the color maps; from the ninth on they repeat."""
+"""Colors of the paths of several runs, which stand out from color maps and backgrounds; from the eighth on they repeat."""
 
 START_COLOR, MARK_COLOR = (1.0, 1.0, 1.0), (0.98, 0.78, 0.10)
 """Color of the ball at the start of the path; color of the ball at its end and of the minimum."""

@@ -124,10 +124,11 @@ def _draw_paths(axis: Any, surface: Surface, drawn: Sequence[DrawnPath]) -> None
         color, style = (one.color, {"label": one.label}) if one.label else ("black", {})
         axis.plot(x, y, "-", color=color, linewidth=1.2, zorder=3, **style)
         axis.scatter(x, y, s=9, color=[color], zorder=4)
-        last = one is drawn[-1]
-        axis.scatter(x[0], y[0], s=36, facecolor="white", edgecolor=[color], zorder=5, label="start" if last else None)
-        axis.scatter(x[-1], y[-1], s=70, marker="*", color=[color], zorder=5, label="end" if last else None)
-    if drawn:
+        axis.scatter(x[0], y[0], s=36, facecolor="white", edgecolor=[color], zorder=5)
+        axis.scatter(x[-1], y[-1], s=70, marker="*", color=[color], zorder=5)
+    if drawn:  # entries without places: the ends of all paths look alike but for the color
+        axis.scatter([], [], s=36, facecolor="white", edgecolor="black", label="start")
+        axis.scatter([], [], s=70, marker="*", color="black", label="end")
         axis.legend(loc="best", fontsize=8, framealpha=0.8)
 
 

@@ -102,6 +102,13 @@ def surface_behind(source):
     return surface, made if vts else _reader_options(source)
 
 
+def paths_of(file):
+    """The optimizer paths of a surface file on this machine, by label; none where it lies on a server alone."""
+    if Path(file).suffix.lower() == ".vts" or not Path(file).is_file():
+        return {}
+    return open_surface(file).paths
+
+
 def _reader_options(source):
     """The options that the properties of a Loss Surface Reader mean."""
     automatic = _property(source, "AutomaticHeight").GetAsInt()

@@ -8,7 +8,7 @@ import importlib
 from dataclasses import dataclass, field, replace
 
 from paraview import simple
-from readers import fix_heights, read, surface_behind  # first: it makes `import paraloss` work
+from readers import fix_heights, paths_of, read, surface_behind  # first: it makes `import paraloss` work
 from screenshot import screenshot, set_where_known
 
 from paraloss.converters.composition import Composition, compose
@@ -17,6 +17,7 @@ from paraloss.errors import InputError
 from paraloss.look import COLOR_MAPS, MARK_COLOR
 from paraloss.picture_options import DRAWN_BY_PARAVIEW, GridOptions, PictureOptions
 
+__all__ = ["AS_SCRIPT", "STATES", "Scene", "Wanted", "compose_sources", "draw", "paths_of", "show"]
 AS_SCRIPT = ("__main__", "__vtkconsole__")
 STATES = ("lit_surface", "side_by_side", "contours", "trajectory", "training_time_series", "volume")
 

@@ -1,4 +1,4 @@
-"""The state ``trajectory``: one surface with the optimizer's path on it, colored by step.
+"""The state ``trajectory``: one surface with the optimizer's path on it, colored by step; several in a color each.
 
 In ParaView: Tools > Python Shell > Run Script passes no arguments, so set FILES first.
 Or: pvpython trajectory.py FILE
@@ -17,6 +17,8 @@ FILES = sys.argv[1:] or ["surface.h5"]
 
 def draw(files, wanted):
     """Draw the first of ``files``."""
+    if len(scene.paths_of(files[0])) > 1:
+        return scene.show([files[:1]], wanted.showing(trajectory=True))
     drawn = scene.show([files[:1]], wanted.showing(trajectory=False))
     drawn.add(scene.simple.OptimizerTrajectory(Input=drawn.sources[0]), array="step")
     return drawn

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from glob import glob
 from pathlib import Path
 
 from paraloss.compute.inputs.formats import is_weights_folder
@@ -101,7 +100,7 @@ def _expanded(path: Path) -> list[Path]:
     """
     if not _is_pattern(path):
         return [path]
-    found = by_number([Path(name) for name in glob(str(path))])
+    found = by_number(list(Path(path.anchor).glob(str(path.relative_to(path.anchor)))))
     if not found:
         raise InputError(f"{path}: no file fits this pattern")
     return found

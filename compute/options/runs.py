@@ -39,7 +39,7 @@ class ProjectionOptions(Options):
     center: File | None = None
     """Checkpoint at the origin. Default: the last checkpoint of the first run; with a surface as onto, its own center, which is
     looked for among the checkpoints."""
-    label: Annotated[Labels | None, Parameter(negative="")] = None
+    label: Annotated[Labels | None, Flag(opposite=False)] = None
     """Name of a run in pictures; once per run, in their order. Default: the names of the folders."""
     method: Literal["lstsq", "cos"] = "lstsq"
     """Coordinates: lstsq for least squares, cos for the lengths that Li et al.'s code computes."""

@@ -68,10 +68,17 @@ def analyze(
     if critical_points or basins:
         _write_topology(surfaces[0], metric, persistence, critical_points, basins)
     if json:
-        rest = {"heights": notes, "not_comparable": reason, "radius": radius, "rise": rise}
+        rest = {
+            "heights": notes,
+            "not_comparable": reason,
+            "radius": radius,
+            "rise": rise,
+            "paths": _paths_json(files, surfaces),
+        }
         print(_as_json(files, found, rest))
         return
     _print_table(files, found, level or [], rise)
+    _print_paths(files, surfaces)
     for path, note in notes.items():
         print(f"{path}: {note}")
     if reason:
@@ -86,6 +93,27 @@ def _as_json(files: Sequence[Path], found: Sequence[Mapping[str, float]], rest: 
         for path, numbers in zip(files, found, strict=True)
     }
     return json.dumps({"surfaces": table, **rest}, indent=2, allow_nan=False)
+
+
+def _paths_json(files: Sequence[Path], surfaces: Sequence[Surface]) -> dict[str, dict[str, dict[str, float | None]]]:
+    """Numbers of the optimizer paths: file -> label -> name -> number; files without a path are left out."""
+    from paraloss.analysis.paths import path_numbers
+
+    found = {str(path): path_numbers(one.paths, one.provenance) for path, one in zip(files, surfaces, strict=True)}
+    return {
+        path: {label: {name: _json_number(value) for name, value in numbers.items()} for label, numbers in paths.items()}
+        for path, paths in found.items()
+        if paths
+    }
+
+
+def _print_paths(files: Sequence[Path], surfaces: Sequence[Surface]) -> None:
+    from paraloss.analysis.paths import path_line, path_numbers
+    from paraloss.text import printable
+
+    for path, surface in zip(files, surfaces, strict=True):
+        for label, numbers in path_numbers(surface.paths, surface.provenance).items():
+            print(f"{path.name}: path {printable(label)}".rstrip() + f": {path_line(numbers)}")
 
 
 def _json_number(value: float) -> float | None:

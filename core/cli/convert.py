@@ -17,6 +17,7 @@ def convert(
     heights: Heights = GridOptions(),
     smooth: int = 1,
     li2018: Annotated[bool, Parameter(negative="")] = False,
+    paths: Annotated[bool, Parameter(negative="")] = False,
     overwrite: Annotated[bool, Parameter(negative="")] = False,
 ) -> None:
     """Convert a surface file for other programs; the ending of the last file decides the format.
@@ -31,6 +32,7 @@ def convert(
         output: File to write.
         smooth: Interpolate this many times finer with bicubic splines; the array status marks what was not computed.
         li2018: Write a .vtp with the arrays and plain heights of Li et al.'s converter.
+        paths: Write a .vtp with the optimizer paths on the surface alone, as tubes in their colors with balls at their ends.
         overwrite: Replace a file that this command did not make.
     """
     from paraloss.analysis.smoothing import smoothed
@@ -42,7 +44,9 @@ def convert(
     from paraloss.files import check_output
 
     inputs, target = split_output(files, output, ENDINGS)
-    layout = "li2018" if li2018 else "paraloss"
+    if li2018 and paths:
+        raise InputError("{li2018} and {paths} are two kinds of .vtp; choose one", arguments=("li2018", "paths"))
+    layout = "li2018" if li2018 else "paths" if paths else "paraloss"
     if smooth == 1:
         print(convert_file(inputs, target, heights, layout, overwrite))
         return

@@ -47,6 +47,7 @@ def info(file: Path | None = None, *, repair: Annotated[bool, Parameter(negative
 
 
 def _surface(file: Path) -> None:
+    from paraloss.analysis.paths import path_line, path_numbers
     from paraloss.surface.summary import read_summary
     from paraloss.surface.value import INTERPOLATED, NOT_FINITE, PENDING
 
@@ -67,6 +68,8 @@ def _surface(file: Path) -> None:
     for key in _FACTS:
         if key in facts:
             _line(key, facts[key] if isinstance(facts[key], str) else json.dumps(facts[key]))
+    for label, numbers in path_numbers(found.paths, facts).items():
+        _line(f"path {label}".strip(), path_line(numbers))
     if isinstance(facts.get("still"), dict):
         _line("still", _still(facts["still"]))
     if "batch_norms_folded" in facts:

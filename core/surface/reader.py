@@ -248,8 +248,13 @@ def read_paths(path: str | Path) -> dict[str, Mapping[str, np.ndarray]]:
     """Read the paths in a surface file by label, as in ``Surface.paths``; raises as ``read_surface``."""
     with open_hdf5(path) as file:
         check_format(file, path)
-        one = read_trajectory(file, path)
-        return {**({} if one is None else {"": one}), **read_trajectories(file, path)}
+        return paths_of(file, path)
+
+
+def paths_of(file: h5py.File, path: str | Path) -> dict[str, Mapping[str, np.ndarray]]:
+    """The paths of an open file by label, as in ``Surface.paths``; raises as ``read_surface``."""
+    one = read_trajectory(file, path)
+    return {**({} if one is None else {"": one}), **read_trajectories(file, path)}
 
 
 def directions_sha256(directions: Mapping[str, Mapping[str, np.ndarray]]) -> str:

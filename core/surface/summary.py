@@ -6,7 +6,7 @@ A compressed file of a few megabytes may hold gigabytes, so that counting all of
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +16,8 @@ import numpy as np
 from paraloss.errors import SurfaceFileError
 from paraloss.surface.foreign import foreign_pending, is_foreign
 from paraloss.surface.hdf5 import checked, member, open_hdf5, read_dataset, read_json
-from paraloss.surface.reader import RANGES, check_format, finite_range, metric_names, read_axes
-from paraloss.surface.value import DONE, NOT_FINITE, PENDING
+from paraloss.surface.reader import RANGES, check_format, finite_range, metric_names, paths_of, read_axes
+from paraloss.surface.value import DONE, NOT_FINITE, PENDING, Tensors
 from paraloss.text import printable
 
 MOST_VALUES = 4_000_000
@@ -37,6 +37,7 @@ class Summary:
         status: value of ``Surface.status`` -> number of points among those counted.
         ranges: metric -> (smallest, largest) finite value among those counted, or in the whole where the file keeps it.
         provenance: as in ``Surface``.
+        paths: as in ``Surface``.
     """
 
     axes: tuple[np.ndarray, ...]
@@ -45,6 +46,7 @@ class Summary:
     status: Mapping[int, int]
     ranges: Mapping[str, tuple[float, float]]
     provenance: Mapping[str, Any]
+    paths: Mapping[str, Tensors] = field(default_factory=dict)
 
 
 def read_summary(path: str | Path) -> Summary:
@@ -68,7 +70,8 @@ def read_summary(path: str | Path) -> Summary:
         kinds, numbers = np.unique(status, return_counts=True)
         counts = dict(zip(kinds.tolist(), numbers.tolist(), strict=True))
         provenance = {"source": "Li et al. 2018"} if foreign else read_json(file, "provenance", path)
-        return Summary(axes, points, status.size, counts, ranges, provenance)
+        paths = {} if foreign else paths_of(file, path)
+        return Summary(axes, points, status.size, counts, ranges, provenance, paths)
 
 
 def _range(file: h5py.File, name: str, values: np.ndarray, status: np.ndarray, path: str | Path) -> tuple[float, float]:

@@ -96,9 +96,7 @@ class Surface:
 
     def with_paths(self, paths: Mapping[str, Tensors]) -> Surface:
         """Return the same surface with other paths; the one under the empty label becomes ``trajectory``."""
-        return replace(
-            self, trajectory=paths.get(""), trajectories={label: path for label, path in paths.items() if label}
-        )
+        return replace(self, trajectory=paths.get(""), trajectories={label: path for label, path in paths.items() if label})
 
     @property
     def is_complete(self) -> bool:

@@ -27,7 +27,8 @@ def folder(tmp_path):
     values = {"x": {"fc.weight": np.ones((2, 3))}, "y": {"fc.weight": np.ones((2, 3))}}
     plain = surface_of(lambda x, y: x**2 + y**2, nx=5)
     path = {"x": np.zeros(3), "y": np.zeros(3), "loss": np.ones(3)}
-    Surface(plain.x, plain.y, plain.metrics, plain.status, {}, values, path).save(tmp_path / "s.h5")
+    runs = {"a": path, "b": path}
+    Surface(plain.x, plain.y, plain.metrics, plain.status, {}, values, path, trajectories=runs).save(tmp_path / "s.h5")
     with h5py.File(tmp_path / "secret.h5", "w") as file:
         file["trajectory/x"] = file["trajectory/y"] = np.arange(3.0)
         file["directions/x/fc.weight"] = file["x/fc.weight"] = np.ones((2, 3))
@@ -43,6 +44,9 @@ LINKS = {
     "directions/x": "/x",
     "directions/x/fc.weight": "/x/fc.weight",
     "trajectory/x": "/trajectory/x",
+    "trajectories": "/trajectory",
+    "trajectories/1": "/trajectory",
+    "trajectories/1/x": "/trajectory/x",
     "xcoordinates": "/axis",
     "ycoordinates": "/axis",
     "status": "/values",
