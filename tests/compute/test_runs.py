@@ -176,8 +176,8 @@ def test_bad_runs_are_named_in_one_line(runs, projected, tmp_path):
         torch.save(nn.Linear(4, 4).double().state_dict(), other / f"ckpt_{step}.pt")
 
     def refused(pattern, checkpoints, error=InputError, **options):
+        given = {"points": 3, "progress": False, **options}
         with pytest.raises(error, match=pattern) as caught:
-            given = {"points": 3, "progress": False, **options}
             paraloss.project_run(Net().double(), checkpoints, "cross_entropy", data(), **given)
         assert "\n" not in str(caught.value)
 
