@@ -34,6 +34,12 @@ bench: install .peers/.installed  ## speed against the peers
 	.peers/bin/pip install -q --no-deps .
 	@touch $@
 
+# What is there is used: the virtual environment, else python3 with torch, numpy, h5py, scikit-learn, filelock, mpi4py, pytest.
+.PHONY: gpu
+DEVICE := cuda
+gpu: links  ## what one GPU does, in a report: at most 8 minutes; DEVICE=cpu tries the command itself at small sizes
+	PYTHONPATH=build/links $(if $(wildcard $(PY)),$(PY),python3) benchmarks/gpu.py --device $(DEVICE)
+
 # mypy keeps its results in .mypy_cache: 55 seconds the first time, one or two from then on.
 lint: install links  ## ruff, mypy, import rules
 	$(VENV)/bin/ruff check .
@@ -105,7 +111,7 @@ debian:
 	else echo "no root here: ask for  apt-get install --no-install-recommends$$missing"; fi
 
 clean:  ## removes all that make has made
-	rm -rf $(VENV) .peers .audit build dist site *.egg-info runs .pytest_cache .mypy_cache .ruff_cache
+	rm -rf $(VENV) .peers .audit build dist site *.egg-info runs gpu-report .pytest_cache .mypy_cache .ruff_cache
 
 .PHONY: attack
 attack: install  ## kills every kind of job ten times and compares what they come to, bit for bit: 10 minutes

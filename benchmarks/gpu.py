@@ -1,130 +1,103 @@
-"""One GPU in one command, under 8 minutes: ResNet-56 on 50,000 CIFAR-shaped images.
+"""What one GPU does, in one command and at most 8 minutes: ``make gpu``.
 
-    python benchmarks/gpu.py [--images 50000] [--seconds 40] [--device cuda]
+    python benchmarks/gpu.py [--device cuda] [--minutes 8] [--images 50000] [--only tests,speed] [--output gpu-report]
 
-Prints, for each precision with and without compilation: points/s, images/s, the time of a full 51×51 surface, the share
-of the memory-traffic limit and of the largest matrix-product rate, and the largest difference from float64 on the CPU
-at 5 points (over the first 1,000 images).
+Each stage runs in a process of its own under a time limit; one that fails or takes too long does not stop the others. Every
+result is a line of JSON in OUTPUT/results.jsonl, written at once; OUTPUT/report.md is the report, printed at the end; what a
+stage prints is in OUTPUT/STAGE.log. ``--device cpu`` runs the same at small sizes, to show that the command itself works.
 
-The memory-traffic limit counts each activation once out and once in, in the precision's own size, with convolution, batch
-norm and ReLU as one pass: what no arrangement of separate kernels can go below.
+It needs torch, numpy, h5py, scikit-learn, filelock and pytest; with mpi4py and mpiexec also the stage with two ranks.
 """
 
 from __future__ import annotations
 
 import argparse
-import copy
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import sys
 import time
-from datetime import date
+from pathlib import Path
 
-import torch
-import torch.nn.functional as F
-from limits import convolution_work, copy_bandwidth, gemm_rate
-from torch import nn
+from gpu_report import markdown
 
-from paraloss.compute import Evaluator, Split, load_criterion, load_model, random_direction
-from paraloss.compute.evaluate.tuning import find_batch_size
-from paraloss.compute.forward.precision import faster_precisions
-
-CRITERION = load_criterion("cross_entropy")[1]
-SIZES = {"fp32": 4, "tf32": 4, "bf16": 2, "fp16": 2}
-TYPES = {"fp32": torch.float32, "tf32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+HERE = Path(__file__).resolve().parent
+STAGES = {  # the longest time of each in seconds
+    "environment": 60,
+    "tests": 150,
+    "limits": 40,
+    "exact": 60,
+    "speed": 160,
+    "profile": 40,
+    "surface": 90,
+    "ranks": 90,
+    "compile": 180,
+}
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--images", type=int, default=50_000)
-    parser.add_argument("--seconds", type=float, default=40.0, help="for each precision, with and without compilation")
-    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    parser.add_argument("--device", default="cuda")
+    parser.add_argument("--minutes", type=float, default=8.0, help="for all stages together")
+    parser.add_argument("--images", type=int, help="default: 50,000; 32 on a CPU")
+    parser.add_argument("--only", default=",".join(STAGES), help="stages, with commas")
+    parser.add_argument("--output", type=Path, default=Path("gpu-report"))
     options = parser.parse_args()
-    device = torch.device(options.device)
-    name = torch.cuda.get_device_name(device) if device.type == "cuda" else "CPU"
-    model, split = _case(options.images)
-    generator = torch.Generator().manual_seed(0)
-    directions = [random_direction(model, generator) for _ in "xy"]
-    work = convolution_work(model, split.normalize(split.inputs[:1]))
-    numbers = _activations(model, split.normalize(split.inputs[:1]))
-    bandwidth = copy_bandwidth(device.type)
-    print(f"### {date.today().isoformat()}: {name}, torch {torch.__version__}, {options.images} images of 3×32×32\n")
-    print(
-        f"copy bandwidth {bandwidth / 1e9:.0f} GB/s; "
-        f"{work / 1e6:.0f} MFLOP and {2 * numbers / 1e6:.2f} M numbers moved an image"
-    )
-    print(
-        "\nResNet-56:\n\n"
-        "| precision | compiled | batch | images/s | points/s | 51×51 | of memory limit | of GEMM | from fp64 |\n"
-        + "|---" * 9
-        + "|"
-    )
-    few = Split(split.inputs[:1000], split.targets[:1000], split.scale)
-    points = [(0.0, 0.0), (0.1, 0.0), (0.0, -0.1), (0.05, 0.05), (-0.1, 0.1)]
-    exact = [_float64(model, directions, point, few) for point in points]
-    gemm = {precision: gemm_rate(TYPES[precision], device.type) for precision in ("fp32", "bf16")}
-    for precision in ["fp32", *reversed(faster_precisions(device))]:
-        check = Evaluator(model, CRITERION, {"train": few}, directions, device, precision=precision)
-        off = max(abs(check(point)[0] / loss - 1) for point, loss in zip(points, exact, strict=True))
-        evaluator = Evaluator(model, CRITERION, {"train": split}, directions, device, precision=precision)
-        find_batch_size(evaluator, 4.0)
-        for compiled in (False, True) if device.type == "cuda" else (False,):
-            if compiled and not evaluator.compile():
-                print(f"| {precision} | failed | | | | | | | |")
-                continue
-            evaluator(points[0])
-            began, done = time.perf_counter(), 0
-            while time.perf_counter() - began < options.seconds or done < 2:
-                evaluator(points[done % 5])
-                done += 1
-            rate = done / (time.perf_counter() - began)
-            images = rate * options.images
-            floor = 2 * numbers * SIZES[precision] / bandwidth  # seconds an image
-            limit = gemm["bf16" if precision == "bf16" else "fp32"]
-            print(
-                f"| {precision} | {'yes' if compiled else 'no'} | {evaluator.batch_size} | {images:.0f} | {rate:.2f} "
-                f"| {2601 / rate / 60:.1f} min | {100 * images * floor:.0f} % "
-                f"| {100 * images * work / limit:.0f} % | {off:.1e} |",
-                flush=True,
-            )
+    wanted = options.only.split(",")
+    if unknown := set(wanted) - set(STAGES):
+        parser.error(f"there is no stage {', '.join(sorted(unknown))}; there are {', '.join(STAGES)}")
+    images = options.images or (32 if options.device == "cpu" else 50_000)
+    options.output.mkdir(parents=True, exist_ok=True)
+    results = options.output / "results.jsonl"
+    results.write_text("")
+    until, failed = time.monotonic() + 60 * options.minutes, []
+    for stage, limit in STAGES.items():
+        if stage not in wanted:
+            continue
+        began = time.monotonic()
+        outcome = run(stage, options.device, images, results, min(float(limit), until - began))
+        add(results, {"stage": stage, "outcome": outcome, "seconds": round(time.monotonic() - began, 1)})
+        print(f"{stage}: {outcome} ({time.monotonic() - began:.0f} s)", file=sys.stderr, flush=True)
+        if outcome != "done":
+            failed.append(stage)
+            if stage == "environment":  # no such device: nothing else can run
+                break
+    report = markdown([json.loads(line) for line in results.read_text().splitlines()])
+    (options.output / "report.md").write_text(report)
+    print(report)
+    sys.exit(1 if failed else 0)
 
 
-def _case(images: int) -> tuple[nn.Module, Split]:
-    torch.manual_seed(0)
-    model = load_model("resnet56", (3, 32, 32), 10)
-    pixels = torch.randint(0, 256, (images, 3, 32, 32), dtype=torch.uint8)
-    mean, deviation = torch.full((1, 3, 1, 1), 120.0), torch.full((1, 3, 1, 1), 63.0)
-    split = Split(pixels, torch.randint(0, 10, (images,)), (mean, deviation))
-    with torch.no_grad():  # statistics of real activations
-        for module in model.modules():
-            if isinstance(module, nn.BatchNorm2d):
-                module.momentum = None
-        model.train()(split.normalize(pixels[:256]))
-    return model.eval(), split
+def run(stage: str, device: str, images: int, results: Path, limit: float) -> str:
+    """Run a stage and end all that it started; "done", or what went wrong in one line."""
+    if limit < 5:
+        return "no time was left"
+    log = results.with_name(f"{stage}.log")
+    command = [sys.executable, str(HERE / "gpu_stages.py"), stage, device, str(images), str(results.resolve())]
+    with log.open("w") as out:
+        process = subprocess.Popen(command, stdout=out, stderr=subprocess.STDOUT, start_new_session=True, cwd=HERE.parent)
+        try:
+            code = process.wait(timeout=limit)
+            outcome = "done" if code == 0 else f"failed: {last_line(log)}"
+        except subprocess.TimeoutExpired:
+            outcome = f"stopped after {limit:.0f} s; what it had found is kept"
+        finally:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+    return outcome
 
 
-def _activations(model: nn.Module, sample: torch.Tensor) -> int:
-    """Numbers that the convolutions put out for one sample."""
-    count = 0
-
-    def note(module: nn.Module, inputs: object, output: torch.Tensor) -> None:
-        nonlocal count
-        count += output.numel()
-
-    hooks = [m.register_forward_hook(note) for m in model.modules() if isinstance(m, nn.Conv2d)]
-    with torch.no_grad():
-        model(sample)
-    for hook in hooks:
-        hook.remove()
-    return count
+def last_line(log: Path) -> str:
+    lines = [line.strip() for line in log.read_text(errors="replace").splitlines() if line.strip()]
+    return lines[-1][:300] if lines else "it printed nothing"
 
 
-def _float64(model: nn.Module, directions: list[dict[str, torch.Tensor]], point: tuple[float, float], split: Split) -> float:
-    model = copy.deepcopy(model).double()
-    with torch.no_grad():
-        for name, parameter in model.named_parameters():
-            for step, direction in zip(point, directions, strict=True):
-                parameter += step * direction[name].double()
-        inputs = split.normalize(split.inputs).double()
-        outputs = torch.cat([model(part) for part in inputs.split(250)])
-        return F.cross_entropy(outputs, split.targets).item()
+def add(results: Path, fact: dict[str, object]) -> None:
+    with results.open("a") as file:
+        file.write(json.dumps(fact) + "\n")
 
 
 if __name__ == "__main__":

@@ -8,13 +8,13 @@ import torch
 import torch.nn.functional as F
 
 
-def gemm_rate(dtype: torch.dtype, device: str = "cpu", seconds: float = 1.0) -> float:
+def gemm_rate(dtype: torch.dtype, device: str = "cpu", seconds: float = 1.0, sizes: tuple[int, ...] | None = None) -> float:
     """Largest floating-point rate (1/s) of a square product, through BLAS or, as a 1×1 convolution, through oneDNN."""
     best = 0.0
-    for size in (1024, 2048, 4096) if device == "cpu" else (4096, 8192):
+    for size in sizes or ((1024, 2048, 4096) if device == "cpu" else (4096, 8192)):
         a, b = (torch.randn(size, size).to(device, dtype) for _ in range(2))
         best = max(best, 2 * size**3 / _shortest(lambda a=a, b=b: a @ b, device, seconds / 3))
-    if device == "cpu":
+    if device == "cpu" and sizes is None:
         for channels, side, batch in ((256, 32, 16), (512, 32, 8)):
             image = torch.randn(batch, channels, side, side).to(dtype).contiguous(memory_format=torch.channels_last)
             weight = torch.randn(channels, channels, 1, 1).to(dtype).contiguous(memory_format=torch.channels_last)
@@ -23,11 +23,11 @@ def gemm_rate(dtype: torch.dtype, device: str = "cpu", seconds: float = 1.0) -> 
     return best
 
 
-def copy_bandwidth(device: str) -> float:
-    """Bytes read plus bytes written a second, of a large copy on the device."""
-    source = torch.empty(2**30, dtype=torch.uint8, device=device)
+def copy_bandwidth(device: str, size: int = 2**30) -> float:
+    """Bytes read plus bytes written per second, of a copy of ``size`` bytes on the device."""
+    source = torch.empty(size, dtype=torch.uint8, device=device)
     target = torch.empty_like(source)
-    return 2 * 2**30 / _shortest(lambda: target.copy_(source), device, 1.0)
+    return 2 * size / _shortest(lambda: target.copy_(source), device, 1.0)
 
 
 def convolution_work(model: torch.nn.Module, sample: torch.Tensor) -> float:
