@@ -265,6 +265,10 @@ class Evaluator(SampleEvaluator):
         if folded is not None:
             self._folded, self._forward, self.folded, self.fused = folded, folded.module, folded.folded, folded.fused
             self._guard = inputs[:_GUARDS]
+            # Measures run the plain model, which must have its inputs as they are.
+            if self._autocast and folded.rounds_inputs and not self.report.measures:
+                self._input_type = LOW[self.precision]
+                self.use_batch_size(self.batch_size)
             self.move_to([0.0] * self._axes)
         self._run_anew()
 

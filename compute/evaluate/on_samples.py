@@ -38,6 +38,7 @@ class SampleEvaluator(PointEvaluator):
     """
 
     records = True
+    _input_type: torch.dtype | None = None  # of batches, where the forward pass rounds its inputs first of all
     _forward: nn.Module
     _compiled: Any
 
@@ -104,7 +105,8 @@ class SampleEvaluator(PointEvaluator):
     def seconds_per_batch(self, size: int, seconds: float) -> float:
         """Shortest time of a forward pass over ``size`` samples, among as many passes as ``seconds`` allow (at least one)."""
         name = max(self._shards, key=lambda key: len(self._shards[key]))
-        inputs, _ = Batches(self._shards[name].rows(slice(0, size)), self.device, size, self.manners[name]).rows(0, size)
+        few = self._shards[name].rows(slice(0, size))
+        inputs, _ = Batches(few, self.device, size, self.manners[name], self._input_type).rows(0, size)
         times: list[float] = []
         with self._running(name):
             once = partial(self._run, inputs)
@@ -138,7 +140,7 @@ class SampleEvaluator(PointEvaluator):
         return "the data are streamed" if any(source.streamed for source in sources) else ""
 
     def _batches(self, name: str, size: int) -> Batches:
-        return Batches(self._shards[name], self.device, size, self.manners[name])
+        return Batches(self._shards[name], self.device, size, self.manners[name], self._input_type)
 
     def _run(self, inputs: Tensor) -> Tensor:
         # A last, smaller batch would be compiled again for its own shape.

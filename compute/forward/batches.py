@@ -13,6 +13,8 @@ from paraloss.compute.forward.manner import Manner
 from paraloss.compute.inputs.split import Split
 
 _SHARE_OF_FREE_MEMORY = 0.5  # of the GPU; activations need the rest
+_SHARE_FOR_READY = 0.25  # of the free memory of the GPU, for inputs that are kept normalized
+_CHUNK = 4096  # samples that are normalized at once
 
 
 class Batches:
@@ -23,16 +25,34 @@ class Batches:
         device: where the batches are wanted.
         size: samples a batch; the last may be smaller.
         manner: how the model wants its inputs.
+        dtype: type of floating-point inputs, rounded once, for a model that rounds them first of all. Default: as they are.
+
+    Attributes:
+        streamed: whether batches are copied to the device one ahead.
+        ready: whether all inputs are kept normalized, on a GPU that has room for them.
     """
 
-    def __init__(self, split: Split, device: torch.device, size: int, manner: Manner = Manner()) -> None:  # noqa: B008
-        self.device, self.size, self._split, self._manner = device, size, split, manner
+    def __init__(
+        self,
+        split: Split,
+        device: torch.device,
+        size: int,
+        manner: Manner = Manner(),  # noqa: B008
+        dtype: torch.dtype | None = None,
+    ) -> None:
+        self.device, self.size, self._split, self._manner, self._dtype = device, size, split, manner, dtype
+        # On the device once: a copy for each batch would wait for the device.
+        self._scale = None if split.scale is None else (split.scale[0].to(device), split.scale[1].to(device))
         inputs = replace(manner, clone=False).prepare(split.inputs)
         self.streamed = device.type == "cuda" and not _fits(inputs, device)
         if self.streamed:
             self._inputs, self._targets = inputs.pin_memory(), split.targets.pin_memory()
         else:
             self._inputs, self._targets = inputs.to(device), split.targets.to(device)
+        normalizes = split.scale is not None or dtype is not None
+        self.ready = normalizes and not self.streamed and _keeps_ready(self._inputs, dtype, device)
+        if self.ready:
+            self._inputs = self._all_normalized(self._inputs)
 
     def __len__(self) -> int:
         """Number of batches."""
@@ -48,10 +68,20 @@ class Batches:
         return self._ready(inputs, targets)
 
     def _ready(self, inputs: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
-        inputs, manner = self._split.normalize(inputs), self._manner
+        inputs, manner = inputs if self.ready else self._normalized(inputs), self._manner
         if manner.cast is not None:
             inputs, targets = (part.to(manner.cast) if part.is_floating_point() else part for part in (inputs, targets))
         return (inputs.clone(), targets.clone()) if manner.clone else (inputs, targets)
+
+    def _normalized(self, inputs: Tensor) -> Tensor:
+        inputs = replace(self._split, scale=self._scale).normalize(inputs)
+        return inputs if self._dtype is None or not inputs.is_floating_point() else inputs.to(self._dtype)
+
+    def _all_normalized(self, inputs: Tensor) -> Tensor:
+        ready = torch.empty_like(inputs, dtype=self._normalized(inputs[:1]).dtype)
+        for kept, part in zip(ready.split(_CHUNK), inputs.split(_CHUNK), strict=True):
+            kept.copy_(self._normalized(part))
+        return ready
 
     def _parts(self) -> Iterator[tuple[Tensor, Tensor]]:
         return zip(self._inputs.split(self.size), self._targets.split(self.size), strict=True)
@@ -87,6 +117,11 @@ def free_bytes(device: torch.device) -> int:
         return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     except (ValueError, OSError):  # a system that does not tell
         return 2**32
+
+
+def _keeps_ready(inputs: Tensor, dtype: torch.dtype | None, device: torch.device) -> bool:
+    """Whether normalized ``inputs`` take little enough memory on a GPU; on a CPU bytes are read faster than floats."""
+    return device.type == "cuda" and inputs.numel() * (dtype or torch.float32).itemsize < _SHARE_FOR_READY * free_bytes(device)
 
 
 def _fits(inputs: Tensor, device: torch.device) -> bool:

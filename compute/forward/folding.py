@@ -34,11 +34,12 @@ class FoldedModel:
         module: call this in place of ``model``; ``model`` itself where nothing could be made faster.
         folded: number of batch norms that were folded away.
         fused: number of ReLUs that became part of a convolution.
+        rounds_inputs: whether layers that run in the lower precision are all that reads the inputs.
         reason: why nothing was folded; empty otherwise.
     """
 
     def __init__(self, model: nn.Module, fused: bool = True) -> None:
-        self.module, self.folded, self.fused, self.reason = model, 0, 0, ""
+        self.module, self.folded, self.fused, self.reason, self.rounds_inputs = model, 0, 0, "", False
         self._pairs: list[tuple[Any, Any, Any]] = []  # layer, batch norm, stand-in
         tensors = [*model.parameters(), *(buffer for buffer in model.buffers() if buffer.is_floating_point())]
         types = {tensor.dtype for tensor in tensors}
@@ -55,7 +56,7 @@ class FoldedModel:
         if fused and kind is not None and types == {torch.float32}:
             self.fused = fuse(traced, kind)
         if self.folded or self.fused:
-            self.module = traced
+            self.module, self.rounds_inputs = traced, _rounds_inputs(traced)
             self.refresh()
 
     def use(self, dtype: torch.dtype) -> None:
@@ -130,6 +131,13 @@ class _Float32Linear(nn.Module):
         with torch.autocast(x.device.type, enabled=False):
             result: torch.Tensor = self.layer(x.float())
             return result
+
+
+def _rounds_inputs(traced: fx.GraphModule) -> bool:
+    modules = dict(traced.named_modules())
+    readers = [user for node in traced.graph.nodes if node.op == "placeholder" for user in node.users]
+    kinds = (*_FOLDABLE, FusedConvolution)
+    return all(user.op == "call_module" and isinstance(modules[str(user.target)], kinds) for user in readers)
 
 
 def _fused_layer(device: torch.device) -> type[FusedConvolution] | None:

@@ -9,8 +9,10 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+import paraloss.compute.forward.batches as batches
 from paraloss.compute import Evaluator, Split, compute_surface, load_criterion, load_model, random_direction
 from paraloss.compute.directions.between import direction_between
+from paraloss.compute.evaluate.report import Report
 from paraloss.compute.evaluate.tuning import check_points, choose_precision
 from paraloss.compute.forward.precision import check_precision
 from paraloss.errors import InputError
@@ -203,3 +205,48 @@ def test_uint8_images_give_the_losses_of_the_normalized_ones(digits):
     kept = Evaluator(model, CRITERION, {"train": Split(raw, targets, (mean, deviation))}, [], batch_size=32)
     ready = Evaluator(model, CRITERION, {"train": Split((raw.float() - mean) / deviation, targets)}, [], batch_size=32)
     assert kept([]) == ready([])
+
+
+@pytest.fixture
+def as_on_a_gpu(monkeypatch):
+    """A CPU that keeps its inputs ready, as a GPU with memory does."""
+    monkeypatch.setattr(batches, "_keeps_ready", lambda inputs, dtype, device: True)
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_inputs_normalized_and_rounded_once_give_the_same_losses_to_the_bit(precision, digits, as_on_a_gpu, monkeypatch):
+    torch.manual_seed(0)
+    model = with_statistics(load_model("resnet20", (1, 8, 8), 10), digits["test"])
+    raw, targets = torch.randint(0, 256, (70, 1, 8, 8), dtype=torch.uint8), torch.randint(0, 10, (70,))
+    split = Split(raw, targets, (torch.full((1, 1, 1, 1), 120.0), torch.full((1, 1, 1, 1), 60.0)))
+    given = {"batch_size": 32, "precision": precision}
+    once = Evaluator(model, CRITERION, {"train": split}, [], **given)
+    inputs, _ = once.batches["train"].rows(0, 3)
+    assert once.batches["train"].ready
+    assert inputs.dtype == (torch.bfloat16 if precision == "bf16" else torch.float32)
+    monkeypatch.setattr(batches, "_keeps_ready", lambda inputs, dtype, device: False)
+    each = Evaluator(model, CRITERION, {"train": split}, [], **given)
+    assert not each.batches["train"].ready
+    assert once([]) == each([])
+
+
+def test_inputs_that_something_else_reads_are_not_rounded(digits, as_on_a_gpu):
+    class Skips(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.conv, self.norm, self.out = nn.Conv2d(1, 1, 3, padding=1), nn.BatchNorm2d(1), nn.Linear(64, 10)
+
+        def forward(self, x):
+            return self.out((torch.relu(self.norm(self.conv(x))) + x).flatten(1))
+
+    model = with_statistics(Skips(), digits["test"])
+    evaluator = Evaluator(model, CRITERION, {"train": digits["test"].subset(50)}, [], precision="bf16")
+    assert evaluator.folded == 1
+    assert evaluator.batches["train"].rows(0, 3)[0].dtype == torch.float32
+
+
+def test_measures_get_their_inputs_as_they_are(digits, as_on_a_gpu):
+    model = with_statistics(load_model("resnet20", (1, 8, 8), 10), digits["test"])
+    split, report = digits["test"].subset(50), Report(measures=("grad_norm",))
+    low, exact = (Evaluator(model, CRITERION, {"train": split}, [], precision=p, report=report) for p in ("bf16", "fp32"))
+    assert low([])[-1] == pytest.approx(exact([])[-1], rel=1e-4)
