@@ -14,7 +14,7 @@ PACKAGES := $(BASICS) $(PARAVIEW) x11-apps procps chromium
 help:  ## this list
 	@sed -nE 's/^([a-z-]+):.*## (.*)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 18
 
-demo: system install  ## trains two networks, computes both surfaces on 2 ranks, draws Figure 1: 2.5 minutes on 2 cores
+demo: system install  ## computes two surfaces on 2 ranks, converts them, draws Figure 1: about 2 minutes on 2 cores
 	$(VENV)/bin/paraloss demo -o runs/demo
 
 test: system install lint  ## all tests, with ParaView and Chromium

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import filecmp
 import os
 import shutil
 import sys
@@ -20,21 +21,24 @@ def demo(
     output: Annotated[Path, Parameter(name=["--output", "-o"])] = Path("runs/demo"),
     ranks: int = 2,
     grid: int = 51,
-    epochs: int = 30,
     samples: int = 256,
+    train: Annotated[bool, Parameter(negative="")] = False,
+    epochs: int = 30,
 ) -> None:
-    """Make Figure 1 of Li et al. 2018 on handwritten digits: ResNet-56 with and without shortcuts, from training to picture.
+    """Make Figure 1 of Li et al. 2018 on handwritten digits: ResNet-56 with and without shortcuts, from weights to picture.
 
     Example: paraloss demo -o runs/demo
 
-    Each step prints the command it runs; a second run uses the files of the first.
+    Each step prints the command it runs; a second run uses the files of the first. The two networks travel with Paraloss,
+    so that every machine draws the same surfaces.
 
     Args:
         output: Folder for all files; made when missing.
         ranks: Number of MPI ranks. Without mpiexec one process does the work.
         grid: Points per side of each surface.
-        epochs: Epochs of training.
         samples: Number of training images per point, a fixed random draw.
+        train: Train both networks here instead. Training ends elsewhere on another processor or number of threads.
+        epochs: Epochs of training, with --train.
     """
     from paraloss.progress import duration, say
 
@@ -42,13 +46,11 @@ def demo(
     output.mkdir(parents=True, exist_ok=True)
     side = f"=-0.5:0.5:{grid}"
     paths = []
-    for network, rate in NETWORKS.items():
-        say(f"\n== {network}: train on 1,437 handwritten digits")
-        run = output / network
-        _run(["train", "--model", network, "--lr", rate, "--batch-size", "64", "--epochs", str(epochs), "-o", str(run)])
+    for network in NETWORKS:
+        weights = _trained(network, output / network, epochs) if train else _copied(network, output)
         say(f"\n== {network}: loss surface, {grid} × {grid} points, {samples} images each, {ranks} ranks")
         path = output / f"{network}.h5"
-        arguments = ["compute", "--weights", str(run / "final.pt"), f"--x{side}", f"--y{side}"]
+        arguments = ["compute", "--weights", str(weights), f"--x{side}", f"--y{side}", "--precision", "fp32"]
         _run([*arguments, "--samples", str(samples), "-o", str(path)], ranks)
         _run(["convert", str(path), str(path.with_suffix(".vts"))])
         _run(["convert", str(path), str(path.with_suffix(".vtp"))])
@@ -61,6 +63,35 @@ def demo(
     for file in sorted(output.glob("*.*")):
         print(file)
     print(f"\nthe picture: {picture} ({duration(time.monotonic() - began)} in all)")
+
+
+def _trained(network: str, run: Path, epochs: int) -> Path:
+    """Train a network in the folder ``run``; return its final checkpoint."""
+    from paraloss.progress import say
+
+    say(f"\n== {network}: train on 1,437 handwritten digits")
+    rate = NETWORKS[network]
+    _run(["train", "--model", network, "--lr", rate, "--batch-size", "64", "--epochs", str(epochs), "-o", str(run)])
+    return run / "final.pt"
+
+
+def _copied(network: str, folder: Path) -> Path:
+    """Copy a sample network's checkpoint into ``folder``, where nothing else has its name; return the copy.
+
+    Raises:
+        InputError: another file of that name is there.
+    """
+    from paraloss import examples
+    from paraloss.errors import InputError
+    from paraloss.files import replacing
+
+    source, copy = examples.checkpoint(network), folder / f"{network}.pt"
+    if not copy.exists():
+        with replacing(copy) as temporary:
+            shutil.copyfile(source, temporary)
+    elif not filecmp.cmp(source, copy, shallow=False):
+        raise InputError(f"{copy}: is not the sample network; choose another folder")
+    return copy
 
 
 def _print_table(paths: Sequence[Path]) -> None:

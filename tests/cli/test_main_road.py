@@ -57,7 +57,7 @@ def test_a_users_own_model_data_and_loss(tmp_path):
 
 @pytest.mark.slow
 def test_the_demo_runs_and_a_second_run_re_uses_everything(tmp_path, monkeypatch):
-    arguments = ["demo", "-o", "d", "--grid", "5", "--epochs", "1", "--samples", "32"]
+    arguments = ["demo", "-o", "d", "--grid", "5", "--train", "--epochs", "1", "--samples", "32"]
     first = run(*arguments, cwd=tmp_path, timeout=600)
     assert first.returncode == 0, first.stderr
     assert "roughness" in first.stdout

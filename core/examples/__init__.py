@@ -1,0 +1,55 @@
+"""Sample data that travel with the package: two small networks trained on handwritten digits, and their loss surfaces.
+
+>>> from paraloss import examples
+>>> examples.names()
+['resnet56', 'resnet56_noshort']
+>>> examples.surface("resnet56").plot("surface.png")  # doctest: +SKIP
+
+Both were trained by ``paraloss demo --train`` on 1,437 of scikit-learn's digits, and their weights rounded to fp16. The
+surfaces were computed by ``paraloss demo``.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from paraloss.errors import InputError
+
+if TYPE_CHECKING:
+    from paraloss.surface import Surface
+
+__all__ = ["checkpoint", "names", "surface"]
+
+_FOLDER = Path(__file__).resolve().parent
+
+
+def names() -> list[str]:
+    """Return the names of the sample networks."""
+    return sorted(path.stem for path in _FOLDER.glob("*.pt"))
+
+
+def checkpoint(name: str) -> Path:
+    """Return the path of a sample network's checkpoint; its record names model, data and test accuracy.
+
+    Raises:
+        InputError: there is no sample network ``name``.
+    """
+    return _file(name, ".pt")
+
+
+def surface(name: str) -> Surface:
+    """Return a sample network's loss surface: 51 × 51 points, half a weight norm to each side of the checkpoint.
+
+    Raises:
+        InputError: there is no sample network ``name``.
+    """
+    from paraloss.surface import read_surface
+
+    return read_surface(_file(name, ".h5"))
+
+
+def _file(name: str, ending: str) -> Path:
+    if name not in names():
+        raise InputError(f"no sample network '{name}'; there are {', '.join(names())}")
+    return _FOLDER / f"{name}{ending}"
