@@ -22,6 +22,7 @@ class Layout:
         top: room above each row for titles, pixels.
         right: room on the right for the color scale, pixels.
         text: height of usual letters, pixels.
+        least: height of the smallest letters, pixels; 0 lets them shrink.
         margin: share of each cell's width that the surface leaves free for a scale inside the cell.
     """
 
@@ -32,6 +33,7 @@ class Layout:
     top: int = 0
     right: int = 0
     text: float = 0.0
+    least: float = 0.0
     margin: float = 0.0
 
     @property
@@ -40,14 +42,22 @@ class Layout:
         return self.cell[0] / self.cell[1]
 
 
-def framed(size: Size, picture: PictureOptions, labels: Sequence[str]) -> Layout:
-    """The layout of a picture with titles above its cells and the color scale on the right."""
+def framed(size: Size, picture: PictureOptions, labels: Sequence[str], text: float = 0.0, least: float = 0.0) -> Layout:
+    """The layout of a picture with titles above its cells and the color scale on the right.
+
+    Args:
+        size: pixels of the picture.
+        picture: options of the picture.
+        labels: titles.
+        text: height of usual letters, pixels. Default: by the size.
+        least: height of the smallest letters, pixels.
+    """
     rows, columns = picture.shape(len(labels))
     width, height = size
-    text = 0.026 * min(height / rows**0.5, 1.6 * width / columns)
+    text = text or 0.026 * min(height / rows**0.5, 1.6 * width / columns)
     top = round(2.4 * text) if any(labels) and not picture.overlay else 0
     right = round(6.5 * text) if has_scale(picture) else 0
-    return Layout(size, rows, columns, ((width - right) // columns, height // rows - top), top, right, text)
+    return Layout(size, rows, columns, ((width - right) // columns, height // rows - top), top, right, text, least)
 
 
 def bare(size: Size, picture: PictureOptions, number: int) -> Layout:

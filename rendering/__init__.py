@@ -2,8 +2,9 @@
 
 from paraloss.picture_options import GridOptions, PictureOptions
 from paraloss.rendering.curve import draw_curves
+from paraloss.rendering.labels import default_label, default_labels
 from paraloss.rendering.movie import MOVIES, make_movie
-from paraloss.rendering.picture import PICTURES, default_label, render
+from paraloss.rendering.picture import PICTURES, render
 from paraloss.rendering.surface_picture import SurfacePicture
 from paraloss.rendering.web import write_page
 
@@ -14,6 +15,7 @@ __all__ = [
     "PictureOptions",
     "SurfacePicture",
     "default_label",
+    "default_labels",
     "draw_curves",
     "make_movie",
     "render",

@@ -15,14 +15,20 @@ from paraloss.converters.paths import DrawnPath
 from paraloss.converters.scale import level_text
 from paraloss.height import to_log
 from paraloss.picture_options import GridOptions
-from paraloss.rendering.figures import marked
+from paraloss.print_size import PrintSize
+from paraloss.rendering.figures import Letters, drawing, figure_size, marked
 from paraloss.surface import Surface
 
 Size = tuple[int, int]
-_DPI = 200
 
 
-def draw_contours(surfaces: Sequence[Surface], path: Path, composition: Composition, size: Size | None = None) -> None:
+def draw_contours(
+    surfaces: Sequence[Surface],
+    path: Path,
+    composition: Composition,
+    size: Size | None = None,
+    printed: PrintSize | None = None,
+) -> None:
     """Draw surfaces beside each other on one scale, as in Figure 5 and 9 of Li et al. 2018.
 
     Args:
@@ -31,7 +37,17 @@ def draw_contours(surfaces: Sequence[Surface], path: Path, composition: Composit
         composition: titles, levels and color scale; its style ``contour`` draws lines with labels in the metric's unit,
             ``filled`` areas between lines, ``heat`` one color per point.
         size: pixels. Default: 1220 per column, and as many in height as the axes need.
+        printed: size in print, instead of ``size``.
     """
+    with drawing(printed) as letters:
+        figure = _figure(surfaces, composition, letters, size, printed)
+        transparent = composition.picture.transparent
+        figure.savefig(path, transparent=transparent, **marked(path.suffix, "picture"))
+
+
+def _figure(
+    surfaces: Sequence[Surface], composition: Composition, letters: Letters, size: Size | None, printed: PrintSize | None
+) -> Any:
     from matplotlib.figure import Figure
     from matplotlib.layout_engine import ConstrainedLayoutEngine
 
@@ -41,34 +57,43 @@ def draw_contours(surfaces: Sequence[Surface], path: Path, composition: Composit
     rows, columns = layout.rows, layout.columns
     tallest = max(_proportion(surface) for surface in surfaces)
     usual = (1220 * columns + 220, (round(1100 * tallest) + 250) * rows)
-    width, height = size or usual
-    dpi = _DPI * min(1.0, width / usual[0], height / usual[1])  # letters shrink with the picture
-    figure = Figure(figsize=(width / dpi, height / dpi), dpi=dpi, layout=ConstrainedLayoutEngine(w_pad=0.1, h_pad=0.1))
+    inches, dpi = figure_size(usual, size, printed)
+    pad = 0.1 if printed is None else 0.03
+    figure = Figure(figsize=inches, dpi=dpi, layout=ConstrainedLayoutEngine(w_pad=pad, h_pad=pad))
     cells = figure.subplots(rows, columns, squeeze=False).ravel().tolist()
     axes = cells[: len(surfaces)]
     for spare in cells[len(surfaces) :]:
         spare.set_axis_off()
     for axis, surface, panel in zip(axes, surfaces, composition.panels, strict=True):
-        drawn = _draw_panel(axis, surface, composition, panel.options)
-        _draw_paths(axis, surface, panel.paths)
-        _draw_ends(axis, surface)
-        axis.set_title(panel.label, fontsize=11)
+        drawn = _draw_panel(axis, surface, composition, panel.options, letters)
+        _draw_paths(axis, surface, panel.paths, letters)
+        if panel.paths and not letters.in_print:
+            axis.legend(loc="best", fontsize=letters.legend, framealpha=0.8)
+        _draw_ends(axis, surface, letters)
+        axis.set_title(panel.label, fontsize=letters.title)
         axis.set_aspect("equal" if _proportion(surface) == _ratio(surface) else "auto")
         shares = _numbers(surface.provenance.get("explained_variance_ratio"))
         for number, name in enumerate("xy"):
             whose = "paths'" if surface.trajectories else "path's"
             share = f" ({100 * shares[number]:.0f} % of the {whose} variance)" if len(shares) > number else ""
-            getattr(axis, f"set_{name}label")(f"step along {name}{share}")
+            label = f"{name}{share.replace(f'the {whose} ', '')}" if letters.in_print else f"step along {name}{share}"
+            getattr(axis, f"set_{name}label")(label)
     if picture.style != "contour" and picture.scalar_bar:
         bar = figure.colorbar(drawn, ax=cells, shrink=0.85, aspect=20 * rows)
         bar.set_ticks([value for value, _ in scale.ticks], labels=[text for _, text in scale.ticks])
         bar.set_label(scale.title)
+    if letters.in_print:
+        entries = {text: handle for axis in axes for handle, text in zip(*axis.get_legend_handles_labels(), strict=True)}
+        columns = max(1, len(entries)) if sum(map(len, entries)) < 12 * inches[0] else 3
+        if entries:  # a legend among the lines would hide most of a small figure
+            handles, texts = list(entries.values()), list(entries)
+            figure.legend(handles, texts, loc="outside lower center", ncols=columns, frameon=False, fontsize=letters.legend)
     if composition.note:
-        figure.supxlabel(composition.note, x=0.01, ha="left", fontsize=8)
-    figure.savefig(path, transparent=picture.transparent, **marked(path.suffix, "picture"))
+        figure.supxlabel(composition.note, x=0.01, ha="left", fontsize=letters.legend)
+    return figure
 
 
-def _draw_panel(axis: Any, surface: Surface, composition: Composition, options: GridOptions) -> Any:
+def _draw_panel(axis: Any, surface: Surface, composition: Composition, options: GridOptions, letters: Letters) -> Any:
     """Draw one surface; returns what a color bar needs."""
     style, scale = composition.picture.style, composition.scale
     assert scale is not None
@@ -89,8 +114,12 @@ def _draw_panel(axis: Any, surface: Surface, composition: Composition, options: 
         return drawn
     if not len(inside):
         return None
-    drawn = axis.contour(x, y, values, levels, cmap=colors, vmin=scale.low, vmax=scale.high, linewidths=1.1)
-    axis.clabel(drawn, fontsize=7, fmt=lambda value: level_text(raw[min(raw, key=lambda level: abs(level - value))]))
+    drawn = axis.contour(x, y, values, levels, cmap=colors, vmin=scale.low, vmax=scale.high, linewidths=1.1 * letters.stroke)
+    metric = f"lines: {heights.metric.replace('_', ' ')}"  # filled plots name it at their scale
+    axis.text(1.02, 0.5, metric, rotation=90, va="center", transform=axis.transAxes, fontsize=letters.legend)
+    axis.clabel(
+        drawn, fontsize=letters.small, fmt=lambda value: level_text(raw[min(raw, key=lambda level: abs(level - value))])
+    )
     return drawn
 
 
@@ -116,28 +145,29 @@ def _proportion(surface: Surface) -> float:
     return _ratio(surface) if 1 / 3 < _ratio(surface) < 1.5 else 1.0
 
 
-def _draw_paths(axis: Any, surface: Surface, drawn: Sequence[DrawnPath]) -> None:
+def _draw_paths(axis: Any, surface: Surface, drawn: Sequence[DrawnPath], letters: Letters) -> None:
     """Draw optimizer paths, with the names of several runs in the legend."""
     paths = list(surface.paths.values())
     for one in drawn:
         x, y = (np.asarray(paths[one.number][name]) for name in "xy")
         color, style = (one.color, {"label": one.label}) if one.label else ("black", {})
-        axis.plot(x, y, "-", color=color, linewidth=1.2, zorder=3, **style)
-        axis.scatter(x, y, s=9, color=[color], zorder=4)
-        axis.scatter(x[0], y[0], s=36, facecolor="white", edgecolor=[color], zorder=5)
-        axis.scatter(x[-1], y[-1], s=70, marker="*", color=[color], zorder=5)
+        axis.plot(x, y, "-", color=color, linewidth=1.2 * letters.stroke, zorder=3, **style)
+        axis.scatter(x, y, s=9 * letters.stroke**2, color=[color], zorder=4)
+        axis.scatter(x[0], y[0], s=36 * letters.stroke**2, facecolor="white", edgecolor=[color], zorder=5)
+        axis.scatter(x[-1], y[-1], s=70 * letters.stroke**2, marker="*", color=[color], zorder=5)
     if drawn:  # entries without places: the ends of all paths look alike but for the color
-        axis.scatter([], [], s=36, facecolor="white", edgecolor="black", label="start")
-        axis.scatter([], [], s=70, marker="*", color="black", label="end")
-        axis.legend(loc="best", fontsize=8, framealpha=0.8)
+        axis.scatter([], [], s=36 * letters.stroke**2, facecolor="white", edgecolor="black", label="start")
+        axis.scatter([], [], s=70 * letters.stroke**2, marker="*", color="black", label="end")
 
 
-def _draw_ends(axis: Any, surface: Surface) -> None:
+def _draw_ends(axis: Any, surface: Surface, letters: Letters) -> None:
     """Mark the checkpoints that span the plane, if its directions lead to checkpoints."""
     spans = [bool(direction.get("to")) for direction in surface.provenance.get("directions", []) if isinstance(direction, dict)]
     if not any(spans):
         return
     places = [(0.0, 0.0, "center"), *((k == 0, k == 1, f"{'xy'[k]} end") for k, leads in enumerate(spans[:2]) if leads)]
     for x, y, name in places:
-        axis.plot(float(x), float(y), "o", markersize=6, markerfacecolor="white", markeredgecolor="black", zorder=5)
-        axis.annotate(name, (float(x), float(y)), textcoords="offset points", xytext=(7, 5), fontsize=8, zorder=5)
+        axis.plot(
+            float(x), float(y), "o", markersize=6 * letters.stroke, markerfacecolor="white", markeredgecolor="black", zorder=5
+        )
+        axis.annotate(name, (float(x), float(y)), textcoords="offset points", xytext=(7, 5), fontsize=letters.legend, zorder=5)

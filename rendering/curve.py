@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from paraloss.height import OFFSET
 from paraloss.picture_options import GridOptions
-from paraloss.rendering.figures import marked
+from paraloss.print_size import PrintSize
+from paraloss.rendering.figures import Letters, drawing, figure_size, marked, plain_powers
 from paraloss.surface import Surface
 
 COLORS = ("#1f4e9c", "#b5321e", "#2d7d46", "#7a4ea3", "#c77700", "#3a8f9e")
@@ -23,6 +25,7 @@ def draw_curves(
     options: GridOptions,
     transparent: bool = False,
     size: tuple[int, int] | None = None,
+    printed: PrintSize | None = None,
 ) -> None:
     """Plot the losses of one or more curves, logarithmic unless ``options.log`` is False, and their accuracies.
 
@@ -33,13 +36,26 @@ def draw_curves(
         options: ``metric`` restricts the plot to one metric; ``zmin`` and ``zmax`` are the ends of the loss axis.
         transparent: without a background.
         size: pixels. Default: 1600×1000.
+        printed: size in print, instead of ``size``.
     """
+    with drawing(printed) as letters:
+        inches, dpi = figure_size((1600, 1000), size, printed)
+        figure = _figure(surfaces, labels, options, letters, inches, dpi)
+        figure.savefig(path, transparent=transparent, **marked(path.suffix, "picture"))
+
+
+def _figure(
+    surfaces: Sequence[Surface],
+    labels: Sequence[str],
+    options: GridOptions,
+    letters: Letters,
+    inches: tuple[float, float],
+    dpi: float,
+) -> Any:
     from matplotlib import colormaps
     from matplotlib.figure import Figure
 
-    width, height = size or (1600, 1000)
-    dpi = 200 * min(1.0, width / 1600, height / 1000)  # letters shrink with the picture
-    figure = Figure(figsize=(width / dpi, height / dpi), dpi=dpi, layout="constrained")
+    figure = Figure(figsize=inches, dpi=dpi, layout="constrained")
     left = figure.add_subplot()
     right = None
     for number, (surface, label) in enumerate(zip(surfaces, labels, strict=True)):
@@ -60,6 +76,8 @@ def draw_curves(
             left.set_yscale("symlog", linthresh=options.log_offset or OFFSET)
         else:
             left.set_yscale("log")
+    if letters.in_print and left.get_yscale() != "linear":
+        plain_powers(left)
     left.set_ylim(bottom=options.zmin, top=options.zmax)
     left.set_xlabel("step along the direction")
     left.set_ylabel((options.metric or "loss").replace("_", " "))
@@ -71,6 +89,6 @@ def draw_curves(
         right.set_ylim(0, 101)
         lines += list(right.lines)
     if len(surfaces) == 1 and labels[0]:
-        left.set_title(labels[0], fontsize=11)
-    figure.legend(handles=lines, loc="outside lower center", ncols=2, frameon=False, fontsize=8)
-    figure.savefig(path, transparent=transparent, **marked(path.suffix, "picture"))
+        left.set_title(labels[0], fontsize=letters.title)
+    figure.legend(handles=lines, loc="outside lower center", ncols=2, frameon=False, fontsize=letters.legend)
+    return figure

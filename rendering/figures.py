@@ -2,14 +2,82 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from paraloss.files import replacing
 from paraloss.marks import mark
+from paraloss.print_size import PrintSize
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+
+
+@dataclass(frozen=True)
+class Letters:
+    """Sizes of letters in a figure, points: titles, legends and the numbers on contour lines; all else has ``usual``.
+
+    Lines and marks have ``stroke`` times their usual size.
+    """
+
+    title: float = 11.0
+    usual: float = 10.0
+    legend: float = 8.0
+    small: float = 7.0
+    stroke: float = 1.0
+    in_print: bool = False
+
+
+@contextmanager
+def drawing(printed: PrintSize | None = None) -> Iterator[Letters]:
+    """Draw figures within: letters of the size in print, embedded in PDF and PostScript as TrueType (publishers refuse Type 3).
+
+    Yields:
+        The sizes of letters.
+    """
+    from matplotlib import rc_context
+
+    letters = Letters()
+    if printed is not None:
+        letters = Letters(printed.text, printed.text, printed.smallest, printed.smallest, 0.07 * printed.text, in_print=True)
+    settings: Any = {"pdf.fonttype": 42, "ps.fonttype": 42}
+    if printed is not None:
+        settings |= {"font.size": letters.usual, "axes.labelsize": letters.usual, "axes.titlesize": letters.title}
+        settings |= {"xtick.labelsize": letters.small, "ytick.labelsize": letters.small}
+        # Lines as thin as the letters are small: matplotlib's widths suit letters of 10 points.
+        settings |= {"axes.linewidth": 0.08 * letters.usual, "lines.linewidth": 0.15 * letters.usual}
+        settings |= {"legend.handlelength": 1.2, "legend.handletextpad": 0.4, "legend.columnspacing": 1.0}
+    with rc_context(settings):
+        yield letters
+
+
+def figure_size(
+    usual: tuple[float, float], size: tuple[int, int] | None, printed: PrintSize | None
+) -> tuple[tuple[float, float], float]:
+    """Inches of a figure and its dots per inch.
+
+    Args:
+        usual: pixels of the figure at 200 dots per inch where nothing else is asked for.
+        size: pixels; letters shrink with a picture that is smaller than usual.
+        printed: size in print, instead of ``size``.
+    """
+    if printed is not None:
+        return (printed.width, printed.width * usual[1] / usual[0]), float(printed.dpi)
+    width, height = size or usual
+    dpi = 200 * min(1.0, width / usual[0], height / usual[1])
+    return (width / dpi, height / dpi), dpi
+
+
+def plain_powers(axes: Axes) -> None:
+    """Write the powers of ten of a logarithmic y axis as 0.01 and 1e-05: in print an exponent would be too small to read."""
+    from matplotlib.ticker import LogFormatter
+
+    axes.yaxis.set_major_formatter("{x:g}")
+    axes.yaxis.set_minor_formatter(LogFormatter(minor_thresholds=(2, 0.4)))
 
 
 def save_figure(figure: Figure, path: Path, purpose: str, **options: Any) -> None:

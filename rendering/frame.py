@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from paraloss.converters.colors import color_table
-from paraloss.converters.composition import ColorScale, Composition
+from paraloss.converters.composition import ColorScale, Composition, Tick
 from paraloss.converters.layout import Layout, has_scale
 from paraloss.look import Color, Look
 from paraloss.rendering.figures import marked
@@ -43,8 +43,24 @@ class Paper:
             x = (column + 0.5) * self.cell[0] / width
             y = 1 - (row * (self.cell[1] + self.top) + 0.6 * self.top) / height
             # A long title shrinks rather than runs into its neighbor; a letter is about half as wide as high.
-            points = min(1.15 * self.text, self.cell[0] / max(1, 0.55 * len(label))) * 72 / _DPI
+            points = self._points(min(1.15 * self.text, self.cell[0] / max(1, 0.55 * len(label))))
             self.figure.text(x, y, label, fontsize=points, color=look.text, ha="center", va="center", zorder=5)
+
+    def _points(self, height: float) -> float:
+        """Size of letters of this height in pixels, as matplotlib takes it; not below the layout's smallest."""
+        return max(height, self.layout.least) * 72 / _DPI
+
+    def _apart(self, scale: ColorScale, tall: float, letter: float) -> list[Tick]:
+        """The ticks of a scale, of ``tall`` pixels, without those whose text would overlap the next higher one.
+
+        Letters that shrink with the picture leave all of them apart.
+        """
+        kept: list[Tick] = []
+        for value, text in reversed(scale.ticks):
+            gap = (kept[-1][0] - value) / (scale.high - scale.low) * tall if kept else letter * 2
+            if not self.layout.least or gap > 1.15 * letter:
+                kept.append((value, text))
+        return kept[::-1]
 
     def fill(self, images: Sequence[np.ndarray | None]) -> None:
         """Put the pictures of the cells in their places; replaces earlier ones."""
@@ -55,10 +71,12 @@ class Paper:
                 bottom = self.size[1] - (row + 1) * (self.cell[1] + self.top)
                 self.figure.figimage(image, column * self.cell[0], bottom, zorder=0)
 
-    def save(self, path: Path) -> None:
-        """Write the picture."""
+    def save(self, path: Path, dots_per_inch: int = _DPI) -> None:
+        """Write the picture; the file records ``dots_per_inch``, which gives its size in print."""
         face = "none" if self.transparent else self.look.background
-        self.figure.savefig(path, dpi=_DPI, transparent=self.transparent, facecolor=face, **marked(path.suffix, "picture"))
+        options = marked(path.suffix, "picture")
+        options["pil_kwargs"] = {**options.get("pil_kwargs", {}), "dpi": (dots_per_inch, dots_per_inch)}
+        self.figure.savefig(path, dpi=_DPI, transparent=self.transparent, facecolor=face, **options)
 
     def pixels(self) -> np.ndarray:
         """(height, width, 3) uint8."""
@@ -73,12 +91,12 @@ class Paper:
         row, column = divmod(number, self.columns)
         x = (column * self.cell[0] + place[0]) / self.size[0]
         y = 1 - (row * (self.cell[1] + self.top) + self.top + place[1]) / self.size[1]
-        points = scale * self.text * 72 / _DPI
+        points = self._points(scale * self.text)
         self.figure.text(x, y, text, fontsize=points, color=self.look.text, ha=align[0], va=align[1], zorder=6)
 
     def add_note(self, note: str) -> None:
         """Write a remark in the lower left corner."""
-        points = 0.7 * self.text * 72 / _DPI
+        points = self._points(0.7 * self.text)
         self.figure.text(0.008, 0.012, note, fontsize=points, color=self.look.text, alpha=0.75, zorder=6)
 
     def add_legend(self, entries: Sequence[tuple[str, Color]], cell: int = 0) -> None:
@@ -90,7 +108,7 @@ class Paper:
         left, top = column * self.cell[0] / self.size[0] + 0.012, row * (self.cell[1] + self.top) + self.top
         for number, (label, color) in enumerate(entries):
             y = 1 - (top + (1.2 + 1.7 * number) * text) / self.size[1]
-            points = text * 72 / _DPI
+            points = self._points(text)
             self.figure.text(left, y, "■ ", fontsize=points, color=color, va="center", zorder=6)
             offset = 1.6 * text / self.size[0]
             self.figure.text(left + offset, y, label, fontsize=points, color=self.look.text, va="center", zorder=6)
@@ -98,18 +116,19 @@ class Paper:
     def add_bar(self, scale: ColorScale) -> None:
         """Draw a color scale on the right."""
         width = self.size[0]
-        points = 0.85 * self.text * 72 / _DPI
+        points = self._points(0.85 * self.text)
         axes = self.figure.add_axes(((width - self.right + 0.6 * self.text) / width, 0.16, 0.9 * self.text / width, 0.62))
         axes.imshow(
             color_table(scale.color_map)[:, None, :], extent=(0, 1, scale.low, scale.high), origin="lower", aspect="auto"
         )
         axes.set_xticks([])
-        axes.set_yticks([value for value, _ in scale.ticks], [text for _, text in scale.ticks], fontsize=points)
+        ticks = self._apart(scale, 0.62 * self.size[1], points * _DPI / 72)
+        axes.set_yticks([value for value, _ in ticks], [text for _, text in ticks], fontsize=points)
         axes.yaxis.tick_right()
         axes.tick_params(length=points * 0.4, width=points * 0.08, color=self.look.text, labelcolor=self.look.text)
         lines = textwrap.wrap(scale.title, 12) or [""]
         room = self.right - 0.8 * self.text  # a long word shrinks; a letter is about half as wide as high
-        title = min(points, room / max(1, 0.56 * max(map(len, lines))) * 72 / _DPI)
+        title = min(points, self._points(room / max(1, 0.56 * max(map(len, lines)))))
         axes.set_title("\n".join(lines), fontsize=title, color=self.look.text, pad=points, loc="left")
         for spine in axes.spines.values():
             spine.set_linewidth(points * 0.05)

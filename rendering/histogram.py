@@ -4,14 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from paraloss.errors import InputError
 from paraloss.files import check_output
+from paraloss.print_size import PrintSize
 from paraloss.rendering.curve import COLORS
-from paraloss.rendering.figures import save_figure
+from paraloss.rendering.figures import drawing, figure_size, plain_powers, save_figure
 from paraloss.text import printable
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 
 def draw_histograms(
@@ -20,6 +25,7 @@ def draw_histograms(
     labels: Sequence[str],
     bins: int = 200,
     size: tuple[int, int] | None = None,
+    printed: PrintSize | None = None,
 ) -> None:
     """Draw the distribution of all weights of dimension > 1 of each network, with their Euclidean norm in the legend.
 
@@ -29,6 +35,7 @@ def draw_histograms(
         labels: one per network.
         bins: number of bins, 200 by default, between the thousandth and the last thousandth of all values together.
         size: pixels at 200 dots per inch; 1600×1000 by default.
+        printed: size in print, instead of ``size``.
 
     Raises:
         InputError: a network without such weights, or a folder that does not exist.
@@ -44,9 +51,17 @@ def draw_histograms(
         values.append(np.concatenate(flat))
     low, high = np.quantile(np.concatenate(values), [0.001, 0.999])
     edges = np.linspace(low, high, bins + 1).tolist()
-    width, height = size or (1600, 1000)
-    figure = Figure(figsize=(width / 200, height / 200), dpi=200, layout="constrained")
-    axes = figure.add_subplot()
+    with drawing(printed) as letters:
+        inches, dpi = ((size[0] / 200, size[1] / 200), 200.0) if size else figure_size((1600, 1000), None, printed)
+        figure = Figure(figsize=inches, dpi=dpi, layout="constrained")
+        _draw(figure.add_subplot(), values, edges, labels)
+        if letters.in_print:
+            plain_powers(figure.axes[0])
+        figure.legend(loc="outside lower center", frameon=False, fontsize=letters.legend)
+        save_figure(figure, path, "histogram")
+
+
+def _draw(axes: Axes, values: Sequence[np.ndarray], edges: Sequence[float], labels: Sequence[str]) -> None:
     for number, (flat_values, label) in enumerate(zip(values, labels, strict=True)):
         entry = f"{printable(label)}: norm {np.linalg.norm(flat_values):.3g}, standard deviation {flat_values.std():.2g}"
         axes.hist(
@@ -57,5 +72,3 @@ def draw_histograms(
     axes.set_xlabel("weight")
     axes.set_ylabel("density")
     axes.grid(alpha=0.25)
-    figure.legend(loc="outside lower center", frameon=False, fontsize=8)
-    save_figure(figure, path, "histogram")

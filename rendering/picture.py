@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from paraloss.converters.composition import Composition, compose
-from paraloss.converters.layout import framed, usual_size
+from paraloss.converters.layout import Layout, framed, usual_size
 from paraloss.errors import InputError, MissingPackage
 from paraloss.files import check_output, replacing
 from paraloss.picture_options import (
@@ -20,13 +20,14 @@ from paraloss.picture_options import (
     PictureOptions,
     combined,
 )
+from paraloss.print_size import PrintSize, print_size
 from paraloss.rendering.contour import draw_contours
 from paraloss.rendering.curve import draw_curves
+from paraloss.rendering.labels import default_labels
 from paraloss.rendering.paraview_backend import can_draw
 from paraloss.rendering.surface_picture import SurfacePicture, beyond_paraview
 from paraloss.rendering.volume_picture import draw_volume
 from paraloss.surface import Surface
-from paraloss.text import printable
 
 PICTURES = (".png", ".jpg", ".pdf", ".svg")
 _OF_PIXELS = (".png", ".jpg")
@@ -43,6 +44,7 @@ def render(
     picture: PictureOptions | None = None,
     labels: Sequence[str] | None = None,
     size: Size | None = None,
+    width: str | PrintSize | None = None,
     backend: str = "pyvista",
     report: Report = lambda line: None,
     **chosen: Any,
@@ -55,8 +57,10 @@ def render(
         path: ``.png`` or ``.jpg``; curves and pictures from above also ``.pdf`` or ``.svg``.
         options: options of heights.
         picture: options of the picture.
-        labels: one title per surface. Default: model and accuracy.
+        labels: one title per surface. Default: see ``paraloss.rendering.labels.default_labels``.
         size: pixels of the whole picture. Default: 1600×900 for one surface, more for several.
+        width: width in print instead of ``size``, as in ``"3.3in"``, ``"84mm"``, or icml, neurips, ieee, slides or poster:
+            letters have 8 points there (16 on slides, 28 on posters), the smallest one less; pictures have 300 dots per inch.
         backend: ``pyvista``, ``paraview``, or ``auto``: ParaView if it is installed and can draw this, else pyvista.
         report: function that takes status lines, such as the name of the backend that drew.
         chosen: single fields of ``GridOptions`` and ``PictureOptions``, as in ``zmax=10, look="dark"``; they replace those
@@ -70,26 +74,37 @@ def render(
     """
     path = Path(path)
     options, picture = combined(options, picture, chosen, "render")
+    printed = print_size(width)
     if not surfaces:
         raise InputError("no surface to draw")
+    if printed is not None and (size is not None or surfaces[0].z is not None):
+        raise InputError("{width} is for curves and surfaces, and instead of {size}", arguments=("width", "size"))
     picture = _with_style(path, surfaces, picture)
     surfaces = [_shown(surface, report) for surface in surfaces]
-    labels = list(labels) if labels else [default_label(surface) for surface in surfaces]
+    labels = list(labels) if labels else default_labels(surfaces)
     if len(labels) != len(surfaces):
         raise InputError(f"{len(labels)} labels for {len(surfaces)} surfaces; give one each")
     with replacing(path) as temporary:
         if surfaces[0].z is not None:
             draw_volume(surfaces[0], temporary, labels[0], options, picture, size)
         elif surfaces[0].y is None:
-            draw_curves(surfaces, temporary, labels, options, transparent=picture.transparent, size=size)
+            draw_curves(surfaces, temporary, labels, options, transparent=picture.transparent, size=size, printed=printed)
         else:
-            layout = framed(size or usual_size(picture, len(surfaces)), picture, labels)
+            layout = _layout(size, printed, picture, labels)
             composition = compose(surfaces, options, picture, labels, layout)
             if picture.from_above:
-                draw_contours(surfaces, temporary, composition, size)
+                draw_contours(surfaces, temporary, composition, size, printed)
             else:
-                _draw_lit(surfaces, temporary, composition, backend, report)
+                _draw_lit(surfaces, temporary, composition, backend, report, printed)
     return path
+
+
+def _layout(size: Size | None, printed: PrintSize | None, picture: PictureOptions, labels: Sequence[str]) -> Layout:
+    usual = usual_size(picture, len(labels))
+    if printed is None:
+        return framed(size or usual, picture, labels)
+    dots = printed.dpi / 72
+    return framed(printed.pixels(*usual), picture, labels, printed.text * dots, printed.smallest * dots)
 
 
 def _with_style(path: Path, surfaces: Sequence[Surface], picture: PictureOptions) -> PictureOptions:
@@ -127,41 +142,18 @@ def _shown(surface: Surface, report: Report) -> Surface:
     return shown
 
 
-def _draw_lit(surfaces: Sequence[Surface], path: Path, composition: Composition, backend: str, report: Report) -> None:
+def _draw_lit(
+    surfaces: Sequence[Surface], path: Path, composition: Composition, backend: str, report: Report, printed: PrintSize | None
+) -> None:
     """Draw by ``backend``; with ``auto`` by pyvista where ParaView is missing or fails."""
     if backend == "auto":
         backend = "pyvista"
         if not beyond_paraview(composition) and can_draw():
             try:
-                SurfacePicture(surfaces, composition, "paraview").save(path)
+                SurfacePicture(surfaces, composition, "paraview").save(path, printed)
                 report("drawn by paraview")
                 return
             except MissingPackage as error:
                 report(f"{error}; drawing with pyvista instead")
-    SurfacePicture(surfaces, composition, backend).save(path)
+    SurfacePicture(surfaces, composition, backend).save(path, printed)
     report(f"drawn by {backend}")
-
-
-def default_label(surface: Surface) -> str:
-    """Name of the model and its accuracy on test (or train) data, as far as the file records them."""
-    facts = surface.provenance
-    parts = [str(facts["model"])] if facts.get("model") else []
-    accuracy = known_accuracy(surface)
-    if accuracy:
-        parts.append(accuracy)
-    return printable(", ".join(parts))
-
-
-def known_accuracy(surface: Surface) -> str:
-    """``test accuracy 98.6 %`` from the record of training, else from the center of the surface; empty if unknown."""
-    trained: dict[str, Any] = surface.provenance.get("trained") or {}
-    for split in ("test", "train"):
-        name = f"{split}_acc"
-        if name in trained:
-            return f"{split} accuracy {trained[name]:.1f} %"
-        inside = surface.x[0] <= 0 <= surface.x[-1]
-        if name in surface.metrics and inside:
-            center = surface.at(0.0, 0.0)[name]
-            if center == center:
-                return f"{split} accuracy {center:.1f} %"
-    return ""

@@ -12,6 +12,7 @@ from paraloss.converters.axes import projected
 from paraloss.converters.composition import Composition
 from paraloss.errors import InputError
 from paraloss.picture_options import DRAWN_BY_PARAVIEW
+from paraloss.print_size import PrintSize
 from paraloss.rendering.frame import Frame
 from paraloss.rendering.paraview_backend import paraview_cells, paraview_turn
 from paraloss.rendering.plotter import add_effects, add_lights, add_panel, aim, quiet_pyvista
@@ -41,11 +42,14 @@ class SurfacePicture:
             raise InputError(f"{', '.join(asked)}: drawn by pyvista only; use backend pyvista")
         self.surfaces, self.composition, self.backend = surfaces, composition, backend
 
-    def save(self, path: Path) -> None:
-        """Draw into ``path``, a ``.png`` or ``.jpg``."""
+    def save(self, path: Path, printed: PrintSize | None = None) -> None:
+        """Draw into ``path``, a ``.png`` or ``.jpg``, which records the dots per inch of ``printed``."""
         frame = self._frame()
         frame.fill(self._cells())
-        frame.save(path)
+        if printed is None:
+            frame.save(path)
+        else:
+            frame.save(path, printed.dpi)
 
     def pixels(self) -> np.ndarray:
         """(height, width, 3) uint8."""

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from cyclopts import Parameter
 
 from paraloss.cli.groups import Heights, Movie, Picture
 from paraloss.picture_options import GridOptions, MovieOptions, PictureOptions
+from paraloss.print_size import PrintSize, print_size
 
 if TYPE_CHECKING:
     from paraloss.surface import Surface
@@ -25,6 +26,8 @@ def render(
     movie: Movie = MovieOptions(),
     label: Annotated[list[str] | None, Parameter(negative="")] = None,
     size: str | None = None,
+    width: str | None = None,
+    for_: Annotated[Literal["icml", "neurips", "ieee", "slides", "poster"] | None, Parameter(name="--for")] = None,
     difference: Annotated[bool, Parameter(negative="")] = False,
     smooth: int = 1,
     backend: Literal["auto", "paraview", "pyvista"] = "auto",
@@ -41,8 +44,12 @@ def render(
         files: Surface files, then the picture (.png .jpg; curves and contours also .pdf .svg; movies .mp4 .gif;
             .html) unless -o names it.
         output: The picture.
-        label: Title of a surface; repeat it for each. Default: model and accuracy.
+        label: Title of a surface; repeat it for each. Default: model and accuracy; of several with one model what differs.
         size: WIDTHxHEIGHT in pixels, as in 3840x2160.
+        width: Width in print instead of --size, as in 3.3in or 84mm: letters have 8 points there, none less than 7; prints
+            the line for LaTeX.
+        for_: Width and letters for icml (one column, 3.25in), neurips (5.5in), ieee (one column, 3.5in), slides (10in) or
+            poster (16in).
         difference: Draw the difference of the two heights, which is the ratio of the losses; with --no-log the first loss
             minus the second, with --metric NAME_difference of another metric.
         smooth: Interpolate this many times finer with bicubic splines; a note in the picture says so.
@@ -68,7 +75,10 @@ def render(
         raise InputError("--difference takes two surfaces, the second is subtracted from the first")
     if watch and is_movie:
         raise InputError("--watch draws a picture again and again; a movie is made of what is there")
+    if (width or for_) and (purpose != "picture" or size or (width and for_)):
+        raise InputError("give one of --width, --for and --size, the first two for pictures only")
     pixels = None if size is None else parse_size(size)
+    printed = print_size(width or for_)
     seen: list[int] = []
     while True:
         times = [path.stat().st_mtime_ns if path.exists() else 0 for path in inputs]
@@ -78,7 +88,7 @@ def render(
         seen = times
         opened = [open_surface(path) for path in inputs]
         surfaces, options, labels = _prepared(opened, inputs, target, heights, label, smooth, difference)
-        _draw(surfaces, target, options, picture, movie, labels, pixels, backend, inputs)
+        _draw(surfaces, target, options, picture, movie, labels, printed or pixels, backend, inputs)
         print(target, flush=True)
         if not watch or all(surface.is_complete for surface in opened):
             return
@@ -120,13 +130,13 @@ def _draw(
     picture: PictureOptions,
     movie: MovieOptions,
     labels: list[str] | None,
-    size: tuple[int, int] | None,
+    size: tuple[int, int] | PrintSize | None,
     backend: str,
     inputs: list[Path],
 ) -> None:
     """Draw what the ending of ``target`` names: a page, a movie or a picture."""
     from paraloss.progress import say
-    from paraloss.rendering import MOVIES, default_label, make_movie, write_page
+    from paraloss.rendering import MOVIES, default_label, default_labels, make_movie, write_page
     from paraloss.rendering import render as render_picture
 
     names = [path.stem for path in inputs]
@@ -138,9 +148,13 @@ def _draw(
         known = [default_label(surfaces[0])] if len(surfaces) == 1 else names
         make_movie(
             surfaces, target, kind=kind, labels=labels or known, options=heights, picture=picture, frames=movie.frames,
-            fps=movie.fps, size=size, backend="paraview" if backend == "paraview" else "pyvista",
+            fps=movie.fps, size=None if isinstance(size, PrintSize) else size,
+            backend="paraview" if backend == "paraview" else "pyvista",
         )  # fmt: skip
     else:
-        render_picture(
-            surfaces, target, options=heights, picture=picture, labels=labels, size=size, backend=backend, report=say
-        )
+        if labels is None and len(names) == len(surfaces):
+            labels = default_labels(surfaces, names)
+        how: dict[str, Any] = {"width": size} if isinstance(size, PrintSize) else {"size": size}
+        render_picture(surfaces, target, options=heights, picture=picture, labels=labels, backend=backend, report=say, **how)
+        if isinstance(size, PrintSize):
+            say(size.latex(target.name))

@@ -236,7 +236,7 @@ class Surface:
     def explore(self, look: str = "paper") -> Any:
         """Show the surface in a notebook, to turn around, with sliders and values; see ``paraloss.rendering.web``."""
         from paraloss.picture_options import PictureOptions
-        from paraloss.rendering.picture import default_label
+        from paraloss.rendering.labels import default_label
         from paraloss.rendering.web import Page, page
 
         return Page(page([self.drawable()], [default_label(self)], picture=PictureOptions(look=look)))
