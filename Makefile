@@ -14,14 +14,17 @@ PACKAGES := $(BASICS) $(PARAVIEW) x11-apps procps chromium
 help:  ## this list
 	@sed -nE 's/^([a-z-]+):.*## (.*)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 18
 
+# Two workers; the files in the order of tests/conftest.py.
+TWO := -n 2 --dist loadfile --no-loadscope-reorder
+
 demo: system install  ## computes two surfaces on 2 ranks, converts them, draws Figure 1: about 2 minutes on 2 cores
 	$(VENV)/bin/paraloss demo -o runs/demo
 
 test: system install lint  ## all tests, with ParaView and Chromium
-	$(PY) -m pytest -n 2 --dist loadfile
+	$(PY) -m pytest $(TWO)
 
 check: install lint  ## lint, types, import rules and the fast tests; needs neither ParaView nor Chromium
-	$(PY) -m pytest -n 2 --dist loadfile -m "not slow and not paraview" --ignore tests/own --ignore tests/faults
+	$(PY) -m pytest $(TWO) -m "not slow and not paraview" --ignore tests/own --ignore tests/faults
 
 # One table of ratios; the peers live in an environment of their own, because they need older packages.
 bench: install .peers/.installed  ## speed against the peers
@@ -74,7 +77,7 @@ $(VENV)/bin/python:
 .PHONY: gallery docs dist coverage
 # Of what runs in the tests' own process; the commands that they start are not counted.
 coverage: install  ## lines that the tests run
-	$(PY) -m pytest -n 2 --dist loadfile -m "not paraview" --cov=paraloss --cov-report=term:skip-covered
+	$(PY) -m pytest $(TWO) -m "not paraview" --cov=paraloss --cov-report=term:skip-covered
 
 gallery: install  ## every figure, about 13 minutes
 	$(PY) docs/gallery/make.py

@@ -15,6 +15,28 @@ from paraloss.compute import load_data, load_model, train
 torch.set_num_threads(1)  # the tests run in two processes on two cores
 
 
+# Files of half a minute and more, the longest first: begun last, one of them would keep one of two workers busy alone.
+LONG = (
+    "docs/test_code_blocks.py",
+    "paraview_plugin/test_plugin.py",
+    "cli/test_main_road.py",
+    "compute/test_mpi.py",
+    "compute/test_precision.py",
+    "faults/test_odd_surfaces.py",
+    "faults/test_stopping.py",
+    "paraview_plugin/test_ranks.py",
+    "compute/test_claims.py",
+    "faults/test_faults.py",
+    "faults/test_kills.py",
+    "faults/test_ranks_fail.py",
+)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    place = {Path(__file__).parent / name: number for number, name in enumerate(LONG)}
+    items.sort(key=lambda item: place.get(item.path, len(LONG)))
+
+
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--write-baselines", action="store_true", help="keep this run's pictures as those to compare with")
 
