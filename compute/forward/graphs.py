@@ -70,7 +70,8 @@ class Points:
             if len(self._seen) == _POINTS:
                 self._record()
                 self._seen.clear()
-                self._move_to(coordinates)
+                self._move_to(coordinates)  # recording was elsewhere, and may have ended half-way
+                return self._add_up() if self._replay is None else self._replay()
         return sums
 
     def _record(self) -> None:

@@ -51,7 +51,7 @@ def test_one_recording_gives_every_later_point_as_without_it(name, precision, fa
         found = recorded(point)
         assert found == plain(point)
         assert found[0] == pytest.approx(plain_loss(model, directions, point, split), rel=1e-5 if precision == "fp32" else 0.05)
-    assert (fake.recorded, fake.replayed) == (1, 6)  # three to compare, three later points
+    assert (fake.recorded, fake.replayed) == (1, 7)  # three to compare, the third point again, three later ones
     assert recorded.points.recorded and not recorded.points.why_not
     assert not plain.points.recorded
 
@@ -144,6 +144,21 @@ def test_a_recording_that_fails_or_is_wrong_is_dropped(fault, fake, caplog):
     for point in POINTS:
         assert evaluator(point)[0] == pytest.approx(plain_loss(model, directions, point, split), rel=1e-5)
     assert caplog.text.count("without a CUDA graph") == 1
+
+
+@pytest.mark.parametrize("fault", ["fails", "stale", ""])
+def test_what_follows_the_weights_is_right_at_the_point_where_recording_was_tried(fault, fake):
+    """Recomputed statistics of another point would give another gradient."""
+    model, split, directions = case()
+    given = {"batch_size": 32, "bn_data": split, "report": Report(measures=("grad_norm",))}
+    evaluator = Evaluator(model, CRITERION, {"train": split}, directions, **given)
+    plain = Evaluator(model, CRITERION, {"train": split}, directions, **given)
+    plain.records = False
+    plain.use_batch_size(32)
+    if fault:
+        setattr(fake, fault, True)
+    for point in POINTS[:4]:
+        assert evaluator(point) == pytest.approx(plain(point), rel=1e-6)
 
 
 def test_models_that_draw_numbers_are_not_recorded(fake):
