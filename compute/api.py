@@ -14,6 +14,7 @@ from paraloss.compute.job import Job
 from paraloss.compute.options.surface import SurfaceKeywords, SurfaceOptions
 from paraloss.compute.ranks.world import world
 from paraloss.compute.settings import Settings, resolve
+from paraloss.log import logger
 from paraloss.option import Options, combine
 from paraloss.surface import Surface
 
@@ -65,19 +66,17 @@ def compute_surface(
     settings: Settings = ranks.on_all(lambda: resolve(model, load_loss(loss, step), data, asked))
     job = Job(settings, ranks)
     for axis, end in zip(settings.steps, settings.plane.ends, strict=True):
-        if end is not None and asked.directions is None:
-            job.tell(_models_missed(axis, settings.steps[axis]))
+        if end is not None and asked.directions is None and ranks.is_first:
+            _warn_of_missed_models(axis, settings.steps[axis])
     kept = {**({} if trajectory is None else {"": trajectory}), **(paths or {})}
     return job.run(kept, {"options": asked.facts(), **(provenance or {})})
 
 
-def _models_missed(axis: str, steps: np.ndarray) -> str:
-    """A warning where the steps towards another checkpoint pass by one of the two models; empty where they do not."""
+def _warn_of_missed_models(axis: str, steps: np.ndarray) -> None:
+    """Warn where the steps towards another checkpoint pass by one of the two models."""
     missed = [end for end in (0, 1) if steps[0] < end < steps[-1] and np.abs(steps - end).min() > 1e-9]
-    if not missed:
-        return ""
-    names = " or ".join(str(end) for end in missed)
-    return (
-        f"warning: the {axis} grid does not contain {names}, so the surface will not include the loss of the model there; "
-        f"choose another number of steps, as in {axis}=-0.5:1.5:41"
-    )
+    if missed:
+        logger.warning(
+            f"the {axis} grid does not contain {' or '.join(map(str, missed))}, so the surface will not include the loss of "
+            f"the model there; choose another number of steps, as in {axis}=-0.5:1.5:41"
+        )

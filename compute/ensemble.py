@@ -17,8 +17,8 @@ from paraloss.compute.options.surface import SurfaceKeywords, SurfaceOptions
 from paraloss.compute.ranks.world import world
 from paraloss.errors import InputError
 from paraloss.files import check_output, files_in
+from paraloss.log import logger
 from paraloss.option import Options, combine
-from paraloss.progress import say
 from paraloss.surface import DONE, NOT_FINITE, Surface, write_surface
 
 if TYPE_CHECKING:
@@ -66,7 +66,7 @@ def compute_ensemble(
     members, files = [], []
     for number, seed in enumerate(seeds):
         if first and asked.progress:
-            say(f"plane {number + 1} of {repeats}, seed {seed}")
+            logger.info(f"plane {number + 1} of {repeats}, seed {seed}")
         file = _member(path, seed)
         one = replace(asked, path=file, seed=seed)
         members.append(compute_surface(model, loss, data, one, step=step, provenance=provenance))
@@ -74,7 +74,7 @@ def compute_ensemble(
     summary = summarize(members, files)
     share = summary.provenance["draw_dependence"]
     if first and asked.progress:
-        say(f"the spread over the planes is {100 * share:.0f} % of the surface's own height: {_verdict(share)}")
+        logger.info(f"the spread over the planes is {100 * share:.0f} % of the surface's own height: {_verdict(share)}")
     ranks.on_first(lambda: str(write_surface(summary, path)))
     return summary
 

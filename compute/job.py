@@ -24,7 +24,8 @@ from paraloss.compute.setup import Setup
 from paraloss.errors import SurfaceFileError
 from paraloss.files import check_output, files_in
 from paraloss.locking import locked
-from paraloss.progress import Progress, say
+from paraloss.log import logger
+from paraloss.progress import Progress
 from paraloss.stopping import keeping, last_resort
 from paraloss.surface import INTERPOLATED, PENDING, Surface, SurfaceWriter
 
@@ -51,7 +52,7 @@ class Job:
         if path is not None:
             world.on_first(lambda: self._check_output(path))
             self.resumed = world.on_first(lambda: path.exists() and not self.options.overwrite)
-        self.setup = Setup(settings, world, path if self.resumed else None, self.tell)
+        self.setup = Setup(settings, world, path if self.resumed else None)
 
     def run(self, paths: Mapping[str, Mapping[str, np.ndarray]], provenance: Mapping[str, Any]) -> Surface:
         """Evaluate every point that the file does not hold yet.
@@ -76,7 +77,8 @@ class Job:
             order = coarse_to_fine(self.settings.shape)
             if self.resumed:
                 self._check_again()
-                self.tell(f"resuming: {len(order) - len(self.pending)} of {len(order)} points are finished already")
+                if self.progress:
+                    logger.info(f"resuming: {len(order) - len(self.pending)} of {len(order)} points are finished already")
             if self.pending:
                 self._prepare()
             for title, points in self._rounds(order):
@@ -94,11 +96,6 @@ class Job:
         total = len(self.settings.grid)
         done = total - len(self.writer.pending())
         return f"{done:,} of {total:,} points are kept in {self.path}; the same command goes on from there"
-
-    def tell(self, text: str) -> None:
-        """Print a line on rank 0's standard error, where progress is shown; nothing for an empty one."""
-        if text and self.progress:
-            say(text)
 
     def _check_output(self, path: Path) -> None:
         given = self.options

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +30,7 @@ from paraloss.compute.ranks.sharing import from_first
 from paraloss.compute.ranks.world import World
 from paraloss.compute.settings import Settings
 from paraloss.errors import InputError
+from paraloss.log import logger
 from paraloss.surface import check_fingerprint, read_directions, read_provenance
 
 
@@ -41,7 +41,6 @@ class Setup:
         settings: what to compute, the same on every rank.
         world: all ranks.
         resumed: surface file to finish, which holds directions and tuning; None begins a new one.
-        report: called with lines for the user, on every rank.
 
     Attributes:
         fingerprint: see ``Settings.fingerprint``.
@@ -57,13 +56,15 @@ class Setup:
         SurfaceFileError: ``resumed`` belongs to other settings.
     """
 
-    def __init__(self, settings: Settings, world: World, resumed: Path | None, report: Callable[[str], None]) -> None:
-        self._settings, self._world, self._resumed, self._report = settings, world, resumed, report
+    def __init__(self, settings: Settings, world: World, resumed: Path | None) -> None:
+        self._settings, self._world, self._resumed = settings, world, resumed
         self._options = settings.options
         self._device = rank_device(self._options.device, world)
-        report(who_is_where(world, self._device))
-        if settings.bn_data is not None and not normalizing_layers(settings.model):
-            report("warning: the model has no batch norm with running statistics; there is nothing to recompute")
+        places = who_is_where(world, self._device)
+        if places and world.is_first:
+            logger.info(places)
+        if world.is_first and settings.bn_data is not None and not normalizing_layers(settings.model):
+            logger.warning("the model has no batch norm with running statistics; there is nothing to recompute")
         world.on_all(lambda: check_movable(settings.model))
         self.fingerprint = settings.fingerprint()
         check_same_problem(world, self.fingerprint)
@@ -110,7 +111,7 @@ class Setup:
             found = read_directions(self._resumed)
             if found:  # else a repair dropped them: they follow from the settings, which are the same
                 return [{n: torch.from_numpy(t) for n, t in found[axis].items()} for axis in "xyz" if axis in found]
-        return self._settings.plane.make(self._settings.model, self._report)
+        return self._settings.plane.make(self._settings.model)
 
     def _evaluator_in(self, precision: str, size: int | None = None, shard: tuple[int, int] = (0, 1)) -> PointEvaluator:
         given = self._settings
@@ -142,7 +143,7 @@ class Setup:
             used = own_precision(given.model)
         elif used == "auto":
             used, differences = choose_precision(
-                self._evaluator_in, self._device, check_points(given.grid), points, options.precision_bound, self._report
+                self._evaluator_in, self._device, check_points(given.grid), points, options.precision_bound
             )
         self._probe = self._evaluator_in(used)
         size = options.batch_size or choose_batch_size(self._probe, points)
@@ -158,9 +159,9 @@ class Setup:
         """What must not be cut into batches or shared by ranks, for the file and for all ranks."""
         for name in evaluator.undivided:
             if evaluator.samples[name] > evaluator.batch_size:
-                self._report(f"the loss of {name} is not the mean of its batches: it is computed from all outputs together")
+                logger.info(f"the loss of {name} is not the mean of its batches: it is computed from all outputs together")
         if evaluator.mixing:
-            self._report("the model's outputs of a sample depend on the others of its batch: all samples are one batch")
+            logger.info("the model's outputs of a sample depend on the others of its batch: all samples are one batch")
         return {"undivided": sorted(evaluator.undivided), "indivisible": evaluator.indivisible}
 
     def _number_of_groups(self) -> int:

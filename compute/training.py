@@ -20,8 +20,9 @@ from paraloss.compute.options.runs import TrainKeywords, TrainOptions
 from paraloss.compute.ranks.devices import rank_device
 from paraloss.compute.recipes import RECIPES
 from paraloss.errors import InputError
+from paraloss.log import logger
 from paraloss.option import combine
-from paraloss.progress import Progress, say
+from paraloss.progress import Progress
 from paraloss.stopping import keeping
 
 if TYPE_CHECKING:
@@ -151,7 +152,9 @@ class _Run:
                 if test is not None:
                     found |= self._evaluate(data["test"], *test, criterion)
                 self._keep(epoch + 1, found)
-                say(f"epoch {epoch + 1} of {epochs}: " + ", ".join(f"{name} {value:.4g}" for name, value in found.items()))
+                logger.info(
+                    f"epoch {epoch + 1} of {epochs}: " + ", ".join(f"{name} {value:.4g}" for name, value in found.items())
+                )
 
     def _resident(self, split: Split) -> tuple[Tensor, Tensor]:
         """Inputs and targets on the device; inputs of another floating-point type are converted to the model's."""

@@ -31,8 +31,9 @@ from paraloss.compute.options.surface import (
 from paraloss.compute.ranks.devices import rank_device
 from paraloss.compute.ranks.world import world
 from paraloss.errors import InputError, SurfaceFileError
+from paraloss.log import logger
 from paraloss.option import Options, combine
-from paraloss.progress import Progress, say
+from paraloss.progress import Progress
 from paraloss.surface import Surface
 from paraloss.surface.reader import read_paths
 
@@ -81,7 +82,7 @@ def project_run(
     runs = ranks.on_all(lambda: runs_of(checkpoints, asked.label))
     if asked.progress and ranks.is_first:
         for run in runs:
-            say(run.how)
+            logger.info(run.how)
     criterion = ranks.on_all(lambda: load_loss(loss, step))[1]
     splits = ranks.on_all(lambda: splits_for(criterion, data))
     split = next(iter(asked.split_names), "train" if "train" in splits else next(iter(splits)))
@@ -90,7 +91,7 @@ def project_run(
     model = ranks.on_all(lambda: copy_model(model))
     center = ranks.on_all(lambda: find_center(model, runs, asked))
     if asked.progress and ranks.is_first and (len(runs) > 1 or center.is_chosen):
-        say(f"origin of the plane: {center.path.name}, {center.rule}")
+        logger.info(f"origin of the plane: {center.path.name}, {center.rule}")
 
     def find() -> tuple[Projection, np.ndarray]:
         chosen = {split: splits[split].subset(asked.samples)}
@@ -184,13 +185,13 @@ def _projection(model: nn.Module, checkpoints: Sequence[Path], center: Path, ask
 def _report(projection: Projection, paths: Mapping[str, Mapping[str, np.ndarray]], shares: Mapping[str, float | None]) -> None:
     if projection.explained:
         x_share, y_share = (100 * share for share in projection.explained)
-        say(f"explained variance: x {x_share:.1f} %, y {y_share:.1f} %")
+        logger.info(f"explained variance: x {x_share:.1f} %, y {y_share:.1f} %")
     for label, path in paths.items():
         # From the path's own start: the origin may lie far from a run.
         extent = max(np.hypot(path["x"] - path["x"][-1], path["y"] - path["y"][-1]).max(), 1e-300)
         farthest = f"up to {100 * path['residual'].max() / extent:.0f} % of the path's extent away from the plane"
         inside = "" if shares[label] is None else f", {100 * (shares[label] or 0):.0f} % of its variance in the plane"
-        say(f"{label + ': ' if label else ''}{len(path['x'])} checkpoints, {farthest}{inside}")
+        logger.info(f"{label + ': ' if label else ''}{len(path['x'])} checkpoints, {farthest}{inside}")
 
 
 def axes_around(projection: Projection, points: int, margin: float) -> tuple[np.ndarray, np.ndarray]:

@@ -19,14 +19,6 @@ logger = logging.getLogger("paraloss")
 _WARNING = "warning: "
 
 
-def say(text: str) -> None:
-    """Report one line, as information or, where it starts with "warning: ", as a warning."""
-    if text.startswith(_WARNING):
-        logger.warning(text.removeprefix(_WARNING))
-    else:
-        logger.info(text)
-
-
 @contextmanager
 def shown_on_stderr(level: int, rank: int | None = None) -> Iterator[None]:
     """Show the logger's lines on standard error while this holds.
@@ -71,5 +63,5 @@ class _Lines(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
         kind = _WARNING if record.levelno >= logging.WARNING else ""
         lines = "\n".join(map(printable, record.getMessage().split("\n")))  # a name out of a file must not steer the terminal
-        told = logging.makeLogRecord({**record.__dict__, "msg": f"{self._before}{kind}{lines}", "args": None})
-        return super().format(told)
+        shown = logging.makeLogRecord({**record.__dict__, "msg": f"{self._before}{kind}{lines}", "args": None})
+        return super().format(shown)

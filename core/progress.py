@@ -9,9 +9,7 @@ from collections.abc import Iterator
 from itertools import chain, repeat
 from types import TracebackType
 
-from paraloss.log import logger, say
-
-__all__ = ["Progress", "duration", "say"]
+from paraloss.log import logger
 
 
 def duration(seconds: float) -> str:
@@ -94,4 +92,6 @@ class Progress:
         self.last_line = time.monotonic()
         left = duration((self.total - self.done) / self.rate) if self.rate > 0 else "unknown"
         share = 100 * self.done / max(self.total, 1)
-        say(f"{self.title}: {self.done}/{self.total} {self.unit} ({share:.0f} %), {self.rate:.4g} {self.unit}/s, {left} left")
+        logger.info(
+            f"{self.title}: {self.done}/{self.total} {self.unit} ({share:.0f} %), {self.rate:.4g} {self.unit}/s, {left} left"
+        )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -11,6 +11,7 @@ from paraloss.converters.composition import Composition, compose
 from paraloss.converters.layout import Layout, framed, usual_size
 from paraloss.errors import InputError, MissingPackage
 from paraloss.files import check_output, replacing
+from paraloss.log import logger
 from paraloss.picture_options import (
     DRAWN_FROM_ABOVE,
     FROM_ABOVE,
@@ -33,7 +34,6 @@ PICTURES = (".png", ".jpg", ".pdf", ".svg")
 _OF_PIXELS = (".png", ".jpg")
 
 Size = tuple[int, int]
-Report = Callable[[str], None]
 
 
 def render(
@@ -46,7 +46,6 @@ def render(
     size: Size | None = None,
     width: str | PrintSize | None = None,
     backend: str = "pyvista",
-    report: Report = lambda line: None,
     **chosen: Any,
 ) -> Path:
     """Draw surfaces side by side on one scale, curves in one plot, or a volume.
@@ -62,7 +61,6 @@ def render(
         width: width in print instead of ``size``, as in ``"3.3in"``, ``"84mm"``, or icml, neurips, ieee, slides or poster:
             letters have 8 points there (16 on slides, 28 on posters), the smallest one less; pictures have 300 dots per inch.
         backend: ``pyvista``, ``paraview``, or ``auto``: ParaView if it is installed and can draw this, else pyvista.
-        report: function that takes status lines, such as the name of the backend that drew.
         chosen: single fields of ``GridOptions`` and ``PictureOptions``, as in ``zmax=10, look="dark"``; they replace those
             of ``options`` and ``picture``.
 
@@ -80,7 +78,7 @@ def render(
     if printed is not None and (size is not None or surfaces[0].z is not None):
         raise InputError("{width} is for curves and surfaces, and instead of {size}", arguments=("width", "size"))
     picture = _with_style(path, surfaces, picture)
-    surfaces = [_shown(surface, report) for surface in surfaces]
+    surfaces = [_shown(surface) for surface in surfaces]
     labels = list(labels) if labels else default_labels(surfaces)
     if len(labels) != len(surfaces):
         raise InputError(f"{len(labels)} labels for {len(surfaces)} surfaces; give one each")
@@ -95,7 +93,7 @@ def render(
             if picture.from_above:
                 draw_contours(surfaces, temporary, composition, size, printed)
             else:
-                _draw_lit(surfaces, temporary, composition, backend, report, printed)
+                _draw_lit(surfaces, temporary, composition, backend, printed)
     return path
 
 
@@ -133,17 +131,17 @@ def _with_style(path: Path, surfaces: Sequence[Surface], picture: PictureOptions
     return picture
 
 
-def _shown(surface: Surface, report: Report) -> Surface:
-    """The part of a surface that is drawn; reports what an unfinished one lacks."""
+def _shown(surface: Surface) -> Surface:
+    """The part of a surface that is drawn; logs what an unfinished one lacks."""
     shown = surface.drawable()
     if not surface.is_complete:
         done, grid = int((surface.status != 0).sum()), "×".join(str(size) for size in reversed(shown.shape))
-        report(f"still being computed: {done} of {surface.status.size} points are there, drawn on a grid of {grid}")
+        logger.info(f"still being computed: {done} of {surface.status.size} points are there, drawn on a grid of {grid}")
     return shown
 
 
 def _draw_lit(
-    surfaces: Sequence[Surface], path: Path, composition: Composition, backend: str, report: Report, printed: PrintSize | None
+    surfaces: Sequence[Surface], path: Path, composition: Composition, backend: str, printed: PrintSize | None
 ) -> None:
     """Draw by ``backend``; with ``auto`` by pyvista where ParaView is missing or fails."""
     if backend == "auto":
@@ -151,9 +149,9 @@ def _draw_lit(
         if not beyond_paraview(composition) and can_draw():
             try:
                 SurfacePicture(surfaces, composition, "paraview").save(path, printed)
-                report("drawn by paraview")
+                logger.info("drawn by paraview")
                 return
             except MissingPackage as error:
-                report(f"{error}; drawing with pyvista instead")
+                logger.info(f"{error}; drawing with pyvista instead")
     SurfacePicture(surfaces, composition, backend).save(path, printed)
-    report(f"drawn by {backend}")
+    logger.info(f"drawn by {backend}")

@@ -13,7 +13,7 @@ from paraloss.compute.inputs.checkpoints import load_checkpoint, put, state_sha2
 from paraloss.compute.inputs.runs import Run
 from paraloss.compute.options.runs import ProjectionOptions
 from paraloss.errors import InputError
-from paraloss.progress import say
+from paraloss.log import logger
 from paraloss.surface.hdf5 import open_hdf5, read_json, read_text
 from paraloss.surface.reader import FORMAT
 from paraloss.text import printable
@@ -53,7 +53,7 @@ def find_center(model: nn.Module, runs: Sequence[Run], asked: ProjectionOptions)
         center = Path(asked.center)
         record = _put(model, center, key)
         if digest is not None and state_sha256(model) != digest:
-            say(f"warning: {center} is not the center of {asked.onto}: the plane is parallel to that surface's, not the same")
+            logger.warning(f"{center} is not the center of {asked.onto}: the plane is parallel to that surface's, not the same")
         return _center(center, "which was named", True, record)
     if digest is None:
         record = _put(model, end, key)

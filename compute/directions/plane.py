@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import PurePath
 from typing import Any
 
@@ -19,6 +19,7 @@ from paraloss.compute.inputs.fitting import fit
 from paraloss.compute.inputs.tensors import state_tensors, tensor_bytes
 from paraloss.compute.options.surface import DirectionType, Ignore, Norm, Target
 from paraloss.errors import InputError
+from paraloss.log import logger
 
 
 class Plane:
@@ -68,14 +69,14 @@ class Plane:
             for end, norm in zip(self.ends, self.norms, strict=True)
         ]
 
-    def make(self, model: nn.Module, tell: Callable[[str], None]) -> list[Direction]:
-        """One direction an axis.
+    def make(self, model: nn.Module) -> list[Direction]:
+        """Make one direction per axis.
 
         Raises:
             InputError: a checkpoint does not fit the model, too few directions were given, or nothing moves along one.
         """
         moving = self.moving
-        directions = self._make(model, tell)
+        directions = self._make(model)
         if moving is None:
             return directions
         directions = [{name: part for name, part in direction.items() if name in moving} for direction in directions]
@@ -88,7 +89,7 @@ class Plane:
                 )
         return directions
 
-    def _make(self, model: nn.Module, tell: Callable[[str], None]) -> list[Direction]:
+    def _make(self, model: nn.Module) -> list[Direction]:
         if self.given:
             if len(self.given) < len(self.ends):
                 raise InputError(
@@ -106,14 +107,14 @@ class Plane:
             missed = left_behind(model, end, self.moving)
             others = f" (nor do {len(missed) - 1} others)" if len(missed) > 1 else ""
             if missed:
-                tell(
-                    f"warning: '{missed[0]}' differs between the two models along {axis}, but does not move"
+                logger.warning(
+                    f"'{missed[0]}' differs between the two models along {axis}, but does not move"
                     f"{others}: the loss at {axis} = 1 is not that of "
                     "the second model"
                 )
             if self.warn and self.dir_type == "weights" and statistics_differ(model, end):
-                tell(
-                    "warning: the batch-norm statistics of the two checkpoints differ and dir_type is 'weights': "
+                logger.warning(
+                    "the batch-norm statistics of the two checkpoints differ and dir_type is 'weights': "
                     f"losses off the center along {axis} are not those of real models; use 'states'"
                 )
             directions.append(direction_between(model, end, self.dir_type, f"{axis}_to"))

@@ -13,7 +13,7 @@ from paraloss.compute.evaluate.exact import SharedEstimator
 from paraloss.compute.evaluate.point import PointEvaluator
 from paraloss.compute.inputs.user_code import one_line
 from paraloss.errors import InputError, ParalossError
-from paraloss.progress import say
+from paraloss.log import logger
 from paraloss.stopping import exposed
 
 
@@ -54,7 +54,7 @@ class Guarded:
                         raise InputError(
                             f"at {place}: out of memory with {size} samples at once; use another device"
                         ) from error
-                    say(f"warning: out of memory at {place}: continuing with batches of {self._evaluator.batch_size}")
+                    logger.warning(f"out of memory at {place}: continuing with batches of {self._evaluator.batch_size}")
 
 
 @contextmanager

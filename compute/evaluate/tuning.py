@@ -11,7 +11,7 @@ import torch
 from paraloss.compute.evaluate.point import PointEvaluator
 from paraloss.compute.forward.compiling import may_pay
 from paraloss.compute.forward.precision import faster_precisions
-from paraloss.progress import say
+from paraloss.log import logger
 
 _WORTH = 1.25  # a faster type must be that much faster to be taken
 _CLEAR = 1.5  # ratios of times between 1 / _CLEAR and _CLEAR of _WORTH are measured again
@@ -26,7 +26,6 @@ def choose_precision(
     points: Sequence[np.ndarray],
     todo: int,
     bound: float,
-    tell: Callable[[str], None] = say,
 ) -> tuple[str, dict[str, float]]:
     """The fastest precision whose losses stay within ``bound`` of those in fp32.
 
@@ -36,7 +35,6 @@ def choose_precision(
         points: coordinates to compare at.
         todo: number of points to evaluate; few of them are done in fp32 without a check.
         bound: largest relative difference of any loss at any of ``points`` that is accepted.
-        tell: is given a line about each decision.
 
     Returns:
         The precision, and the largest relative difference found for each that was tried.
@@ -55,11 +53,11 @@ def choose_precision(
         same_blanks = bool((np.isfinite(losses) == finite).all())
         found = f"{precision} differs from fp32 by up to {100 * difference:.2g} % at {len(points)} points"
         if not same_blanks or not difference <= bound:
-            tell(f"precision: {found}, more than {100 * bound:.2g} %: not used (precision {precision} would)")
+            logger.info(f"precision: {found}, more than {100 * bound:.2g} %: not used (precision {precision} would)")
         elif (gain := _gain(make, precision, points, seconds, faster)) < _WORTH:
-            tell(f"precision: {found}, but is not faster here: not used")
+            logger.info(f"precision: {found}, but is not faster here: not used")
         else:
-            tell(f"precision: {found}, and is {gain:.1f} times as fast: used")
+            logger.info(f"precision: {found}, and is {gain:.1f} times as fast: used")
             return precision, differences
     return "fp32", differences
 

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from paraloss.compute.inputs.user_code import one_line
-from paraloss.progress import say
+from paraloss.log import logger
 
 _POINTS = 3  # that are evaluated kernel by kernel, and then compared
 _SAME = 1e-5  # relative difference of a sum: the kernels are the same
@@ -47,7 +47,7 @@ class Points:
         add_up: Callable[[], Tensor],
         device: torch.device,
         why_not: str = "",
-        report: Callable[[str], None] = say,
+        report: Callable[[str], None] = logger.info,
     ) -> None:
         self._move_to, self._add_up, self._device, self._report = move_to, add_up, device, report
         self.why_not = why_not

@@ -17,7 +17,7 @@ from paraloss.compute.inputs.randomness import seeded
 from paraloss.compute.inputs.split import DataSet, Split
 from paraloss.compute.inputs.user_code import one_line
 from paraloss.errors import InputError
-from paraloss.progress import say
+from paraloss.log import logger
 
 USE_A_STEP = "give {step}, a function of (model, batch) that gets each batch as it is"
 _SEED = 0  # of loaders that shuffle or augment, so that all ranks read the same
@@ -43,7 +43,7 @@ def one_pass(data: Any, name: str) -> Iterable[Any]:
     """The items of a data set or loader, each once, in an order that is the same on every rank."""
     samplers = (data, data.batch_sampler) if isinstance(data, DataLoader) else ()
     if any(getattr(sampler, "drop_last", False) for sampler in samplers):
-        say(f"warning: {name}: the loader drops its last, smaller batch (drop_last=True), so these samples count nowhere")
+        logger.warning(f"{name}: the loader drops its last, smaller batch (drop_last=True), so these samples count nowhere")
     try:
         if not isinstance(data, DataLoader) and hasattr(data, "__getitem__") and hasattr(data, "__len__"):
             data = map(data.__getitem__, range(len(data)))

@@ -27,14 +27,14 @@ def data(
     """
     from paraloss.compute.inputs.fetch import PUBLISHED, data_home, fetch_data
     from paraloss.errors import InputError
-    from paraloss.progress import say
+    from paraloss.log import logger
 
     folder = output or data_home() / name
     if name in PUBLISHED and folder.is_dir() and any(folder.iterdir()) and not overwrite:
         raise InputError(f"{folder}: holds files already; use them with --data {name}, or replace them with --overwrite")
-    for file in fetch_data(name, folder, archive, say):
+    for file in fetch_data(name, folder, archive, logger.info):
         print(file)
-    say(f"use it with: --data {name}" if output is None else f"use it with: {_flag(name, folder)}")
+    logger.info(f"use it with: --data {name}" if output is None else f"use it with: {_flag(name, folder)}")
 
 
 def _flag(name: str, folder: Path) -> str:

@@ -40,7 +40,8 @@ def demo(
         train: Train both networks here instead. Training ends elsewhere on another processor or number of threads.
         epochs: Epochs of training, with --train.
     """
-    from paraloss.progress import duration, say
+    from paraloss.log import logger
+    from paraloss.progress import duration
 
     began = time.monotonic()
     output.mkdir(parents=True, exist_ok=True)
@@ -48,14 +49,14 @@ def demo(
     paths = []
     for network in NETWORKS:
         weights = _trained(network, output / network, epochs) if train else _copied(network, output)
-        say(f"\n== {network}: loss surface, {grid} × {grid} points, {samples} images each, {ranks} ranks")
+        logger.info(f"\n== {network}: loss surface, {grid} × {grid} points, {samples} images each, {ranks} ranks")
         path = output / f"{network}.h5"
         arguments = ["compute", "--weights", str(weights), f"--x{side}", f"--y{side}", "--precision", "fp32"]
         _run([*arguments, "--samples", str(samples), "-o", str(path)], ranks)
         _run(["convert", str(path), str(path.with_suffix(".vts"))])
         _run(["convert", str(path), str(path.with_suffix(".vtp"))])
         paths.append(path)
-    say("\n== both on one scale")
+    logger.info("\n== both on one scale")
     picture = output / "figure1.png"
     _run(["render", *map(str, paths), str(picture), "--contours", "14"])
 
@@ -67,9 +68,9 @@ def demo(
 
 def _trained(network: str, run: Path, epochs: int) -> Path:
     """Train a network in the folder ``run``; return its final checkpoint."""
-    from paraloss.progress import say
+    from paraloss.log import logger
 
-    say(f"\n== {network}: train on 1,437 handwritten digits")
+    logger.info(f"\n== {network}: train on 1,437 handwritten digits")
     rate = NETWORKS[network]
     _run(["train", "--model", network, "--lr", rate, "--batch-size", "64", "--epochs", str(epochs), "-o", str(run)])
     return run / "final.pt"
@@ -116,14 +117,14 @@ def _run(arguments: list[str], ranks: int = 1) -> None:
     """Run a command of Paraloss in a process of its own, as a user types it; its failure ends the demo."""
     from paraloss import processes
     from paraloss.errors import InputError
-    from paraloss.progress import say
+    from paraloss.log import logger
     from paraloss.stopping import SIGNALS, Stopped
 
     mpiexec = _mpiexec() if ranks > 1 else None
     launcher = [mpiexec, "-n", str(ranks)] if mpiexec else []
     if ranks > 1 and not mpiexec:
-        say("no mpiexec of mpi4py's MPI found (pip install 'paraloss[mpich]'): one process does the work")
-    say(" ".join(["$", *(["mpiexec", "-n", str(ranks)] if mpiexec else []), "paraloss", *arguments]))
+        logger.info("no mpiexec of mpi4py's MPI found (pip install 'paraloss[mpich]'): one process does the work")
+    logger.info(" ".join(["$", *(["mpiexec", "-n", str(ranks)] if mpiexec else []), "paraloss", *arguments]))
     done = processes.run([*launcher, sys.executable, "-m", "paraloss", *arguments], stdout=sys.stderr)
     if done.returncode < 0 or done.returncode - 128 in SIGNALS:
         raise Stopped(abs(done.returncode) % 128, "the same command goes on from there")

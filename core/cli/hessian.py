@@ -54,7 +54,7 @@ def hessian(
     from paraloss.compute.inputs.problem import load_loss
     from paraloss.compute.ranks.devices import rank_device
     from paraloss.files import check_output, files_in
-    from paraloss.progress import say
+    from paraloss.log import logger
 
     _check_ending(output)
     check_output(output, "spectrum", files_in(weights, inputs.model, inputs.data, inputs.loss), overwrite)
@@ -68,11 +68,11 @@ def hessian(
     evaluator = make_evaluator(
         model, load_loss(loss)[1], chosen, [], rank_device(effort.device), batch_size=effort.batch_size, report=report
     )
-    say(f"Hessian over {len(chosen[split])} samples of {split}; Lanczos takes some tens to hundreds of products")
+    logger.info(f"Hessian over {len(chosen[split])} samples of {split}; Lanczos takes some tens to hundreds of products")
     batches, only = evaluator.batches_to_measure(split), evaluator.measured
     found = spectrum(evaluator.model, evaluator.loss, batches, top, repeats=repeats, only=only)
     for number, value in enumerate(found.eigenvalues, start=1):
-        say(f"eigenvalue {number:3}: {value:.6g}")
+        logger.info(f"eigenvalue {number:3}: {value:.6g}")
     if output.suffix.lower() in _PICTURES:
         from paraloss.rendering.spectrum import draw_spectrum
 

@@ -38,8 +38,8 @@ def histogram(
     from paraloss.compute import load_checkpoint
     from paraloss.errors import InputError
     from paraloss.files import check_output
+    from paraloss.log import logger
     from paraloss.print_size import print_size
-    from paraloss.progress import say
     from paraloss.rendering.histogram import draw_histograms
 
     inputs, target = split_output(files, output, (".png", ".pdf", ".svg"))
@@ -58,5 +58,5 @@ def histogram(
     names = label or [f"{path.parent.name}/{path.name}" if path.parent.name else path.name for path in inputs]
     draw_histograms(weights, target, names, bins, parse_size(size) if size else None, printed)
     if printed is not None:
-        say(printed.latex(target.name))
+        logger.info(printed.latex(target.name))
     print(target)

@@ -135,7 +135,7 @@ def _draw(
     inputs: list[Path],
 ) -> None:
     """Draw what the ending of ``target`` names: a page, a movie or a picture."""
-    from paraloss.progress import say
+    from paraloss.log import logger
     from paraloss.rendering import MOVIES, default_label, default_labels, make_movie, write_page
     from paraloss.rendering import render as render_picture
 
@@ -155,6 +155,6 @@ def _draw(
         if labels is None and len(names) == len(surfaces):
             labels = default_labels(surfaces, names)
         how: dict[str, Any] = {"width": size} if isinstance(size, PrintSize) else {"size": size}
-        render_picture(surfaces, target, options=heights, picture=picture, labels=labels, backend=backend, report=say, **how)
+        render_picture(surfaces, target, options=heights, picture=picture, labels=labels, backend=backend, **how)
         if isinstance(size, PrintSize):
-            say(size.latex(target.name))
+            logger.info(size.latex(target.name))

@@ -40,7 +40,7 @@ def train(
     from paraloss.compute import classes_of, load_checkpoint, load_data, load_model
     from paraloss.compute import train as train_model
     from paraloss.compute.inputs.user_code import parse_arguments
-    from paraloss.progress import say
+    from paraloss.log import logger
 
     model_arguments, data_arguments = parse_arguments(model_arg or []), parse_arguments(data_arg or [])
     splits = load_data(data, data_arguments)
@@ -57,5 +57,5 @@ def train(
     }
     final = train_model(network, splits, output, training, loss=loss, record=record)
     results = load_checkpoint(final)[1]
-    say(", ".join(f"{key} {value:.4g}" for key, value in results.items() if key.endswith(("_loss", "_acc"))))
+    logger.info(", ".join(f"{key} {value:.4g}" for key, value in results.items() if key.endswith(("_loss", "_acc"))))
     print(final)

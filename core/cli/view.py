@@ -37,7 +37,7 @@ def view(
     import webbrowser
 
     from paraloss.errors import InputError
-    from paraloss.progress import say
+    from paraloss.log import logger
 
     if not files:
         raise InputError("name at least one surface file, as in surface.h5")
@@ -54,11 +54,11 @@ def view(
     from paraloss.rendering.server import ViewServer
 
     server = ViewServer(list(files), labels, heights, PictureOptions(look=look), port)
-    say("serving until you press Ctrl-C")
+    logger.info("serving until you press Ctrl-C")
     print(server.url, flush=True)
     if browser:
         webbrowser.open(server.url)
     try:
         server.run()
     except KeyboardInterrupt:
-        say("closed")
+        logger.info("closed")

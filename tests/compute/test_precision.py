@@ -137,7 +137,7 @@ def test_a_compiled_model_gives_the_same_losses(digits):
     np.testing.assert_allclose([evaluator((x,)) for x in (0.0, 0.5)], plain, rtol=1e-5)
 
 
-def test_auto_takes_the_faster_precision_only_within_the_bound(digits):
+def test_auto_takes_the_faster_precision_only_within_the_bound(digits, caplog):
     split = digits["test"].subset(64)
     model = with_statistics(load_model("mlp", (1, 8, 8), 10), split)
     exact = Evaluator(model, CRITERION, {"train": split}, [])
@@ -158,19 +158,19 @@ def test_auto_takes_the_faster_precision_only_within_the_bound(digits):
 
     import paraloss.compute.evaluate.tuning as tuning
 
-    said = []
+    caplog.set_level("INFO", "paraloss")
     points = [np.zeros(0)] * 3
     original = tuning.faster_precisions
     tuning.faster_precisions = lambda device: ["bf16"]
     try:
-        used, differences = choose_precision(Rounded, torch.device("cpu"), points, 1000, 0.01, said.append)
+        used, differences = choose_precision(Rounded, torch.device("cpu"), points, 1000, 0.01)
         assert used == "bf16"
         assert differences["bf16"] == pytest.approx(0.004)
-        assert "0.4 %" in said[-1]
-        used, _ = choose_precision(Rounded, torch.device("cpu"), points, 1000, 0.001, said.append)
+        assert "0.4 %" in caplog.messages[-1]
+        used, _ = choose_precision(Rounded, torch.device("cpu"), points, 1000, 0.001)
         assert used == "fp32"
-        assert "not used" in said[-1]
-        assert choose_precision(Rounded, torch.device("cpu"), points, 10, 0.01, said.append) == ("fp32", {})
+        assert "not used" in caplog.messages[-1]
+        assert choose_precision(Rounded, torch.device("cpu"), points, 10, 0.01) == ("fp32", {})
     finally:
         tuning.faster_precisions = original
 

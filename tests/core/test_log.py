@@ -8,7 +8,7 @@ from helpers import call, surface_of
 
 from paraloss import compute_surface, progress
 from paraloss.cli import main
-from paraloss.log import logger, say, shown_on_stderr
+from paraloss.log import logger, shown_on_stderr
 from paraloss.progress import Progress, pauses
 
 
@@ -35,12 +35,12 @@ def test_levels_of_the_command_line(capsys):
     ):
         with shown_on_stderr(level):
             logger.debug("detail")
-            say("ready")
-            say("warning: careful")
+            logger.info("ready")
+            logger.warning("careful")
         assert capsys.readouterr().err.splitlines() == expected
     with shown_on_stderr(logging.DEBUG):
         logger.debug("detail")
-        say("100 % ready")
+        logger.info("100 % ready")
     lines = capsys.readouterr().err.splitlines()
     assert [line.split(" ", 1)[1] for line in lines] == ["detail", "100 % ready"]
     assert all(line[2] == line[5] == ":" for line in lines)
@@ -48,8 +48,8 @@ def test_levels_of_the_command_line(capsys):
 
 def test_other_ranks_show_warnings_with_their_number(capsys):
     with shown_on_stderr(logging.INFO, rank=3):
-        say("ready")
-        say("warning: careful")
+        logger.info("ready")
+        logger.warning("careful")
     assert capsys.readouterr().err == "rank 3: warning: careful\n"
 
 
@@ -90,7 +90,7 @@ def test_lines_in_a_log_become_rare(monkeypatch, caplog):
     monkeypatch.setattr(progress.time, "monotonic", lambda: now[0])
     monkeypatch.setattr(progress.sys.stderr, "isatty", lambda: False, raising=False)
     times = []
-    monkeypatch.setattr(progress, "say", lambda line: times.append(now[0]))
+    monkeypatch.setattr(progress.logger, "info", lambda line: times.append(now[0]))
     bar = Progress("computing", 8 * 3600)
     for _ in range(8 * 3600):
         now[0] += 1
