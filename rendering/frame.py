@@ -43,7 +43,9 @@ class Paper:
             x = (column + 0.5) * self.cell[0] / width
             y = 1 - (row * (self.cell[1] + self.top) + 0.6 * self.top) / height
             # A long title shrinks rather than runs into its neighbor; a letter is about half as wide as high.
-            points = self._points(min(1.15 * self.text, self.cell[0] / max(1, 0.55 * len(label))))
+            if layout.least:  # letters that do not shrink take two lines
+                label = "\n".join(textwrap.wrap(label, max(8, int(self.cell[0] / (0.6 * layout.text))))[:2])
+            points = self._points(min(1.15 * self.text, self.cell[0] / max(1, 0.55 * max(map(len, label.split("\n"))))))
             self.figure.text(x, y, label, fontsize=points, color=look.text, ha="center", va="center", zorder=5)
 
     def _points(self, height: float) -> float:

@@ -26,6 +26,8 @@ def default_labels(surfaces: Sequence[Surface], names: Sequence[str] = ()) -> li
     facts = [_facts(surface.provenance) for surface in surfaces]
     keys = [key for key in dict.fromkeys(key for one in facts for key in one) if len({one.get(key) for one in facts}) > 1]
     several = len(set(models)) > 1
+    if not keys and not several and len(set(names)) == len(surfaces):
+        return [printable(", ".join(filter(None, [n, known_accuracy(s)]))) for n, s in zip(names, surfaces, strict=True)]
     found = []
     for surface, model, one in zip(surfaces, models, facts, strict=True):
         parts = [model] if several and surface.provenance.get("model") else []

@@ -39,6 +39,8 @@ VERBS = {
     "hessian": "Compute the Hessian's spectrum at a checkpoint.",
     "convert": "Convert surfaces to VTK, mesh and table formats.",
     "render": "Draw pictures, movies and pages.",
+    "figure": "Compute and draw all figures for a paper in one go.",
+    "share": "Pack a surface with page, picture and plugin, to be mailed.",
     "view": "Look at surfaces in a window or in the browser.",
     "analyze": "Print numbers about surfaces; compare them.",
     "histogram": "Draw histograms of the weights of checkpoints.",
