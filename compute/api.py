@@ -34,9 +34,9 @@ def compute_surface(
     provenance: Mapping[str, Any] | None = None,
     **options: Unpack[SurfaceKeywords],
 ) -> Surface:
-    """Evaluate a model's loss and accuracy over a line, a plane or a volume through its weights.
+    """Evaluate a model's loss and accuracy over a plane, a line or a volume through its weights.
 
-    Example: ``compute_surface(model, "cross_entropy", data, x=(-1, 1, 51), y=(-1, 1, 51), rtol=0.01)``
+    Example: ``compute_surface(model, "cross_entropy", data, x=(-1, 1, 51), rtol=0.01)``
 
     Args:
         model: model at the origin of the surface. Not modified.
@@ -65,11 +65,26 @@ def compute_surface(
     ranks = world()
     settings: Settings = ranks.on_all(lambda: resolve(model, load_loss(loss, step), data, asked))
     job = Job(settings, ranks)
+    if ranks.is_first and asked.progress:
+        logger.info(_extent(settings, asked))
     for axis, end in zip(settings.steps, settings.plane.ends, strict=True):
         if end is not None and asked.directions is None and ranks.is_first:
             _warn_of_missed_models(axis, settings.steps[axis])
     kept = {**({} if trajectory is None else {"": trajectory}), **(paths or {})}
     return job.run(kept, {"options": asked.facts(), **(provenance or {})})
+
+
+def _extent(settings: Settings, asked: SurfaceOptions) -> str:
+    """What is computed: a curve, a surface or a volume, and of how many points; why, where it was not asked for."""
+    kind = ("curve", "surface", "volume")[len(settings.steps) - 1]
+    sides = " × ".join(f"{len(steps):,}" for steps in settings.steps.values())
+    points = f"{sides} = {len(settings.grid):,} points" if len(settings.steps) > 1 else f"{sides} points"
+    why = ""
+    if asked.y is None and not asked.curve:
+        why = (
+            ", y as x; --curve computes a curve" if "y" in settings.steps else ", the line to x_to; --y adds a second direction"
+        )
+    return f"a {kind} of {points}{why}"
 
 
 def _warn_of_missed_models(axis: str, steps: np.ndarray) -> None:

@@ -5,11 +5,11 @@ Each message is one line: what is wrong, where, and what to do. The command line
 A message names the arguments it speaks of in braces, and ``arguments`` lists them: Python's users read the argument, users of
 the command line its flag.
 
->>> error = InputError("{z} requires {y}: a volume has three axes", arguments=("z", "y"))
+>>> error = InputError("{z_to} requires {z}", arguments=("z_to", "z"))
 >>> str(error)
-'z requires y: a volume has three axes'
+'z_to requires z'
 >>> error.worded(lambda name: f"--{name}")
-'--z requires --y: a volume has three axes'
+'--z_to requires --z'
 """
 
 from collections.abc import Callable, Sequence

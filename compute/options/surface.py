@@ -79,7 +79,9 @@ class PlaneOptions(Options):
     x: Steps = "-1:1:51"
     """Steps along x as FIRST:LAST:NUMBER. A negative FIRST requires the equals sign, as in --x=-1:1:51."""
     y: Steps | None = None
-    """Steps along y. Without y a curve is computed."""
+    """Steps along y. Default: those of x; none where only x_to is given, the line to a checkpoint."""
+    curve: Annotated[bool, Flag(opposite=False)] = False
+    """Compute a curve, along x alone."""
     z: Steps | None = None
     """Steps along z, a third direction: a volume."""
     x_to: Target | None = None
@@ -119,16 +121,26 @@ class PlaneOptions(Options):
         super().__post_init__()
 
     def check(self) -> None:
-        for axis, needed in (("z", "y"), ("y_to", "y"), ("z_to", "z")):
-            if getattr(self, axis) is not None and getattr(self, needed) is None:
-                why = ": a volume has three axes" if axis == "z" else f", as in {{{needed}}}=-0.5:1.5:51"
-                raise InputError(f"{{{axis}}} requires {{{needed}}}{why}", arguments=(axis, needed))
+        if self.z_to is not None and self.z is None:
+            raise InputError("{z_to} requires {z}, as in {z}=-0.5:1.5:51", arguments=("z_to", "z"))
+        for axis in ("y", "y_to", "z", "z_to"):
+            if self.curve and getattr(self, axis) is not None:
+                raise InputError(f"{{curve}} runs along x alone: leave out {{{axis}}}", arguments=("curve", axis))
         self.steps()
 
     def steps(self) -> dict[str, np.ndarray]:
         """Return "x", "y", "z" -> (n,) float64 steps, for the axes of the surface."""
-        given = {name: getattr(self, name) for name in "xyz"}
+        given = {"x": self.x, "y": self._along_y(), "z": self.z}
         return {name: steps_along(axis, name) for name, axis in given.items() if axis is not None}
+
+    def _along_y(self) -> Steps | None:
+        if self.curve or self.y is not None:
+            return self.y
+        one_direction = (
+            isinstance(self.directions, Sequence) and not isinstance(self.directions, str) and len(self.directions) < 2
+        )
+        line = self.x_to is not None and self.y_to is None and self.z is None
+        return None if one_direction or line else self.x
 
     @property
     def norms(self) -> tuple[Norm, Norm, Norm]:
@@ -275,6 +287,7 @@ class SurfaceKeywords(MeasureKeywords, total=False):
 
     x: Steps
     y: Steps | None
+    curve: bool
     z: Steps | None
     x_to: Target | None
     y_to: Target | None

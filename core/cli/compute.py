@@ -30,7 +30,7 @@ def compute(
     effort: Effort = EffortOptions(),
     output: Output = OutputOptions(),
 ) -> None:
-    """Compute a loss surface, or a curve without --y, around a checkpoint; the same command finishes a partial file.
+    """Compute a loss surface, or with --curve a curve, around a checkpoint; the same command finishes a partial file.
 
     Example: mpiexec -n 4 paraloss compute --weights runs/r56/final.pt --x=-1:1:51 --y=-1:1:51 -o surface.h5
 

@@ -115,7 +115,9 @@ def batch_size() -> None:
         labels = ["--label", "small batch", "--label", "large batch"]
         paraloss("histogram", runs["small"], runs["large"], HERE / f"batch_weights_{tag}.png", *labels)
         curves = [
-            compute(f"vgg9_curve_{kind}_{tag}", runs[kind], "--x=-1:1:31", "--splits", "train,test", "--samples", 300)
+            compute(
+                f"vgg9_curve_{kind}_{tag}", runs[kind], "--curve", "--x=-1:1:31", "--splits", "train,test", "--samples", 300
+            )
             for kind in runs
         ]
         paraloss("render", *curves, HERE / f"batch_curves_{tag}.png", *labels)
@@ -134,7 +136,20 @@ def batch_size() -> None:
 def repeats() -> None:
     """Ten filter-normalized planes of one network: does the picture depend on the draw?"""
     final = network("resnet20")
-    paraloss("compute", "--weights", final, "--x=-1:1:31", "--samples", 256, "--repeats", 10, "-o", WORK / "ten.h5", ranks=2)
+    paraloss(
+        "compute",
+        "--weights",
+        final,
+        "--curve",
+        "--x=-1:1:31",
+        "--samples",
+        256,
+        "--repeats",
+        10,
+        "-o",
+        WORK / "ten.h5",
+        ranks=2,
+    )
     files = sorted(WORK.glob("ten_seed*.h5"))
     labels = [part for file in files for part in ("--label", file.stem.removeprefix("ten_"))]
     paraloss("render", *files, HERE / "ten_curves.png", "--metric", "train_loss", *labels)

@@ -47,7 +47,7 @@ def test_a_users_own_model_data_and_loss(tmp_path):
     subprocess.run([sys.executable, "mine.py"], cwd=tmp_path, check=True)
     done = call(
         "compute", "--weights", "w.pt", "--model", "mine.py:net", "--model-arg", "width=6", "--data", "mine.py:data",
-        "--loss", "mine.py:loss", "--x=-1:1:5", "-o", "c.h5", cwd=tmp_path,
+        "--loss", "mine.py:loss", "--curve", "--x=-1:1:5", "-o", "c.h5", cwd=tmp_path,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     surface = read_surface(tmp_path / "c.h5")

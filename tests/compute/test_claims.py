@@ -26,7 +26,7 @@ def test_random_filter_normalized_curves_are_close_in_shape(mlp_run, digits):
     model, _ = mlp_run
     data = {"train": digits["train"].subset(300)}
     curves = [
-        compute_surface(model, data=data, x=(-1, 1, 21), seed=seed, precision="fp32", progress=False).metric()
+        compute_surface(model, data=data, curve=True, x=(-1, 1, 21), seed=seed, precision="fp32", progress=False).metric()
         for seed in range(10)
     ]
     assert draw_dependence(curves) < 0.35

@@ -152,7 +152,7 @@ def test_x_and_y_stay_apart_from_the_weights_to_the_grid():
 
 
 def test_standard_errors_of_a_drawn_subset_equal_the_formula(small_net, digits):
-    surface = compute_surface(small_net, "cross_entropy", digits, x=(-1, 1, 3), samples=100, progress=False)
+    surface = compute_surface(small_net, "cross_entropy", digits, curve=True, x=(-1, 1, 3), samples=100, progress=False)
     rows = digits["train"].subset(100)
     losses = F.cross_entropy(small_net(rows.inputs).double(), rows.targets, reduction="none").detach().numpy()
     expected = losses.std(ddof=1) / np.sqrt(100) * np.sqrt(1 - 100 / len(digits["train"]))
@@ -178,7 +178,7 @@ def test_mse_takes_real_targets_and_classes():
 )
 def test_model_loss_and_data_that_do_not_fit_get_one_line(model, data, told):
     with pytest.raises(InputError, match=told) as caught:
-        compute_surface(model, "cross_entropy", data, x=(-1, 1, 3), progress=False)
+        compute_surface(model, "cross_entropy", data, curve=True, x=(-1, 1, 3), progress=False)
     assert "\n" not in str(caught.value)
 
 
@@ -198,6 +198,7 @@ def test_a_nan_loss_is_a_result_and_is_not_computed_again(small_net, digits, tmp
             small_net,
             loss,
             data,
+            curve=True,
             x=(-1, 1, 3),
             path=tmp_path / "s.h5",
             progress=False,
@@ -209,12 +210,12 @@ def test_a_nan_loss_is_a_result_and_is_not_computed_again(small_net, digits, tmp
 def test_a_loss_that_sums_over_the_batch_is_refused(small_net):
     data = (torch.randn(5, 1, 8, 8), torch.arange(5))
     with pytest.raises(InputError, match="depends on the batch size"):
-        compute_surface(small_net, nn.CrossEntropyLoss(reduction="sum"), data, x=(-1, 1, 3), progress=False)
+        compute_surface(small_net, nn.CrossEntropyLoss(reduction="sum"), data, curve=True, x=(-1, 1, 3), progress=False)
 
 
 def test_inputs_that_are_no_numbers_give_losses_that_are_none(small_net):
     data = (torch.full((5, 1, 8, 8), float("nan")), torch.arange(5))
-    surface = compute_surface(small_net, "cross_entropy", data, x=(-1, 1, 3), progress=False)
+    surface = compute_surface(small_net, "cross_entropy", data, curve=True, x=(-1, 1, 3), progress=False)
     assert np.isnan(surface.metrics["train_loss"]).all()
     assert (surface.status == 2).all()
 

@@ -18,8 +18,8 @@ def test_recomputed_statistics_equal_those_of_torch(small_net, digits):
     train, test = digits["train"].subset(128), digits["test"].subset(60)
     before = copy.deepcopy(small_net.state_dict())
     surface = compute_surface(
-        small_net, data={"train": train, "test": test}, x=(-0.5, 0.5, 3), bn="recompute", splits=["train", "test"], seed=2,
-        batch_size=64, precision="fp32", progress=False,
+        small_net, data={"train": train, "test": test}, curve=True, x=(-0.5, 0.5, 3), bn="recompute", splits=["train", "test"],
+        seed=2, batch_size=64, precision="fp32", progress=False,
     )  # fmt: skip
     assert all(torch.equal(before[name], tensor) for name, tensor in small_net.state_dict().items())
     direction = random_direction(small_net, torch.Generator().manual_seed(2))
@@ -32,7 +32,7 @@ def test_recomputed_statistics_equal_those_of_torch(small_net, digits):
     for name, split in (("train", train), ("test", test)):
         expected = F.cross_entropy(moved(split.inputs).double(), split.targets).item()
         assert surface.at(0.5)[f"{name}_loss"] == pytest.approx(expected, rel=1e-4)
-    kept = compute_surface(small_net, data={"train": train}, x=(-0.5, 0.5, 3), seed=2, progress=False)
+    kept = compute_surface(small_net, data={"train": train}, curve=True, x=(-0.5, 0.5, 3), seed=2, progress=False)
     assert abs(kept.at(0.5)["train_loss"] / surface.at(0.5)["train_loss"] - 1) > 0.01
 
 
@@ -95,7 +95,7 @@ def test_volume_resumes(small_net, digits, tmp_path):
 @pytest.mark.parametrize(
     ("options", "told"),
     [
-        ({"z": (-1, 1, 3), "y": None}, "z requires y: a volume"),
+        ({"z": (-1, 1, 3), "curve": True, "y": None}, "curve runs along x alone: leave out z"),
         ({"z": (-1, 1, 3), "refine": 0.1}, "every point on all samples"),
         ({"bn": "sometimes"}, "'keep' or 'recompute'"),
     ],

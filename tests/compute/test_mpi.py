@@ -77,7 +77,7 @@ def test_ranks_give_the_surface_that_one_process_gives(ranks, job, alone, tmp_pa
         (["--rtol", "0.02", "--x=-1:1:17", "--y=-1:1:13"], 2),
         (["--refine", "0.02", "--x=-1:1:33", "--y=-0.5:1:27", "--samples", "50"], 3),
         (["--split-data", "2", "--x=-1:1:5", "--y=-1:1:3", "--splits", "train,test"], 3),
-        (["--x=-1:1:2"], 3),  # fewer points than ranks
+        (["--curve", "--x=-1:1:2"], 3),  # fewer points than ranks
         (
             [
                 *["--metrics", "loss,acc,grad_norm,hessian", "--bn", "recompute", "--samples", "40"],
@@ -85,7 +85,7 @@ def test_ranks_give_the_surface_that_one_process_gives(ranks, job, alone, tmp_pa
             ],
             3,
         ),
-        (["--repeats=2", "--x=-1:1:4", "--samples", "40"], 2),
+        (["--repeats=2", "--curve", "--x=-1:1:4", "--samples", "40"], 2),
     ],
 )
 def test_every_way_of_computing_gives_the_same_on_ranks(options, ranks, job, tmp_path):

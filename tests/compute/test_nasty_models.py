@@ -486,7 +486,7 @@ def test_float64_models_stay_float64():
 
 def test_a_float32_model_computes_in_float64_when_asked(small_net, digits):
     data = (digits["test"].inputs[:40], digits["test"].targets[:40])
-    surface = compute_surface(small_net, "cross_entropy", data, x=(-1, 1, 3), precision="fp64", progress=False)
+    surface = compute_surface(small_net, "cross_entropy", data, curve=True, x=(-1, 1, 3), precision="fp64", progress=False)
     exact = copy.deepcopy(small_net).double()
     directions = [{n: torch.from_numpy(t) for n, t in surface.directions["x"].items()}]
     for x in (-1, 0, 1):
@@ -525,12 +525,12 @@ def test_points_of_a_model_that_samples_have_common_random_numbers():
     model = settled(Sampling, data)
     for generator in (torch.manual_seed, np.random.seed, random.seed):
         generator(5)
-    first = compute_surface(model, "cross_entropy", data, x=(-1, 1, 9), batch_size=16, progress=False)
+    first = compute_surface(model, "cross_entropy", data, curve=True, x=(-1, 1, 9), batch_size=16, progress=False)
     drawn = torch.rand(1).item(), np.random.rand(), random.random()
     for generator in (torch.manual_seed, np.random.seed, random.seed):
         generator(5)
     assert drawn == (torch.rand(1).item(), np.random.rand(), random.random())  # the caller's generators are as they were
-    again = compute_surface(model, "cross_entropy", data, x=(-1, 1, 17), batch_size=16, progress=False)
+    again = compute_surface(model, "cross_entropy", data, curve=True, x=(-1, 1, 17), batch_size=16, progress=False)
     np.testing.assert_array_equal(first.metric(), again.metric()[..., ::2])
     bends = np.abs(np.diff(again.metric().ravel(), 2))
     assert bends.max() < 0.1 * np.ptp(again.metric())  # smooth: the noise is the same everywhere
@@ -605,7 +605,7 @@ class SparseWeight(nn.Module):
 def test_what_cannot_be_right_is_refused_in_one_line(build, told):
     torch.manual_seed(0)
     with pytest.raises(InputError, match=told) as caught:
-        compute_surface(build(), "cross_entropy", vectors(), x=(-1, 1, 3), progress=False)
+        compute_surface(build(), "cross_entropy", vectors(), curve=True, x=(-1, 1, 3), progress=False)
     assert "\n" not in str(caught.value)
 
 
@@ -616,7 +616,7 @@ def test_a_loss_that_reads_the_model_handed_in_is_refused():
         return F.cross_entropy(outputs, targets) + 0.1 * model.weight.square().sum()
 
     with pytest.raises(InputError, match="the loss uses 'weight' of the model that was handed in"):
-        compute_surface(model, loss, vectors(), x=(-1, 1, 3), progress=False)
+        compute_surface(model, loss, vectors(), curve=True, x=(-1, 1, 3), progress=False)
 
 
 def test_directions_that_do_not_fit_are_refused():
@@ -640,7 +640,9 @@ def test_train_mode_keeps_dropout_and_batch_statistics_on_with_the_same_numbers_
         images(),
         settled(chain(L(nn.Conv2d, 1, 4, 3), L(nn.BatchNorm2d, 4), *HEAD[:2], L(nn.Dropout, 0.4), HEAD[2]), None),
     )
-    surface = compute_surface(model, "cross_entropy", data, x=(-1, 1, 9), train_mode=True, batch_size=16, progress=False)
+    surface = compute_surface(
+        model, "cross_entropy", data, curve=True, x=(-1, 1, 9), train_mode=True, batch_size=16, progress=False
+    )
     weights = {name: torch.from_numpy(tensor) for name, tensor in surface.directions["x"].items()}
     for x in (0, -1, 0.5, 1):
         moved = copy.deepcopy(model).train()
@@ -651,16 +653,16 @@ def test_train_mode_keeps_dropout_and_batch_statistics_on_with_the_same_numbers_
             losses = [F.cross_entropy(moved(data[0][k : k + 16]), data[1][k : k + 16]).item() for k in (0, 16, 32)]
         assert surface.at(x)["train_loss"] == pytest.approx((16 * losses[0] + 16 * losses[1] + 8 * losses[2]) / 40, rel=1e-5)
     assert not model.training
-    plain = compute_surface(model, "cross_entropy", data, x=(-1, 1, 9), progress=False)
+    plain = compute_surface(model, "cross_entropy", data, curve=True, x=(-1, 1, 9), progress=False)
     assert np.abs(plain.metric() - surface.metric()).max() > 0.01
 
 
 def test_train_mode_excludes_what_depends_on_single_samples():
     model, data = nn.Sequential(nn.Linear(6, 5), nn.Dropout()), vectors()
     with pytest.raises(InputError, match="nothing to recompute"):
-        compute_surface(model, "cross_entropy", data, x=(-1, 1, 3), train_mode=True, bn="recompute", progress=False)
+        compute_surface(model, "cross_entropy", data, curve=True, x=(-1, 1, 3), train_mode=True, bn="recompute", progress=False)
     with pytest.raises(InputError, match="in training mode"):
-        compute_surface(model, "cross_entropy", data, x=(-1, 1, 3), train_mode=True, rtol=0.1, progress=False)
+        compute_surface(model, "cross_entropy", data, curve=True, x=(-1, 1, 3), train_mode=True, rtol=0.1, progress=False)
 
 
 def test_the_gradient_and_the_hessian_of_a_model_that_samples_use_its_noise():

@@ -122,8 +122,8 @@ def test_a_new_option_that_decides_values_is_compared_only_where_it_is_not_the_d
 
 
 def test_groups_and_keywords_give_the_same_surface_and_keywords_win():
-    by_name = compute_surface(net(), "cross_entropy", data(), x=(-1, 1, 3), seed=5, splits="test", progress=False)
-    plane, measure = options.PlaneOptions(x=(-1, 1, 3), seed=4), options.MeasureOptions(splits=("test",))
+    by_name = compute_surface(net(), "cross_entropy", data(), curve=True, x=(-1, 1, 3), seed=5, splits="test", progress=False)
+    plane, measure = options.PlaneOptions(curve=True, x=(-1, 1, 3), seed=4), options.MeasureOptions(splits=("test",))
     grouped = compute_surface(net(), "cross_entropy", data(), plane, measure, seed=5, progress=False)
     np.testing.assert_array_equal(grouped.metric("test_loss"), by_name.metric("test_loss"))
 
@@ -143,7 +143,7 @@ def test_a_volumes_z_has_a_normalization_of_its_own():
 
 
 WRONG = [
-    ({"z": (-1, 1, 3)}, "z requires y: a volume", "--z requires --y: a volume"),
+    ({"z": (-1, 1, 3), "curve": True}, "curve runs along x alone: leave out z", "--curve runs along x alone: leave out --z"),
     ({"split_data": 0}, "split_data must be at least 1, not 0", "--split-data must be at least 1, not 0"),
     ({"batch_size": 2.5}, "batch_size must be a whole number, not 2.5", "--batch-size must be a whole number"),
     ({"batch_size": True}, "batch_size must be a whole number, not True", "--batch-size"),
@@ -153,7 +153,7 @@ WRONG = [
     ({"device": None}, "device must be given, not None", "--device"),
     ({"x": "1:0:3"}, "x=1:0:3: give FIRST:LAST:NUMBER", "--x=1:0:3"),
     ({"x": [0, None]}, "x must be two or more finite, increasing steps", "--x must"),
-    ({"y_to": {}}, "y_to requires y, as in y=-0.5:1.5:51", "--y-to requires --y, as in --y="),
+    ({"z_to": {}}, "z_to requires z, as in z=-0.5:1.5:51", "--z-to requires --z, as in --z="),
     ({"y": (0, 1, 2), "z": (0, 1, 2), "loss_cap": 1}, "leave out loss_cap", "leave out --loss-cap"),
     ({"metrics": "hessian", "split_data": 2}, "leave out split_data", "leave out --split-data"),
 ]
@@ -199,3 +199,37 @@ def test_combine_takes_the_later_of_two_groups():
 
     assert combine(Group, [Group(number=2), Group(number=3)], {}, "f") == Group(number=3)
     assert combine(Group, [Group(number=2)], {"number": 4}, "f") == Group(number=4)
+
+
+@pytest.mark.parametrize(
+    ("keywords", "shape"),
+    [
+        ({"x": (-1, 1, 3)}, (3, 3)),
+        ({"x": (-1, 1, 3), "y": (0, 1, 2)}, (2, 3)),
+        ({"x": (-1, 1, 3), "curve": True}, (3,)),
+        ({"x": (0, 1, 3), "x_to": "END"}, (3,)),
+        ({"x": (0, 1, 3), "x_to": "END", "y": (-1, 1, 2)}, (2, 3)),
+        ({"x": (0, 1, 3), "x_to": "END", "y_to": "END2"}, (3, 3)),
+        ({"x": (0, 1, 2), "z": (0, 1, 3)}, (3, 2, 2)),
+        ({"x": (0, 1, 3), "directions": 1}, (3,)),
+        ({"x": (0, 1, 3), "directions": 2}, (3, 3)),
+    ],
+)
+def test_a_surface_is_computed_unless_a_curve_is_asked_for_or_all_that_is_named(keywords, shape, caplog):
+    model = net()
+    ends = {"END": {name: 2 * tensor for name, tensor in model.state_dict().items()}}
+    ends["END2"] = {name: tensor + 1 for name, tensor in model.state_dict().items()}
+    given = {name: ends.get(value, value) if isinstance(value, str) else value for name, value in keywords.items()}
+    if "directions" in given:
+        given["directions"] = [
+            {name: torch.randn_like(p) for name, p in model.named_parameters()} for _ in range(given["directions"])
+        ]
+    with caplog.at_level("INFO", logger="paraloss"):
+        surface = compute_surface(model, "cross_entropy", data(), **given)
+    assert surface.metric().shape == shape
+    kind = ("curve", "surface", "volume")[len(shape) - 1]
+    sides = " × ".join(str(side) for side in shape[::-1])
+    line = next(line for line in caplog.messages if line.startswith(f"a {kind} of {sides} "))
+    assert ("--" in line) == ("y" not in given and "curve" not in given)
+    if len(shape) > 1 and "y" not in given:
+        np.testing.assert_array_equal(surface.y, surface.x)

@@ -161,7 +161,7 @@ def test_a_changed_loss_is_refused_on_ranks_too(drawing, tmp_path):
         f"{drawing}/draws.py:data",
     ]
     (tmp_path / "loss.py").write_text("import torch\ndef f(o, t):\n    return torch.nn.functional.cross_entropy(o, t)\n")
-    command += ["--loss", tmp_path / "loss.py:f", "--x=-1:1:5", "-o", tmp_path / "s.h5"]
+    command += ["--loss", tmp_path / "loss.py:f", "--curve", "--x=-1:1:5", "-o", tmp_path / "s.h5"]
     assert on_ranks(*command, ranks=2).returncode == 0
     (tmp_path / "loss.py").write_text(
         "import torch\ndef f(o, t):\n    return torch.nn.functional.cross_entropy(o, t, label_smoothing=0.1)\n"
@@ -175,7 +175,14 @@ def test_a_changed_loss_is_refused_on_ranks_too(drawing, tmp_path):
 def test_points_left_early_do_not_depend_on_the_batch_size(digits, small_net):
     surfaces = [
         compute_surface(
-            small_net, "cross_entropy", {"train": digits["train"]}, x=(-1, 1, 5), loss_cap=2.0, batch_size=size, progress=False
+            small_net,
+            "cross_entropy",
+            {"train": digits["train"]},
+            curve=True,
+            x=(-1, 1, 5),
+            loss_cap=2.0,
+            batch_size=size,
+            progress=False,
         )
         for size in (32, 500)
     ]

@@ -92,7 +92,7 @@ def test_a_criterion_that_gives_only_means_is_refused(small_net, digits):
         return torch.nn.functional.cross_entropy(outputs, targets)
 
     with pytest.raises(InputError, match="loss of each sample"):
-        compute_surface(small_net, mean, {"train": digits["test"]}, x=(-1, 1, 9), rtol=0.01, progress=False)
+        compute_surface(small_net, mean, {"train": digits["test"]}, curve=True, x=(-1, 1, 9), rtol=0.01, progress=False)
 
 
 def test_a_sampled_surface_resumes_to_the_same_values(small_net, digits, tmp_path):

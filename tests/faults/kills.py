@@ -33,12 +33,12 @@ PLANE = ["compute", "--weights", "path/epoch_003.pt", *OWN, "--precision", "fp32
 SMALL = ["--x=-1:1:7", "--y=-1:1:5"]
 JOBS = {
     "compute": [*PLANE, *SMALL, "-o", "out.h5"],
-    "curve": [*PLANE, "--x=-1:1:31", "--seed", "5", "-o", "out.h5"],
+    "curve": [*PLANE, "--curve", "--x=-1:1:31", "--seed", "5", "-o", "out.h5"],
     "towards checkpoints": [*PLANE, *SMALL, "--x-to", "path/epoch_000.pt", "--y-to", "path/epoch_001.pt", "-o", "out.h5"],
     "rtol": [*PLANE, "--x=-1:1:17", "--y=-1:1:9", "--rtol", "0.05", "-o", "out.h5"],
     "loss-cap": [*PLANE, *SMALL, "--loss-cap", "2", "-o", "out.h5"],
     "refine": [*PLANE, "--x=-1:1:17", "--y=-1:1:17", "--refine", "0.05", "-o", "out.h5"],
-    "repeats": [*PLANE, "--x=-1:1:9", "--repeats", "3", "-o", "out.h5"],
+    "repeats": [*PLANE, "--curve", "--x=-1:1:9", "--repeats", "3", "-o", "out.h5"],
     "hessian metrics": [*PLANE, "--x=-1:1:3", "--y=-1:1:3", "--metrics", "loss,grad_norm,hessian", "-o", "out.h5"],
     "volume": [*PLANE, "--x=-1:1:4", "--y=-1:1:3", "--z=-1:1:3", "-o", "out.h5"],
     "project": ["project", "path", *OWN, "--precision", "fp32", "--points", "5", "-o", "out.h5"],

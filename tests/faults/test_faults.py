@@ -195,7 +195,17 @@ def test_a_full_disk_is_one_line_and_nothing_half_written(trained, tmp_path):
         resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))
         signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 
-    command = ["compute", "--weights", trained / "final.pt", "--x=-1:1:5", "--samples", "20", "-o", tmp_path / "s.h5"]
+    command = [
+        "compute",
+        "--weights",
+        trained / "final.pt",
+        "--curve",
+        "--x=-1:1:5",
+        "--samples",
+        "20",
+        "-o",
+        tmp_path / "s.h5",
+    ]
     done = subprocess.run(
         [str(BIN / "paraloss"), *map(str, command)], capture_output=True, text=True, preexec_fn=small_disk, check=False,
         env={**os.environ, "OMP_NUM_THREADS": "1"}, timeout=120,
@@ -220,8 +230,8 @@ def test_out_of_memory_goes_on_with_smaller_batches(digits, caplog):
 
     torch.manual_seed(0)
     net, data = Hungry(), {"train": digits["train"].subset(60)}
-    expected = compute_surface(net, data=data, x=(-1, 1, 5), batch_size=5, precision="fp32", progress=False)
-    got = compute_surface(net, data=data, x=(-1, 1, 5), batch_size=40, precision="fp32", progress=False)
+    expected = compute_surface(net, data=data, curve=True, x=(-1, 1, 5), batch_size=5, precision="fp32", progress=False)
+    got = compute_surface(net, data=data, curve=True, x=(-1, 1, 5), batch_size=40, precision="fp32", progress=False)
     np.testing.assert_allclose(got.metric(), expected.metric(), rtol=1e-9)
     assert "continuing with batches of" in caplog.text
 
@@ -239,7 +249,9 @@ def test_out_of_memory_with_one_sample_is_told(digits):
             return self.line(x.flatten(1))
 
     with pytest.raises(InputError, match=r"out of memory with [12] samples"):
-        compute_surface(Impossible(), data={"train": digits["train"].subset(60)}, x=(-1, 1, 5), batch_size=8, progress=False)
+        compute_surface(
+            Impossible(), data={"train": digits["train"].subset(60)}, curve=True, x=(-1, 1, 5), batch_size=8, progress=False
+        )
 
 
 @pytest.mark.slow
@@ -270,8 +282,8 @@ def test_a_rank_that_hangs_ends_the_job_and_the_file_goes_on(ranks, tmp_path):
     torch.save({"line.weight": torch.randn(3, 4), "line.bias": torch.zeros(3)}, tmp_path / "w.pt")
     (tmp_path / "hang").touch()
     command = [
-        "compute", "--weights", "w.pt", "--model", "mine.py:Net", "--data", "mine.py:data", "--x=-1:1:201", "-o", "s.h5",
-        "--point-timeout", "2", "--precision", "fp32",
+        "compute", "--weights", "w.pt", "--model", "mine.py:Net", "--data", "mine.py:data", "--curve", "--x=-1:1:201",
+        "-o", "s.h5", "--point-timeout", "2", "--precision", "fp32",
     ]  # fmt: skip
     began = time.monotonic()
     done = run(*command, ranks=ranks, cwd=tmp_path)
@@ -309,7 +321,7 @@ def test_infinite_and_nan_losses_are_results(digits):
         return torch.exp(100 * outputs.double().abs().amax(dim=1))
 
     torch.set_num_threads(1)
-    surface = compute_surface(network(), steep, {"train": digits["train"].subset(20)}, x=(-9, 9, 7), progress=False)
+    surface = compute_surface(network(), steep, {"train": digits["train"].subset(20)}, curve=True, x=(-9, 9, 7), progress=False)
     assert (surface.status[~np.isfinite(surface.metric())] == 2).all()
     assert (surface.status == 2).any()
 

@@ -54,7 +54,7 @@ def test_a_process_that_maps_no_segment_writes_no_note(tmp_path):
 @pytest.mark.slow
 def test_a_killed_job_leaves_no_shared_memory_after_the_next_one(tmp_path):
     prepare(tmp_path)
-    command = ["compute", "--weights", "path/epoch_003.pt", *OWN, "--x=-1:1:9", "--precision", "fp32", "-o", "s.h5"]
+    command = ["compute", "--weights", "path/epoch_003.pt", *OWN, "--curve", "--x=-1:1:9", "--precision", "fp32", "-o", "s.h5"]
     killed = start(tmp_path, command, hold="2 s.h5", ranks=2)
     assert wait_until_held(killed, tmp_path, ranks=2)
     ranks = ranks_of(killed)

@@ -77,8 +77,8 @@ def test_an_internal_error_on_one_rank_is_one_line_of_the_command(tmp_path):
         "    return torch.nn.functional.cross_entropy(outputs, targets, reduction='none')\n"
     )
     done = run(
-        "compute", "--weights", "path/epoch_000.pt", *OWN, "--loss", "bad.py:loss", "--x=-1:1:9", "--precision", "fp32",
-        "-o", "s.h5", ranks=2, cwd=tmp_path, timeout=240,
+        "compute", "--weights", "path/epoch_000.pt", *OWN, "--loss", "bad.py:loss", "--curve", "--x=-1:1:9",
+        "--precision", "fp32", "-o", "s.h5", ranks=2, cwd=tmp_path, timeout=240,
     )  # fmt: skip
     assert done.returncode != 0
     lines = [line for line in done.stderr.splitlines() if line.startswith("paraloss:")]

@@ -126,4 +126,6 @@ def test_a_python_program_gets_an_ordinary_keyboard_interrupt(small_net, digits,
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        compute_surface(Impatient(*small_net), data={"train": digits["train"].subset(9)}, x=(-1, 1, 3), precision="fp32")
+        compute_surface(
+            Impatient(*small_net), data={"train": digits["train"].subset(9)}, curve=True, x=(-1, 1, 3), precision="fp32"
+        )

@@ -249,7 +249,7 @@ def test_a_losss_own_tensors_stay_as_they_were_and_evaluate():
 )
 def test_data_of_another_form_than_two_tensors_name_the_step(data, message):
     with pytest.raises(InputError, match=message) as caught:
-        compute_surface(nn.Linear(3, 2), "cross_entropy", data, x=(-1, 1, 3), progress=False)
+        compute_surface(nn.Linear(3, 2), "cross_entropy", data, curve=True, x=(-1, 1, 3), progress=False)
     assert "step" in str(caught.value) and "\n" not in str(caught.value)
 
 

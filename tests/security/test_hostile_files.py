@@ -195,7 +195,7 @@ def bombs(folder):
 def test_small_files_that_fill_the_memory_are_refused_with_the_number_and_a_way_around(tmp_path, monkeypatch):
     bombs(tmp_path)
     commands = [["info", "packed.pt"], ["histogram", "repeated.pt", "h.png"]]
-    commands += [["compute", "--weights", "w.pt", "--model", "mlp", "--data", "npz:data.npz", "--x=-1:1:3"]]
+    commands += [["compute", "--weights", "w.pt", "--model", "mlp", "--data", "npz:data.npz", "--curve", "--x=-1:1:3"]]
     monkeypatch.setenv("PARALOSS_MAX_SIZE", "1M")
     for command in commands:
         done = call(*command, cwd=tmp_path)

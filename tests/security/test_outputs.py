@@ -11,7 +11,7 @@ from helpers import call, surface_of
 
 from paraloss.compute.inputs.models import MODELS
 
-GRID = ("--model", "mlp", "--data", "digits", "--samples", "20", "--x=-1:1:3")
+GRID = ("--model", "mlp", "--data", "digits", "--samples", "20", "--curve", "--x=-1:1:3")
 
 
 @pytest.fixture
@@ -34,7 +34,20 @@ REFUSED = [
     ["compute", "--weights", "w.pt", *GRID, "-o", "hard.pt", "--overwrite"],
     ["compute", "--weights", "w.pt", *GRID, "--x-to", "x.pt", "-o", "x.pt", "--overwrite"],
     ["compute", "--weights", "w.pt", *GRID, "--directions", "s.h5", "-o", "s.h5", "--overwrite"],
-    ["compute", "--weights", "w.pt", "--model", "mlp", "--data", "npz:d.npz", "--x=-1:1:3", "-o", "d.npz", "--overwrite"],
+    [
+        "compute",
+        "--weights",
+        "w.pt",
+        "--model",
+        "mlp",
+        "--data",
+        "npz:d.npz",
+        "--curve",
+        "--x=-1:1:3",
+        "-o",
+        "d.npz",
+        "--overwrite",
+    ],
     ["compute", "--weights", "w.pt", *GRID, "-o", "mine.txt"],
     ["compute", "--weights", "w.pt", *GRID, "--repeats", "2", "-o", "s.h5"],
     ["compute", "--weights", "w.pt", *GRID, "--repeats", "2", "-o", "w.pt"],
