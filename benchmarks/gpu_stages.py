@@ -51,10 +51,18 @@ def environment() -> None:
 
 
 def output_of(*command: str) -> str:
+    """What ``command`` prints within 20 s; all that it started ends then."""
     try:
-        return subprocess.run(command, capture_output=True, text=True, timeout=20, check=False).stdout.strip()
-    except (OSError, subprocess.TimeoutExpired):
+        process = subprocess.Popen(
+            command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, start_new_session=True
+        )
+    except OSError:
         return ""
+    with contextlib.suppress(subprocess.TimeoutExpired):
+        return process.communicate(timeout=20)[0].strip()
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
+    return ""
 
 
 class _Recorder:
@@ -248,14 +256,18 @@ def ranks() -> None:
     if found is None:
         add("ranks", text="Two ranks: skipped, mpiexec is not installed")
         return
-    openmpi = "Open MPI" in output_of(found, "--version")
+    openmpi = any(name in output_of(found, "--version") for name in ("Open MPI", "OpenRTE", "PRRTE"))
     launcher = [found, *(["--allow-run-as-root", "--oversubscribe"] if openmpi else []), "-n", "2"]
+    seen = output_of(*launcher, sys.executable, "-c", "from mpi4py import MPI; print(MPI.COMM_WORLD.size)").split()
+    if seen != ["2", "2"]:
+        add("ranks", text=f"Two ranks: skipped, {found} and mpi4py do not work together (two ranks see {seen or 'nothing'})")
+        return
     with tempfile.TemporaryDirectory() as folder:
         alone, shared = Path(folder) / "alone.h5", Path(folder) / "shared.h5"
         job = [sys.executable, str(Path(__file__)), "job", DEVICE, str(IMAGES)]
-        subprocess.run([*job, str(alone)], check=True)
+        complete([*job, str(alone)], "one rank")
         kept = killed_at([*launcher, *job, str(shared)], shared, Path(folder) / "copy.h5")
-        subprocess.run([*launcher, *job, str(shared)], check=True)
+        complete([*launcher, *job, str(shared)], "two ranks")
         one, two = (read_surface(path).metrics["train_loss"] for path in (alone, shared))
     same = int((one == two).sum())
     off = float(np.nanmax(np.abs(one / two - 1)))
@@ -266,6 +278,15 @@ def ranks() -> None:
     add("ranks", text=text, same=same, of=one.size, off=off)
     if not off < rounding("fp32"):
         sys.exit("two ranks and one differ")
+
+
+def complete(command: list[str], what: str) -> None:
+    """Run ``command`` to its end; a failure ends this stage with the command's last word."""
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    print(done.stdout, done.stderr)
+    if done.returncode:
+        errors = [line.strip() for line in done.stderr.splitlines() if "Error" in line or "error" in line]
+        sys.exit(f"{what}: exit code {done.returncode}: {(errors or ['no message'])[0]}")
 
 
 def killed_at(command: list[str], path: Path, copy: Path) -> int:

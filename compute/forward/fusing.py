@@ -34,7 +34,8 @@ class FusedConvolution(nn.Module):
 
     def forward(self, x: Tensor, other: Tensor | None = None) -> Tensor:
         layer = self.layer
-        if self.dtype == torch.float16:  # overflows easily, and the fused ReLU would make 0 of NaN
+        # fp16 overflows easily, and the fused ReLU would make 0 of NaN; a compiler fuses by itself.
+        if self.dtype == torch.float16 or torch.compiler.is_compiling():
             outputs = layer(x)
             return F.relu_(outputs if other is None else outputs + other)
         x, weight = x.to(self.dtype), layer.weight.to(self.dtype)

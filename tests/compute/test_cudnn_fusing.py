@@ -149,6 +149,20 @@ def test_a_residual_network_equals_float64_either_way(precision, fused, plain, f
     assert fake.calls - before == (3 * 19 if fused < plain else 0)  # three batches
 
 
+@pytest.mark.parametrize("kind", [CudnnConvolution, folding.FusedConvolution])
+def test_a_compiler_gets_the_whole_network_as_one_graph(kind, fake, monkeypatch):
+    monkeypatch.setattr(folding, "_fused_layer", lambda device: kind)
+    fake.fused, fake.plain = 2.0, 1.0
+    model, split, directions = case()
+    evaluator = Evaluator(model, CRITERION, {"train": split}, directions, batch_size=32)
+    inputs, _ = evaluator.batches["train"].rows(0, 32)
+    with torch.inference_mode():
+        found = torch._dynamo.explain(evaluator._forward)(inputs)
+    torch._dynamo.reset()
+    assert evaluator.fused == 19
+    assert (found.graph_count, found.graph_break_count) == (1, 0), found.break_reasons
+
+
 def test_a_compiler_sees_plain_operators(fake, monkeypatch):
     layer, x = layer_and_input()
     monkeypatch.setattr(torch.compiler, "is_compiling", lambda: True)
