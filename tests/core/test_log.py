@@ -69,7 +69,8 @@ def test_quiet_and_verbose_stand_before_or_after_the_verb(where, tmp_path, capsy
 
 def test_quiet_hides_what_is_going_on_but_neither_results_nor_errors(trained, tmp_path):
     arguments = ["compute", "--weights", trained / "final.pt", "--curve", "--x=-1:1:3", "--samples", "20"]
-    for flags, lines in ([], []), ([], ["resuming: 3 of 3 points are finished already"]), (["--quiet"], []):
+    extent = "a curve of 3 points"
+    for flags, lines in ([], [extent]), ([], [extent, "resuming: 3 of 3 points are finished already"]), (["--quiet"], []):
         done = call(*arguments, "-o", tmp_path / "a.h5", *flags)
         assert (done.returncode, done.stdout.strip(), done.stderr.splitlines()) == (0, str(tmp_path / "a.h5"), lines)
     assert call("--quiet", "info", tmp_path / "gone.h5").stderr.startswith("paraloss: ")
