@@ -78,7 +78,7 @@ def train(
         return final
     model.to(device)
     if recipe.augment is not None:  # images: convolutions train a quarter faster so
-        model.to(memory_format=torch.channels_last)
+        model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     criterion = criterion.to(device)
     run = _Run(model, asked, folder, settings, device, -(-len(data["train"]) // asked.batch_size))
     run.train(data, criterion, progress)

@@ -1,4 +1,4 @@
-"""Surface files of Li et al. 2018's public code read as ours, and ours written as theirs.
+"""Surface files of Li et al. 2018's public code, read and written.
 
 Their file has no attributes. ``train_loss`` is shaped (nx, ny) but was filled in (y, x) order with x fastest, so that its
 values read as ``values.ravel().reshape(ny, nx)``; unevaluated points hold -1 (``min_eig``: +1).
@@ -29,7 +29,7 @@ _NOT_METRICS = {"proj_xcoord", "proj_ycoord"}
 
 
 def open_surface(path: str | Path) -> Surface:
-    """A surface file of ours or of Li et al.'s code.
+    """Read a surface file of Paraloss or of Li et al.'s code.
 
     Raises:
         SurfaceFileError: it is neither, or it is damaged.

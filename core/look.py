@@ -1,4 +1,4 @@
-"""How a loss surface looks: lights, material, colors, camera directions. The one source for every drawing engine.
+"""How a loss surface looks: lights, material, colors, camera directions. Every drawing engine takes them from here.
 
 Plain numbers only. Lengths are in units of the surface's width (its longer side), angles in degrees, colors 0..1.
 """

@@ -1,4 +1,4 @@
-"""A progress bar on a terminal, and now and then a line everywhere else (mpiexec, batch logs, CI)."""
+"""A progress bar on a terminal, and occasional lines everywhere else (mpiexec, batch logs, CI)."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ def pauses() -> Iterator[float]:
 
 
 class Progress:
-    """Counts work items; shows share, rate and time left.
+    """Count work items and show their share, rate and the time left.
 
     Args:
-        title: what is being done.
+        title: name of the work.
         total: number of items.
-        done: number of items from before (a resumed job); they do not count for the rate.
-        unit: name of an item in the plural.
-        shown: False keeps silent (ranks other than 0, the Python API on request).
+        done: number of items finished before (a resumed job), which do not count for the rate. Default: 0.
+        unit: plural noun for the items. Default: points.
+        shown: whether to show anything; False on ranks other than 0. Default: True.
     """
 
     def __init__(self, title: str, total: int, done: int = 0, unit: str = "points", shown: bool = True) -> None:

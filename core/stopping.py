@@ -27,7 +27,7 @@ class Stopped(KeyboardInterrupt):
     """A signal asked this process to end.
 
     Args:
-        number: of the signal.
+        number: number of the signal.
         kept: what is kept and how to go on, as in "279 of 1,681 points are kept in t.h5; the same command goes on from there".
     """
 
@@ -163,7 +163,7 @@ def _end_now(rank: int | None) -> None:
         saving.start()
         saving.join(_SAVE_S)
     if not rank:
-        told = Stopped(number, "finished work is kept, and the same command goes on from there" if _state.save else "")
-        print(f"paraloss: {told}", file=sys.stderr, flush=True)
+        stopped = Stopped(number, "finished work is kept, and the same command goes on from there" if _state.save else "")
+        print(f"paraloss: {stopped}", file=sys.stderr, flush=True)
     _state.end(128 + number)
     os._exit(128 + number)

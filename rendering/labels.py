@@ -1,4 +1,4 @@
-"""Titles of surfaces from what their files record: of one its model, of several what tells them apart."""
+"""Titles of surfaces from what their files record: of one its model, of several what distinguishes them."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def default_labels(surfaces: Sequence[Surface], names: Sequence[str] = ()) -> li
 
     Args:
         surfaces: surfaces of one picture.
-        names: names of their files, for surfaces that no recorded fact tells apart.
+        names: names of their files, for surfaces that no recorded fact distinguishes.
     """
     usual = [default_label(surface) for surface in surfaces]
     models = [str(surface.provenance.get("model")) for surface in surfaces]
@@ -39,7 +39,7 @@ def default_labels(surfaces: Sequence[Surface], names: Sequence[str] = ()) -> li
 
 
 def _facts(provenance: Mapping[str, Any]) -> dict[str, str]:
-    """What may tell a surface from another one of the same model, in the order of importance."""
+    """What may distinguish a surface from another one of the same model, in the order of importance."""
     arguments, trained = provenance.get("model_args"), provenance.get("trained")
     facts = dict(arguments) if isinstance(arguments, dict) else {}
     if isinstance(trained, dict):

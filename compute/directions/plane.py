@@ -30,7 +30,7 @@ class Plane:
         norms: normalizations of random directions, one per axis.
         ignore: see ``directions.random_direction``.
         dir_type: see ``directions.random_direction``.
-        seed: of the random directions.
+        seed: seed of the random directions.
         given: directions that are there already, instead of all that.
         warn: whether to warn of batch-norm statistics that differ.
         moving: names of the tensors that move; None for all.

@@ -26,7 +26,7 @@ _SHARE_FOR_ACTIVATIONS = 0.5  # of the free memory
 
 
 def adds_up(whole: Losses, parts: Iterable[Losses]) -> bool:
-    """Whether ``parts`` amount to ``whole``; False where the whole is not finite, because nothing can be told then."""
+    """Whether ``parts`` amount to ``whole``; False where the whole is not finite, because nothing is known then."""
     totals, counts, size = 0.0, 0.0, 0.0
     for part in parts:
         totals += float(part.total)
@@ -59,7 +59,7 @@ def check_broadcasting(criterion: Criterion, outputs: Tensor, targets: Tensor) -
     Args:
         criterion: the loss.
         outputs: (n, …) of a few samples.
-        targets: (n, …) theirs.
+        targets: (n, …) the targets of these samples.
 
     Raises:
         InputError: it does not, as where (n, 1) broadcasts against (n,) to (n, n).

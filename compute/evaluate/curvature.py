@@ -2,7 +2,7 @@
 
 The Hessian is that of the mean loss with respect to weights of dimension > 1 (no biases, no batch norm), in evaluation
 mode, as in Li et al. 2018, section 6; their code sums the means of the batches, so its eigenvalues are the number of batches
-times ours.
+times those here.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from paraloss.errors import InputError, MissingPackage
 
 _LANCZOS_VECTORS = 20
 _TOLERANCE = 1e-3  # of the residual; eigenvalues err by its square
-_DENSE = 64  # a matrix smaller than this is diagonalised as a whole
+_DENSE = 64  # a matrix smaller than this is diagonalized as a whole
 
 
 @dataclass(frozen=True)
@@ -33,9 +33,9 @@ class Spectrum:
 
     Attributes:
         eigenvalues: (k,) the largest in magnitude, descending by magnitude.
-        eigenvectors: one direction an eigenvalue, of Euclidean norm 1; parameters that the Hessian leaves out are not named.
+        eigenvectors: one direction per eigenvalue, of Euclidean norm 1; parameters that the Hessian leaves out are not named.
         grid: (m,) eigenvalues at which the density is given.
-        density: (m,) estimated share of eigenvalues a unit.
+        density: (m,) estimated share of eigenvalues per unit.
     """
 
     eigenvalues: np.ndarray
@@ -50,7 +50,7 @@ def eigenvalue_ends(
     """(smallest, largest) eigenvalue of the Hessian of the mean loss where ``model`` is now; one Lanczos run for both.
 
     Args:
-        model: in evaluation mode.
+        model: the model, in evaluation mode.
         loss: a criterion or a step.
         batches: what ``loss`` takes, on the model's device; iterated once per Hessian product.
         only: parameters of the Hessian; None for all.
@@ -91,12 +91,12 @@ def spectrum(
     """The ``top`` eigenpairs of largest magnitude and the density of all eigenvalues, where ``model`` is now.
 
     Args:
-        model: as in ``eigenvalue_ends``; so are the next two.
-        loss: see there.
-        batches: see there.
-        top: eigenpairs wanted.
-        points: of the density.
-        repeats: random starts that the density is averaged over.
+        model: see ``eigenvalue_ends``.
+        loss: see ``eigenvalue_ends``.
+        batches: see ``eigenvalue_ends``.
+        top: number of eigenpairs.
+        points: number of points at which the density is given.
+        repeats: number of random starts over which the density is averaged.
         only: parameters of the Hessian; None for all.
 
     Raises:
@@ -119,7 +119,7 @@ def spectrum(
             raise InputError("the loss or its second derivative is not finite here, so there is no spectrum")
         try:
             values, vectors = eigsh(operator, top, which="LM", tol=1e-4, v0=start)
-            # The ends for the density, from a start of our own: curvlinops would draw another one at each run.
+            # The ends for the density, from a fixed start: curvlinops would draw another one at each run.
             ends = eigsh(operator, 2, which="BE", tol=1e-2, v0=start, return_eigenvectors=False)
         except (ArpackNoConvergence, ArpackError) as error:
             raise InputError(f"the Hessian's eigenvalues did not converge: {' '.join(str(error).split())[:120]}") from error
@@ -131,7 +131,7 @@ def spectrum(
 
 
 class _Hessian:
-    """The Hessian as a linear operator; the model's weights want gradients within the context only."""
+    """The Hessian as a linear operator; the model's weights require gradients within the context only."""
 
     def __init__(
         self, model: nn.Module, loss: BatchLoss, batches: Collection[Any], only: Collection[nn.Parameter] | None = None

@@ -1,4 +1,4 @@
-"""What else can be told at each point beside loss and accuracy: gradient norm, ends of the Hessian's spectrum."""
+"""Measures at each point beside loss and accuracy: gradient norm and both ends of the Hessian's spectrum."""
 
 from __future__ import annotations
 

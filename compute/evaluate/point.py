@@ -77,7 +77,7 @@ class PointEvaluator:
         self.undivided: set[str] = set()
 
     def __call__(self, coordinates: Sequence[float]) -> list[float]:
-        """The metrics at ``coordinates`` (one number a direction), in the order of ``metrics``."""
+        """The metrics at ``coordinates`` (one number per direction), in the order of ``metrics``."""
         results = self.metrics_of(self.sums(coordinates))
         if self.report.measures:
             batches = self.batches_to_measure(next(iter(self.kinds)))

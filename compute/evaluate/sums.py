@@ -28,10 +28,10 @@ def add_batch(row: Tensor, losses: Losses, samples: int, kinds: Sequence[str], m
 
     Args:
         row: (columns,) of ``empty_sums``.
-        losses: of the batch.
+        losses: losses of the batch.
         samples: in the batch.
         kinds: names of the split's metrics.
-        metrics: of the batch, in the order of ``kinds`` without those of the loss.
+        metrics: metrics of the batch, in the order of ``kinds`` without those of the loss.
     """
     row[0] += losses.total
     row[1] += losses.count

@@ -122,7 +122,7 @@ def _gain(
 
 
 def _losses(evaluator: PointEvaluator, points: Sequence[np.ndarray]) -> tuple[np.ndarray, float]:
-    """Losses at ``points``, and the shortest time of a point but the first."""
+    """Losses at ``points``, and the shortest time per point, excluding the first."""
     rows, times = [], []
     for point in points:
         began = time.perf_counter()

@@ -1,4 +1,4 @@
-"""Batch-norm statistics estimated anew from the training data, at any point of the plane (``--bn recompute``).
+"""Batch-norm statistics estimated from the training data, at any point of the plane (``--bn recompute``).
 
 Away from a checkpoint the statistics that were stored with it describe another network. With statistics of its own each
 point of the plane is a network as training would have left it: Izmailov et al. 2018 (arXiv 1803.05407) do the same for

@@ -66,7 +66,7 @@ def find_manner(run: Callable[[Any, Any], Any], batches: Sequence[tuple[Any, Any
     Args:
         run: (inputs, targets) -> outputs and losses, any structure of tensors; raises what the model or the loss raises.
         batches: one or two of (inputs, targets), a few samples each.
-        types: floating-point types that the model computes in; inputs are converted only if it refuses theirs.
+        types: floating-point types that the model computes in; inputs are converted only if it refuses their own type.
 
     Raises:
         InputError: the result depends on what was run before.

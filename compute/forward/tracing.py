@@ -70,7 +70,7 @@ class _RealArithmetic(TorchDispatchMode):
 
 
 def _attributes(model: nn.Module) -> dict[str, Any]:
-    """What every attribute of every module is, to tell whether one was set."""
+    """What every attribute of every module is, for detecting whether one was set."""
     found: dict[str, Any] = {}
     for place, module in model.named_modules():
         for name, value in vars(module).items():

@@ -42,7 +42,7 @@ class BatchSplit:
         self._rows = [rows_of(batch) for batch in self.batches]
 
     def __len__(self) -> int:
-        """Number of samples; of batches, where a batch does not tell how many samples it holds."""
+        """Number of samples; of batches where a batch does not reveal how many samples it holds."""
         return len(self.batches) if None in self._rows else sum(rows or 0 for rows in self._rows)
 
     def subset(self, samples: int | None, seed: int = 0) -> BatchSplit:

@@ -2,7 +2,7 @@
 
 Three kinds: Paraloss' own (float64 from the logits on), torch's own (evaluated element by element, so that weights,
 ``ignore_index`` and label smoothing are divided by what torch divides by), and the user's, about which only measuring
-tells whether a mean over batches is the mean over all samples (see ``paraloss.compute.evaluate.additivity``).
+determines whether a mean over batches is the mean over all samples (see ``paraloss.compute.evaluate.additivity``).
 """
 
 from __future__ import annotations

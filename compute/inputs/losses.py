@@ -50,7 +50,7 @@ class BatchLoss(Protocol):
 
     Attributes:
         name: for messages and for the file.
-        additive: whether sums over batches are known to be right for any division; None where only measuring tells.
+        additive: whether sums over batches are known to be right for any division; None where it must be measured.
     """
 
     name: str

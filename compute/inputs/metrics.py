@@ -32,7 +32,7 @@ class Accuracy:
     """Share of the targets that have the largest output of their place; targets that are no class count nowhere.
 
     Attributes:
-        axis: of the outputs, where the classes are.
+        axis: axis of the outputs along which the classes lie.
         ignored: a class that does not count, as torch's ``ignore_index``; None where every class does.
     """
 

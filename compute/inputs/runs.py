@@ -38,7 +38,7 @@ def runs_of(named: Runs, labels: Sequence[str] | None = None) -> list[Run]:
 
     Args:
         named: see ``Runs``. A pattern holds ``*``, ``?`` or ``[`` and is no file, as in ``sgd/epoch_*.pt``.
-        labels: one per run. Default: the names of the folders, as much of their paths as tells them apart.
+        labels: one per run. Default: the names of the folders, as much of their paths as distinguishes them.
 
     Raises:
         InputError: runs mixed with checkpoints, a run of fewer than two checkpoints (three for one run alone), labels that

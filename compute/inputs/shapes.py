@@ -10,7 +10,7 @@ from paraloss.errors import InputError
 def class_axis(outputs: Tensor, targets: Tensor) -> int | None:
     """The axis of (n, …) outputs that holds the classes of these targets, 1 or the last; None where they are no classes.
 
-    Two axes of the same length are told apart by ``paraloss.compute.inputs.metrics.Accuracy``; here axis 1 is taken then.
+    Two axes of the same length are distinguished by ``paraloss.compute.inputs.metrics.Accuracy``; here axis 1 is taken then.
     """
     if targets.dtype.is_floating_point or outputs.ndim != targets.ndim + 1 or outputs.shape[0] != targets.shape[0]:
         return None

@@ -59,8 +59,8 @@ def call_reference(reference: str, arguments: Mapping[str, Any]) -> Any:
     try:
         return target(**arguments)
     except Exception as error:
-        told = ", ".join(f"{key}={value!r}" for key, value in arguments.items())
-        raise InputError(f"{reference}({told}) failed: {type(error).__name__}: {one_line(error)}") from error
+        given = ", ".join(f"{key}={value!r}" for key, value in arguments.items())
+        raise InputError(f"{reference}({given}) failed: {type(error).__name__}: {one_line(error)}") from error
 
 
 def parse_arguments(pairs: Sequence[str]) -> dict[str, Any]:

@@ -18,7 +18,7 @@ class RankFailed(Exception):
 
 @dataclass(frozen=True)
 class Report:
-    """What a rank has to say to the others.
+    """What a rank reports to the others.
 
     Attributes:
         rank: its number.
@@ -56,7 +56,7 @@ def raise_together(reports: Sequence[Report | None], mine: BaseException | None 
     """Raise what the first rank reported; every rank calls this with the same ``reports``.
 
     Args:
-        reports: of all ranks.
+        reports: reports of all ranks.
         mine: this rank's own exception, which keeps its traceback where it is the one that is raised.
 
     Raises:

@@ -56,7 +56,7 @@ def _surface(file: Path) -> None:
         if len(axis):
             _line(name, f"{axis[0]:g} to {axis[-1]:g} in {len(axis)} steps")
     if found.counted < found.points:
-        _line("sample", f"the first {found.counted:,} of {found.points:,} points were read; the numbers below are theirs")
+        _line("sample", f"the first {found.counted:,} of {found.points:,} points were read; the numbers below are of these")
     done = found.counted - found.status.get(PENDING, 0)
     _line("points", f"{done} of {found.counted} evaluated, {found.status.get(NOT_FINITE, 0)} not finite")
     if found.status.get(INTERPOLATED):

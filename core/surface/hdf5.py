@@ -60,7 +60,7 @@ def _why_not_open(path: Path, error: OSError) -> str:
         "signature": "is not an HDF5 file; a surface file is made by: paraloss compute … -o surface.h5",
         "truncated": f"the HDF5 file was cut short; mend it with: paraloss info --repair {path}",
     }
-    return next((told for sign, told in reasons.items() if sign in str(error)), f"HDF5 cannot open it ({one_line(error)})")
+    return next((reason for sign, reason in reasons.items() if sign in str(error)), f"HDF5 cannot open it ({one_line(error)})")
 
 
 @contextmanager
@@ -144,18 +144,18 @@ def checked(file: h5py.Group, name: str, path: str | Path, ndim: int | None = No
     Raises:
         SurfaceFileError: missing, linked from another file, not numeric, or larger than the file can hold.
     """
-    dataset, told = member(file, name, path), printable(name)
+    dataset, shown = member(file, name, path), printable(name)
     if dataset is None:
-        raise SurfaceFileError(f"{path}: has no '{told}'; the file was cut short or is no surface file")
+        raise SurfaceFileError(f"{path}: has no '{shown}'; the file was cut short or is no surface file")
     if not isinstance(dataset, h5py.Dataset) or dataset.is_virtual or dataset.external:
-        raise SurfaceFileError(f"{path}: '{told}' is not a dataset of this file; links to other files are not followed")
+        raise SurfaceFileError(f"{path}: '{shown}' is not a dataset of this file; links to other files are not followed")
     if dataset.dtype.kind not in ("fiubc" if name.startswith("directions/") else "fiub"):
-        raise SurfaceFileError(f"{path}: '{told}' holds {printable(dataset.dtype)}, not numbers")
+        raise SurfaceFileError(f"{path}: '{shown}' holds {printable(dataset.dtype)}, not numbers")
     if ndim is not None and dataset.ndim != ndim:
-        raise SurfaceFileError(f"{path}: '{told}' has {dataset.ndim} dimensions, {ndim} expected")
+        raise SurfaceFileError(f"{path}: '{shown}' has {dataset.ndim} dimensions, {ndim} expected")
     claimed, held = size_of(dataset), dataset.id.get_storage_size()
     if claimed > _DEFLATE_LIMIT * held + 2**20:
-        raise SurfaceFileError(f"{path}: '{told}' claims {claimed} bytes, more than the file holds; it is damaged")
+        raise SurfaceFileError(f"{path}: '{shown}' claims {claimed} bytes, more than the file holds; it is damaged")
     return dataset
 
 

@@ -99,7 +99,7 @@ def interpolation() -> None:
 def batch_size() -> None:
     """Figures 2 and 3: VGG-9 trained with small and large batches, with and without weight decay."""
     numbers: dict[str, float] = {}
-    for decay, told in (("0", "no weight decay"), ("5e-3", "weight decay 0.005")):
+    for decay, title in (("0", "no weight decay"), ("5e-3", "weight decay 0.005")):
         runs = {}
         for kind, size, lr in (("small", 16, 0.02), ("large", 512, 0.1)):
             name = f"vgg9_{kind}_{decay}"
@@ -111,7 +111,7 @@ def batch_size() -> None:
             f"vgg9_line_{tag}", runs["small"], "--x-to", runs["large"], "--x=-0.5:1.5:41", "--splits", "train,test",
             "--samples", 300,
         )  # fmt: skip
-        paraloss("render", line, HERE / f"batch_line_{tag}.png", "--label", f"small batch (0) to large batch (1), {told}")
+        paraloss("render", line, HERE / f"batch_line_{tag}.png", "--label", f"small batch (0) to large batch (1), {title}")
         labels = ["--label", "small batch", "--label", "large batch"]
         paraloss("histogram", runs["small"], runs["large"], HERE / f"batch_weights_{tag}.png", *labels)
         curves = [
@@ -160,25 +160,25 @@ def depth_and_width() -> None:
     """Figures 5 and 6: contours over depth, surfaces over width, with and without shortcuts."""
     numbers, files, labels = {}, [], []
     grid = ["--backend", "pyvista", "--columns", 3, "--contours", 10]
-    for end, told in (("", "with shortcuts"), ("_noshort", "without")):
+    for end, title in (("", "with shortcuts"), ("_noshort", "without")):
         for depth in (20, 32, 56):
             name = f"resnet{depth}{end}"
             final = network(name)
             files.append(compute(f"depth_{name}", final, "--x=-0.5:0.5:21", "--y=-0.5:0.5:21", "--samples", 128))
-            labels += ["--label", f"ResNet-{depth} {told}"]
+            labels += ["--label", f"ResNet-{depth} {title}"]
             surface = read_surface(files[-1])
             numbers[f"convex_{depth}{end}"] = convex_share(surface.metric())
             numbers[f"basin_{depth}{end}"] = basin_area(surface)
     paraloss("render", *files, HERE / "depth.png", *grid, "--zmax", 10, *labels)
     paraloss("render", *files, HERE / "depth_contours.png", "--style", "filled", "--columns", 3, *labels)
     wide, labels = [], []
-    for end, told in (("", "with"), ("_noshort", "without")):
+    for end, title in (("", "with"), ("_noshort", "without")):
         for width in (1, 2, 4):
             name = f"resnet20{end}"
             arguments = ["--model", name, "--model-arg", f"width={width}", "--lr", 0.05, "--batch-size", 64, "--epochs", 6]
             final = train(f"wide_{name}_{width}", *arguments)
             wide.append(compute(f"wide_{name}_{width}", final, "--x=-1:1:17", "--y=-1:1:17", "--samples", 64))
-            labels += ["--label", f"ResNet-20, width ×{width}, {told} shortcuts"]
+            labels += ["--label", f"ResNet-20, width ×{width}, {title} shortcuts"]
             numbers[f"basin_width_{width}{end}"] = basin_area(read_surface(wide[-1]))
     paraloss("render", *wide, HERE / "width.png", *grid, "--smooth", 2, *labels)
     note("depth_and_width", **numbers)

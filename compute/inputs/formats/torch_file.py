@@ -68,4 +68,4 @@ def _refuse_what_is_no_pickle(path: Path, zipped: bool) -> None:
     if zipped and _is_scripted(path):
         raise InputError(f"{path}: is a scripted model, not a checkpoint; save model.state_dict() instead")
     if not zipped and tarfile.is_tarfile(path):
-        raise InputError(f"{path}: refused, because it is a tar file of an old version of torch; save model.state_dict() anew")
+        raise InputError(f"{path}: refused, because it is a tar file of an old version of torch; save model.state_dict() again")
