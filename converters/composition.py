@@ -43,6 +43,7 @@ from paraloss.height import MetricScale
 from paraloss.look import FLOOR_BELOW, OVERLAY_COLORS, Color, Look
 from paraloss.picture_options import GridOptions, PictureOptions
 from paraloss.surface import Surface
+from paraloss.text import printable
 
 Tick = tuple[float, str]
 
@@ -243,7 +244,7 @@ def _color_scale(
         ticks = [(drawn_value(heights[0], level), level_text(level)) for level in levels]
     else:
         ticks = scale_ticks(colored[0], low, high)
-    title = colored[0].metric.replace("_", " ")
+    title = printable(colored[0].metric.replace("_", " "))
     if chosen.note and colored[0].is_log:
         title = f"{title}, ln(loss + {chosen.offset:.4g})"
     return ColorScale(colored[0].array, title, low, high, tuple(ticks), picture.colors)

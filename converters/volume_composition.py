@@ -17,6 +17,7 @@ from paraloss.converters.volume import image_scale
 from paraloss.errors import InputError
 from paraloss.look import CAMERAS
 from paraloss.picture_options import PictureOptions
+from paraloss.text import printable
 
 SHELLS = 6
 
@@ -69,7 +70,7 @@ def compose_volume(image: Any, picture: PictureOptions, layout: Layout) -> Volum
     low, high, name = float(finite.min()), float(finite.max()), scalars.GetName()
     chosen, log = image_scale(image), name.startswith("log_")
     ticks = ticks_between(low, high, log, chosen.offset)
-    title = name.removeprefix("log_").replace("_", " ")
+    title = printable(name.removeprefix("log_").replace("_", " "))
     if chosen.note and log:
         title = f"{title}, ln(loss + {chosen.offset:.4g})"
     bounds = image.GetBounds()

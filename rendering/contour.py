@@ -18,6 +18,7 @@ from paraloss.picture_options import GridOptions
 from paraloss.print_size import PrintSize
 from paraloss.rendering.figures import Letters, drawing, figure_size, marked
 from paraloss.surface import Surface
+from paraloss.text import printable
 
 Size = tuple[int, int]
 
@@ -115,7 +116,7 @@ def _draw_panel(axis: Any, surface: Surface, composition: Composition, options: 
     if not len(inside):
         return None
     drawn = axis.contour(x, y, values, levels, cmap=colors, vmin=scale.low, vmax=scale.high, linewidths=1.1 * letters.stroke)
-    metric = f"lines: {heights.metric.replace('_', ' ')}"  # filled plots name it at their scale
+    metric = f"lines: {printable(heights.metric.replace('_', ' '))}"  # filled plots name it at their scale
     axis.text(1.02, 0.5, metric, rotation=90, va="center", transform=axis.transAxes, fontsize=letters.legend)
     axis.clabel(
         drawn, fontsize=letters.small, fmt=lambda value: level_text(raw[min(raw, key=lambda level: abs(level - value))])
