@@ -28,7 +28,7 @@ def from_json(text: str) -> Composition:
     """
     try:
         facts = json.loads(text)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise InputError(f"the composition is not JSON: {error}") from error
     composition: Composition = _decode(Composition, facts, "composition", leave_out=("axes",))
     if composition.scale is not None and composition.scale.color_map not in COLOR_MAPS:

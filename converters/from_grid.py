@@ -14,7 +14,9 @@ from paraloss.converters.path_fields import paths_in
 from paraloss.errors import InputError
 from paraloss.picture_options import GridOptions
 from paraloss.surface import Surface
+from paraloss.text import one_line
 
+_WANTED = "this needs the output of the Loss Surface Reader, or a .vts that Paraloss wrote"
 _NO_METRIC = ("clipped", "status", "Normals", "vtkGhostType", "basin")
 
 
@@ -22,11 +24,18 @@ def from_structured_grid(grid: vtkStructuredGrid) -> tuple[Surface, GridOptions]
     """The surface of a grid of ``to_structured_grid``, and the options of its heights with scale and base as they are.
 
     Raises:
-        InputError: a grid that Paraloss did not make.
+        InputError: a grid that Paraloss did not make, or that was damaged since.
     """
+    try:
+        return _from_grid(grid)
+    except (AttributeError, TypeError, ValueError, KeyError, IndexError, OverflowError, RecursionError) as error:
+        raise InputError(f"this grid is damaged, or another program's ({one_line(error)[:120]}): {_WANTED}") from error
+
+
+def _from_grid(grid: vtkStructuredGrid) -> tuple[Surface, GridOptions]:
     record = grid.GetFieldData().GetAbstractArray("options")
     if record is None:
-        raise InputError("this needs the output of the Loss Surface Reader, or a .vts that Paraloss wrote")
+        raise InputError(_WANTED)
     i0, i1, j0, j1, _, _ = grid.GetExtent()
     shape = (j1 - j0 + 1, i1 - i0 + 1)
     places = vtk_to_numpy(grid.GetPoints().GetData()).astype(float).reshape(*shape, 3)

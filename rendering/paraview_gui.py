@@ -14,6 +14,7 @@ from paraloss import processes
 from paraloss.errors import InputError, MissingPackage
 from paraloss.files import replacing
 from paraloss.rendering.paraview_backend import RENDER_SCRIPT, display_launcher, paraview_environment
+from paraloss.text import printable
 
 STATES_FOLDER = RENDER_SCRIPT.parent
 PLUGIN = STATES_FOLDER.parent / "paraview_plugin" / "paraloss_plugin.py"
@@ -36,9 +37,12 @@ def start_paraview(files: Sequence[Path], state: str = "lit_surface") -> int:
     for file in files:
         if not file.is_file():
             raise InputError(f"{file}: no such file")
-    if not (STATES_FOLDER / f"{state}.pvsm").is_file():
-        known = sorted(path.stem for path in STATES_FOLDER.glob("*.pvsm"))
-        raise InputError(f"unknown state '{state}'; there are {', '.join(known)}")
+    known = sorted(path.stem for path in STATES_FOLDER.glob("*.pvsm"))
+    if state not in known:
+        raise InputError(
+            f"unknown state '{printable(state[:100])}'; there are {', '.join(known)}. A .pvsm of another author is a program: "
+            "look at it, then open it in ParaView with File > Load State"
+        )
     wanted = {"states": str(STATES_FOLDER), "files": [str(file.resolve()) for file in files], "state": state}
     environment = {
         **paraview_environment(),

@@ -21,6 +21,7 @@ if "paraloss" not in sys.modules:  # the plugin's file makes `import paraloss` w
 
 from paraloss.converters import open_surface  # noqa: E402
 from paraloss.converters.from_grid import from_structured_grid  # noqa: E402
+from paraloss.converters.grid_file import check_grid_file  # noqa: E402
 from paraloss.errors import InputError  # noqa: E402
 from paraloss.picture_options import GridOptions  # noqa: E402
 
@@ -51,7 +52,7 @@ def read(files, heights=GridOptions()):
     """A reader for a surface file, or for several as a time series.
 
     Raises:
-        InputError: options of heights for a ``.vts``, whose heights are made already.
+        InputError: a damaged ``.vts``, or options of heights for one, whose heights are made already.
     """
     load_plugin()
     files = [str(Path(file).resolve()) for file in files]
@@ -59,6 +60,8 @@ def read(files, heights=GridOptions()):
         return simple.LossSurfaceReader(FileNames=files, **reader_properties(heights))
     if heights != GridOptions():
         raise InputError(f"{files[0]}: the heights of a .vts are made already; convert it with other options, or open the .h5")
+    for file in files:
+        check_grid_file(file)
     return simple.XMLStructuredGridReader(FileName=files)
 
 

@@ -21,6 +21,8 @@ from paraloss.files import check_output
 from paraloss.look import CAMERAS, COLOR_MAPS, LOOKS
 from paraloss.picture_options import GridOptions, PictureOptions
 
+MOST_FRAMES = 100_000
+
 
 def parser():
     """The command line's parser."""
@@ -28,6 +30,7 @@ def parser():
     made.add_argument("surfaces", nargs="+", help="surface files: .h5, or .vts that Paraloss wrote")
     made.add_argument("-o", "--output", required=True, help="picture (.png); with --orbit the frames' stem")
     made.add_argument("--state", default="lit_surface", help=f"{', '.join(scene.STATES)}, or a .pvsm of your own")
+    made.add_argument("--trust", action="store_true", help="let a .pvsm run the Python that it holds; states are programs")
     made.add_argument("--composition", metavar="JSON", help="file that decides all, instead of the options below")
     made.add_argument("--size", default="1600x900", help="WIDTHxHEIGHT in pixels")
     made.add_argument("--orbit", type=int, default=0, metavar="N", help="N frames around the surface: OUTPUT_0000.png …")
@@ -59,8 +62,10 @@ def main(arguments=None):
         if not Path(name).is_file():
             made.error(f"{name}: no such file")
     width, _, height = asked.size.partition("x")
-    if not (width.isdigit() and height.isdigit()):
-        made.error(f"--size {asked.size}: give WIDTHxHEIGHT, as in 1600x900")
+    if not (width.isdecimal() and height.isdecimal() and all(10 <= int(side) <= 16384 for side in (width[:6], height[:6]))):
+        made.error(f"--size {asked.size[:60]}: give WIDTHxHEIGHT, each 10 to 16384, as in 1600x900")
+    if not 0 <= asked.orbit <= MOST_FRAMES:
+        made.error(f"--orbit {asked.orbit}: give 0 to {MOST_FRAMES} frames")
     try:
         draw(asked, (int(width), int(height)))
     except ParalossError as error:
@@ -86,7 +91,7 @@ def draw(asked, size):
     if state.endswith(".pvsm"):
         from saved_state import open_state
 
-        drawn = open_state(state, asked.surfaces, wanted)
+        drawn = open_state(state, asked.surfaces, wanted, asked.trust)
     else:
         drawn = scene.draw(state, asked.surfaces, wanted)
     if not asked.orbit:

@@ -1,12 +1,13 @@
 """A ``.pvsm`` on other files than those it was saved with."""
 
 import tempfile
-import xml.etree.ElementTree as ElementTree
 from pathlib import Path
+from xml.etree import ElementTree
 
 import scene
 from paraview import simple
 from readers import fix_heights, load_plugin
+from trusted import read_state
 
 from paraloss.errors import InputError
 from paraloss.picture_options import PictureOptions
@@ -14,13 +15,19 @@ from paraloss.picture_options import PictureOptions
 READERS = ("LossSurfaceReader", "XMLStructuredGridReader")
 
 
-def open_state(state, files, wanted):
+def open_state(state, files, wanted, trust=False):
     """The scene of a state on other surface files; colors, lights and camera are fitted to their data.
 
+    Args:
+        state: the ``.pvsm`` file.
+        files: surface files.
+        wanted: ``scene.Wanted``.
+        trust: let the state run the Python that it holds.
+
     Raises:
-        InputError: no such state, or one that reads no loss surface.
+        InputError: no such state, one that reads no loss surface, or one that runs code and is not trusted.
     """
-    _load(state, files)
+    _load(state, files, trust)
     sources = [source for source in simple.GetSources().values() if source.GetXMLName() in READERS]
     if not sources:
         raise InputError(f"{state}: this state reads no loss surface")
@@ -41,12 +48,10 @@ def open_state(state, files, wanted):
     return drawn
 
 
-def _load(state, files):
+def _load(state, files, trust):
     """Load the state with ``files`` in the places of its own files, in their order of appearance."""
-    if not Path(state).is_file():
-        raise InputError(f"{state}: no such file")
+    tree = read_state(state, trust)
     load_plugin()
-    tree = ElementTree.parse(state)
     readers = [proxy for proxy in tree.iter("Proxy") if proxy.get("type") in READERS]
     for number, proxy in enumerate(readers):
         replacement = files if len(readers) == 1 else [files[number] if number < len(files) else files[-1]]

@@ -9,6 +9,7 @@ fetched them), ``cifar10:DIR``, ``cifar100:DIR`` (the published python batches),
 from __future__ import annotations
 
 import pickle
+import tokenize
 import zipfile
 import zlib
 from collections.abc import Callable, Mapping, Sequence
@@ -151,7 +152,7 @@ def _read_cifar_batch(path: Path) -> Any:
 # What numpy and zipfile raise over damaged archives.
 _DAMAGED = (
     OSError, ValueError, TypeError, KeyError, EOFError, RuntimeError, NotImplementedError, MemoryError, zlib.error,
-    zipfile.BadZipFile, SyntaxError, OverflowError,
+    zipfile.BadZipFile, SyntaxError, OverflowError, tokenize.TokenError, RecursionError,
 )  # fmt: skip
 
 

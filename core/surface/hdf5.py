@@ -132,10 +132,14 @@ def is_member(file: h5py.Group, name: str) -> bool:
 def read_dataset(file: h5py.Group, name: str, path: str | Path, ndim: int | None = None) -> np.ndarray:
     """Read a numeric dataset, checked first: it lies in this file and its size is believable.
 
+    Returns:
+        Numbers in this machine's byte order; truth values become 0 and 1.
+
     Raises:
         SurfaceFileError: as ``checked``.
     """
-    return np.asarray(checked(file, name, path, ndim)[...])
+    values = np.asarray(checked(file, name, path, ndim)[...])
+    return values.astype(np.uint8 if values.dtype.kind == "b" else values.dtype.newbyteorder("="), copy=False)
 
 
 def checked(file: h5py.Group, name: str, path: str | Path, ndim: int | None = None) -> h5py.Dataset:

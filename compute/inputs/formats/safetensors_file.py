@@ -91,11 +91,17 @@ def _tensor(raw: np.ndarray, name: str, entry: Mapping[str, Any]) -> Tensor:
     dtype = getattr(torch, _TYPES.get(entry["dtype"], ""), None)
     if dtype is None:
         raise ValueError(f"'{name}' is of the type {entry['dtype']}, which this torch lacks")
-    shape = [int(side) for side in entry["shape"]]
-    first, last = (int(offset) for offset in entry["data_offsets"])
+    shape = _whole_numbers(name, entry["shape"])
+    first, last = _whole_numbers(name, entry["data_offsets"])
     wanted = int(np.prod(shape, dtype=object)) * dtype.itemsize
     if min(shape, default=0) < 0 or not 0 <= first <= last <= len(raw) or last - first != wanted:
         raise ValueError(f"'{name}' should lie at bytes {first} to {last} of {len(raw)}, with {wanted} of them")
     part = np.asarray(raw[first:last])
     part = part if part.ctypes.data % dtype.itemsize == 0 else part.copy()
     return torch.from_numpy(part).view(dtype).reshape(shape) if wanted else torch.empty(shape, dtype=dtype)
+
+
+def _whole_numbers(name: str, values: object) -> list[int]:
+    if not isinstance(values, list) or not all(type(value) is int for value in values):
+        raise ValueError(f"the shape and the offsets of '{name}' are not whole numbers: {str(values)[:60]}")
+    return values
