@@ -38,7 +38,7 @@ class Outcome:
             return f"traceback: {last}"
         if "internal error" in self.said or self.code not in (0, 2):
             return f"exit code {self.code}: {last}"
-        if self.code == 2 and not (lines and lines[-1].startswith("paraloss: ")):
+        if self.code == 2 and not any(line.startswith("paraloss: ") for line in lines):
             return f"exit code 2 without its line: {last}"
         if self.memory_mb > memory_mb:
             return f"memory: {self.memory_mb:.0f} MB"
