@@ -117,8 +117,8 @@ clean:  ## removes all that make has made
 	rm -rf $(VENV) .peers .audit build dist site *.egg-info runs gpu-report .pytest_cache .mypy_cache .ruff_cache
 
 .PHONY: attack
-attack: install  ## kills every kind of job ten times and compares what they come to, bit for bit: 10 minutes
-	cd tests/faults && OMP_NUM_THREADS=1 PYTHONPATH=.. $(CURDIR)/$(PY) kills.py 10
+attack: install  ## kills, damaged files, options, requests and traps, with a table: STAGES="damaged traps" for some; 40 minutes
+	cd tests/faults && OMP_NUM_THREADS=1 PYTHONPATH=.. $(CURDIR)/$(PY) attack.py $(STAGES)
 
 .PHONY: states
 states: install  ## the ParaView states, from state_files/scene.py

@@ -28,8 +28,8 @@ def check_grid_file(path: str | Path) -> None:
     Raises:
         InputError: no such file, no head of at most 1 MiB, extents or array sizes that do not fit, other blocks than promised.
 
-    Source: VTK file formats, "XML file formats", appended raw data in compressed blocks: number of blocks, size of a block, size of the
-    last one (0: as the others), compressed size of each; then the blocks.
+    Source: VTK file formats, "XML file formats", appended raw data in compressed blocks: number of blocks, size of a block,
+    size of the last one (0: as the others), compressed size of each; then the blocks.
     """
     path = Path(path)
     check_input(path)

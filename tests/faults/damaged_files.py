@@ -30,8 +30,9 @@ def data(): return {"train": (torch.ones(5, 4), torch.arange(5) % 3)}
 OWN = ["--model", "mine.py:model", "--data", "mine.py:data"]
 SURFACE = [
     ["info", "FILE"], ["info", "FILE", "--repair"], ["convert", "FILE", "out.vts"], ["convert", "FILE", "out.csv"],
-    ["convert", "FILE", "out.h5"], ["convert", "FILE", "out.vtkhdf"], ["analyze", "FILE", "--json"], ["render", "FILE", "out.html"],
-    ["convert", "small.h5", "FILE"], ["compute", "--weights", "w.pt", *OWN, *SMALL, "-o", "FILE"],
+    ["convert", "FILE", "out.h5"], ["convert", "FILE", "out.vtkhdf"], ["analyze", "FILE", "--json"],
+    ["render", "FILE", "out.html"], ["convert", "small.h5", "FILE"],
+    ["compute", "--weights", "w.pt", *OWN, *SMALL, "-o", "FILE"],
     ["compute", "--weights", "w.pt", *OWN, *SMALL, "--directions", "FILE", "-o", "out.h5"],
 ]  # fmt: skip
 CHECKPOINT = [

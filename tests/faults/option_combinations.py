@@ -58,38 +58,81 @@ STEPS = ["-1:1:3", "-1:1:2", "0:1:4", "-0.5:1.5:3"]
 WRONG_STEPS = ["-1:1:2000000000", "1:-1:5", "0:0:3", "nan:1:3", "-1e308:1e308:5", "0:1", "::", "0:1e-320:3", "0:inf:3", "1:2:1"]
 WRONG_STEPS += ["0:1:2.5", "", "a:b:c", "1:1.0000000000000001:9", "-1:1:99999999999999999999", "0:1:3:4"]
 SOUND = {
-    "model": ["mine.py:model"], "data": ["mine.py:data", "npz:data.npz"], "loss": ["cross_entropy", "softmax_mse"],
-    "metrics": ["loss", "loss,acc", "acc", "loss,grad_norm", "hessian"], "splits": ["train", "test,train"], "x": STEPS, "y": STEPS,
-    "z": STEPS[:2], "size": ["120x100", "200x150"], "style": ["contour", "filled", "heat"], "view": ["top", "front"],
-    "look": ["dark", "flat", "clay"], "color-map": ["viridis", "gray"], "color-by": ["train_acc", "train_loss"],
-    "metric": ["train_loss", "train_acc"], "move": ["0.*", "*weight", "trainable"], "device": ["cpu", "auto"],
-    "label": ["a", "$\\alpha$", "b<c"], "weights": ["w.pt"], "x-to": ["v.pt"], "y-to": ["u.pt"], "z-to": ["v.pt"],
-    "directions": ["d.h5"], "onto": ["d.h5"], "bins": ["20"], "samples": ["3", "5"], "batch-size": ["1", "4", "1000"],
-    "points": ["3", "4"], "epochs": ["1", "2"], "top": ["1", "3"], "repeats": ["1", "2"], "frames": ["2", "3"], "smooth": ["1", "2", "3"],
-    "seed": ["0", "7"], "contours": ["0", "5"], "split-data": ["1"], "columns": ["1", "2"], "weights-key": ["state_dict"],
-    "model-arg": ["a=1"], "data-arg": ["b=x"], "level": ["1", "0.5"], "critical-points": ["out.vtp"], "basins": ["out.vts"],
-    "port": ["0"], "step": ["mine.py:step"], "precision-bound": ["0.01"], "precision": ["fp32"], "movie": ["orbit"],
-}  # fmt: skip
+    "model": ["mine.py:model"],
+    "data": ["mine.py:data", "npz:data.npz"],
+    "loss": ["cross_entropy", "softmax_mse"],
+    "metrics": ["loss", "loss,acc", "acc", "loss,grad_norm", "hessian"],
+    "splits": ["train", "test,train"],
+    "x": STEPS,
+    "y": STEPS,
+    "z": STEPS[:2],
+    "size": ["120x100", "200x150"],
+    "style": ["contour", "filled", "heat"],
+    "view": ["top", "front"],
+    "look": ["dark", "flat", "clay"],
+    "color-map": ["viridis", "gray"],
+    "color-by": ["train_acc", "train_loss"],
+    "metric": ["train_loss", "train_acc"],
+    "move": ["0.*", "*weight", "trainable"],
+    "device": ["cpu", "auto"],
+    "label": ["a", "$\\alpha$", "b<c"],
+    "weights": ["w.pt"],
+    "x-to": ["v.pt"],
+    "y-to": ["u.pt"],
+    "z-to": ["v.pt"],
+    "directions": ["d.h5"],
+    "onto": ["d.h5"],
+    "bins": ["20"],
+    "samples": ["3", "5"],
+    "batch-size": ["1", "4", "1000"],
+    "points": ["3", "4"],
+    "epochs": ["1", "2"],
+    "top": ["1", "3"],
+    "repeats": ["1", "2"],
+    "frames": ["2", "3"],
+    "smooth": ["1", "2", "3"],
+    "seed": ["0", "7"],
+    "contours": ["0", "5"],
+    "split-data": ["1"],
+    "columns": ["1", "2"],
+    "weights-key": ["state_dict"],
+    "model-arg": ["a=1"],
+    "data-arg": ["b=x"],
+    "level": ["1", "0.5"],
+    "critical-points": ["out.vtp"],
+    "basins": ["out.vts"],
+    "port": ["0"],
+    "step": ["mine.py:step"],
+    "precision-bound": ["0.01"],
+    "precision": ["fp32"],
+    "movie": ["orbit"],
+}
 LONG = {"epochs", "repeats", "points", "point-timeout", "fps", "frames"}  # sound when large: nobody waits for them here
 LEFT_OUT = {"output", "watch", "web", "browser", "install", "archive", "step", "progress"}
+_OWN = "--model mine.py:model --data mine.py:data"
+_SMALL = "--backend pyvista --size 120x100"
 BASES = {
-    "compute": [["--weights", "w.pt", "--model", "mine.py:model", "--data", "mine.py:data", "--x=-1:1:3", "-o", "out.h5"]],
-    "project": [["w.pt", "v.pt", "u.pt", "--model", "mine.py:model", "--data", "mine.py:data", "--points", "3", "-o", "out.h5"]],
-    "hessian": [["--weights", "w.pt", "--model", "mine.py:model", "--data", "mine.py:data", "--top", "1", "-o", "out.h5"],
-                ["--weights", "w.pt", "--model", "mine.py:model", "--data", "mine.py:data", "--top", "1", "-o", "out.png"]],
-    "train": [["--model", "mine.py:model", "--data", "mine.py:data", "--epochs", "1", "-o", "out"]],
-    "convert": [["s.h5", f"out{ending}"] for ending in (".vts", ".vtp", ".vtkhdf", ".csv", ".npz", ".h5", ".glb", ".stl", ".pvd", ".ply",
-                                                         ".usda")] + [["v.h5", "out.vti"], ["s.h5", "p.h5", "out.pvd"]],
-    "render": [["s.h5", "out.html"], ["s.h5", "out.png", "--style", "filled"], ["s.h5", "out.svg"], ["s.h5", "p.h5", "out.html"],
-               ["c.h5", "out.png"], ["s.h5", "p.h5", "out.pdf"], ["s.h5", "out.png", "--backend", "pyvista", "--size", "120x100"],
-               ["v.h5", "out.png", "--backend", "pyvista", "--size", "120x100"], ["p.h5", "out.gif", "--frames", "2"]],
-    "analyze": [["s.h5"], ["s.h5", "p.h5"], ["s.h5", "--json"]],
-    "histogram": [["w.pt", "out.png"], ["w.pt", "v.pt", "out.svg"]],
-    "info": [["s.h5"], ["w.pt"], [], ["garbage.h5"]],
-    "view": [["missing.h5"], []],
-    "paraview": [["missing.h5"], ["s.h5"]],
-    "data": [["nonsense"], ["cifar10", "--archive", "garbage.h5"], ["fashion-mnist", "--archive", "missing"]],
-    "demo": [["--ranks", "1", "--grid", "1", "-o", "s.h5"]],
+    "compute": [f"--weights w.pt {_OWN} --x=-1:1:3 -o out.h5"],
+    "project": [f"w.pt v.pt u.pt {_OWN} --points 3 -o out.h5"],
+    "hessian": [f"--weights w.pt {_OWN} --top 1 -o out{ending}" for ending in (".h5", ".png")],
+    "train": [f"{_OWN} --epochs 1 -o out"],
+    "convert": [
+        *(f"s.h5 out.{ending}" for ending in "vts vtp vtkhdf csv npz h5 glb stl pvd ply usda".split()),
+        "v.h5 out.vti",
+        "s.h5 p.h5 out.pvd",
+    ],
+    "render": [
+        "s.h5 out.html", "s.h5 out.png --style filled", "s.h5 out.svg", "s.h5 p.h5 out.html", "c.h5 out.png",
+        "s.h5 p.h5 out.pdf",
+        f"s.h5 out.png {_SMALL}", f"v.h5 out.png {_SMALL}", "p.h5 out.gif --frames 2",
+    ],
+    "analyze": ["s.h5", "s.h5 p.h5", "s.h5 --json"],
+    "histogram": ["w.pt out.png", "w.pt v.pt out.svg"],
+    "info": ["s.h5", "w.pt", "", "garbage.h5"],
+    "view": ["missing.h5", ""],
+    "paraview": ["missing.h5", "s.h5"],
+    "data": ["nonsense", "cifar10 --archive garbage.h5", "fashion-mnist --archive missing"],
+    "demo": ["--ranks 1 --grid 1 -o s.h5"],
 }  # fmt: skip
 WEIGHTS = {"compute": 9, "project": 4, "hessian": 3, "train": 3, "convert": 4, "render": 5, "analyze": 2}
 MINE = """
@@ -150,7 +193,7 @@ def options_of(verb: str) -> dict[str, tuple[str, Any]]:
 
 def combination(verb: str, dice: random.Random) -> list[str]:
     """A command: a sound base, and up to five options, one in six of them unsound."""
-    words, options = [*dice.choice(BASES[verb])], options_of(verb)
+    words, options = dice.choice(BASES[verb]).split(), options_of(verb)
     for name in dice.sample(sorted(options), min(len(options), dice.choice([0, 1, 1, 2, 2, 3, 5]))):
         words += _setting(verb, name, *options[name], dice)
     if dice.random() < 0.03 and words:
