@@ -117,7 +117,7 @@ BASES = {
     "hessian": [f"--weights w.pt {_OWN} --top 1 -o out{ending}" for ending in (".h5", ".png")],
     "train": [f"{_OWN} --epochs 1 -o out"],
     "convert": [
-        *(f"s.h5 out.{ending}" for ending in "vts vtp vtkhdf csv npz h5 glb stl pvd ply usda".split()),
+        *(f"s.h5 out.{ending}" for ending in ["vts", "vtp", "vtkhdf", "csv", "npz", "h5", "glb", "stl", "pvd", "ply", "usda"]),
         "v.h5 out.vti",
         "s.h5 p.h5 out.pvd",
     ],
