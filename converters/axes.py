@@ -8,7 +8,7 @@ import numpy as np
 
 from paraloss.camera import PlacedCamera
 from paraloss.converters.scale import ticks_between
-from paraloss.look import CAMERAS
+from paraloss.look import Camera
 
 Align = tuple[str, str]
 
@@ -18,7 +18,7 @@ class Axes:
 
     Args:
         points: (n, 3) points that are drawn.
-        view: name of the camera; the edges that face it carry the ticks.
+        view: direction of the camera; the edges that face it carry the ticks.
         height_ticks: (z, text) pairs for the vertical axis.
 
     Attributes:
@@ -28,11 +28,11 @@ class Axes:
         corners: (k, 3) all places, for a camera that shows them.
     """
 
-    def __init__(self, points: np.ndarray, view: str, height_ticks: Sequence[tuple[float, str]]) -> None:
+    def __init__(self, points: np.ndarray, view: Camera, height_ticks: Sequence[tuple[float, str]]) -> None:
         low, high = points.min(axis=0), points.max(axis=0)
         width = float((high - low)[:2].max())
         gap, tick = 0.035 * width, 0.02 * width
-        towards = np.array(CAMERAS[view].position)
+        towards = np.array(view.position)
         near_x, near_y = (high[0] + gap if towards[0] >= 0 else low[0] - gap), low[1] - gap
         left_x = low[0] - gap
         out_x = 1.0 if towards[0] >= 0 else -1.0
@@ -60,7 +60,7 @@ class Axes:
                 ("left" if out_x > 0 else "right", "top"),
             ),
         ]
-        if view != "top":
+        if abs(view.up[2]) > 0.5:  # seen from straight above there is no vertical axis
             line((left_x, near_y, floor), (left_x, near_y, high[2]))
             for value, text in height_ticks:
                 line((left_x, near_y, value), (left_x - tick, near_y, value))

@@ -143,7 +143,7 @@ class Composition:
 
     def turned(self, degrees: float) -> PlacedCamera:
         """The camera of a turn around the vertical axis."""
-        return turned(self.cylinder, self.picture.view, self.layout.aspect, degrees, self.layout.margin)
+        return turned(self.cylinder, self.picture.camera, self.layout.aspect, degrees, self.layout.margin)
 
     def alone(self, surface: Surface, label: str) -> Composition:
         """The same for another surface in the first cell: same heights, scale, camera and lights."""
@@ -203,7 +203,7 @@ def compose(
         levels=levels,
         floor_levels=(levels or even_levels(heights[0], *ends, 12)) if picture.floor else (),
         layout=layout,
-        camera=placed(camera_for(seen, picture.view, layout.aspect, layout.margin)),
+        camera=placed(camera_for(seen, picture.camera, layout.aspect, layout.margin)),
         cylinder=cylinder_around(seen),
         lights=_lights(points, width, picture.preset),
         width=width,
@@ -283,4 +283,4 @@ def _lights(points: np.ndarray, width: float, look: Look) -> tuple[PlacedLight, 
 
 def _axes(points: np.ndarray, picture: PictureOptions, heights: HeightMap, ends: tuple[float, float]) -> Axes:
     ticks = [((value - heights.base) * heights.scale, text) for value, text in scale_ticks(heights, *ends)]
-    return Axes(points, picture.view, ticks)
+    return Axes(points, picture.camera, ticks)

@@ -15,7 +15,6 @@ from paraloss.converters.layout import Layout
 from paraloss.converters.scale import ticks_between
 from paraloss.converters.volume import image_scale
 from paraloss.errors import InputError
-from paraloss.look import CAMERAS
 from paraloss.picture_options import PictureOptions
 from paraloss.text import printable
 
@@ -46,7 +45,7 @@ class VolumeComposition:
 
     def turned(self, degrees: float) -> PlacedCamera:
         """The camera of a turn around the vertical axis."""
-        return turned(self.cylinder, self.picture.view, self.layout.aspect, degrees, self.layout.margin)
+        return turned(self.cylinder, self.picture.camera, self.layout.aspect, degrees, self.layout.margin)
 
 
 def compose_volume(image: Any, picture: PictureOptions, layout: Layout) -> VolumeComposition:
@@ -75,13 +74,13 @@ def compose_volume(image: Any, picture: PictureOptions, layout: Layout) -> Volum
         title = f"{title}, ln(loss + {chosen.offset:.4g})"
     bounds = image.GetBounds()
     corners = np.array(list(itertools.product(bounds[:2], bounds[2:4], bounds[4:])))
-    x, y, _ = CAMERAS[picture.view].position
+    x, y, _ = picture.camera.position
     return VolumeComposition(
         picture=picture,
         scale=ColorScale(name, title, low, high if high > low else low + 1.0, tuple(ticks), picture.colors),
         shells=tuple(np.linspace(low, high, (picture.contours or SHELLS) + 2)[1:-1].tolist()),
         towards=(x, y, 0.0),
         layout=layout,
-        camera=placed(camera_for(corners, picture.view, layout.aspect, layout.margin)),
+        camera=placed(camera_for(corners, picture.camera, layout.aspect, layout.margin)),
         cylinder=cylinder_around(corners),
     )

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from paraloss.look import CAMERAS, VIEW_ANGLE
+from paraloss.look import CAMERAS, VIEW_ANGLE, Camera
 
 Vector = tuple[float, float, float]
 _FREE = 0.96  # share of the frame that the points may fill
@@ -33,20 +33,20 @@ class Cylinder:
 
 
 def camera_for(
-    points: np.ndarray, view: str = "paper", aspect: float = 1.0, right_margin: float = 0.0
+    points: np.ndarray, view: str | Camera = "paper", aspect: float = 1.0, right_margin: float = 0.0
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Camera position, focal point and up vector that show points uncropped and as large as fits.
 
     Args:
         points: (n, 3) everything that is shown; a subset that holds the extremes is enough.
-        view: a name in ``CAMERAS``.
+        view: direction of the camera, or its name in ``CAMERAS``.
         aspect: width over height of the picture.
         right_margin: share of the picture's width to leave free on the right, for a color scale.
 
     The direction is the view's; the aim centers the points in the frame, and the distance is the smallest at which all
     lie inside it with a margin of 4 %, at a vertical view angle of ``VIEW_ANGLE``.
     """
-    camera = CAMERAS[view]
+    camera = CAMERAS[view] if isinstance(view, str) else view
     back = np.array(camera.position) / np.linalg.norm(camera.position)
     right = np.cross(camera.up, back)
     right /= np.linalg.norm(right)
@@ -81,7 +81,7 @@ def cylinder_around(points: np.ndarray) -> Cylinder:
     return Cylinder((x, y, z), radius, float(points[:, 2].min()), float(points[:, 2].max()))
 
 
-def turned(cylinder: Cylinder, view: str, aspect: float, degrees: float, right_margin: float = 0.0) -> PlacedCamera:
+def turned(cylinder: Cylinder, view: str | Camera, aspect: float, degrees: float, right_margin: float = 0.0) -> PlacedCamera:
     """The camera for everything inside ``cylinder``, turned around the cylinder's axis.
 
     The frame holds the whole cylinder, so that nothing changes size or is cropped during a turn.

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from math import atan2, cos, hypot, radians, sin
 
 Color = tuple[float, float, float]
 
@@ -119,6 +120,23 @@ class Camera:
 
     position: tuple[float, float, float]
     up: tuple[float, float, float] = (0.0, 0.0, 1.0)
+
+
+def camera_from(view: Camera, azimuth: float | None, elevation: float | None) -> Camera:
+    """The camera of ``view`` with another azimuth or elevation, degrees.
+
+    Args:
+        view: what is not given is kept of this one.
+        azimuth: where the viewer stands, counterclockwise seen from above: 0 in front (towards -y), 90 on the right (+x).
+        elevation: angle of the line of sight above the plane; 90 looks straight down.
+    """
+    x, y, z = view.position
+    across = hypot(x, y)
+    angle = atan2(x, -y) if azimuth is None else radians(azimuth)
+    rise = atan2(z, across) if elevation is None else radians(elevation)
+    position = (sin(angle) * cos(rise), -cos(angle) * cos(rise), sin(rise))
+    steep = abs(rise) > radians(89.9)  # straight down what is up in the picture lies away from the viewer
+    return Camera(position, (-sin(angle), cos(angle), 0.0) if steep else (0.0, 0.0, 1.0))
 
 
 CAMERAS: Mapping[str, Camera] = {

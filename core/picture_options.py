@@ -11,7 +11,7 @@ from dataclasses import dataclass, fields
 from typing import Any, Literal
 
 from paraloss.errors import InputError
-from paraloss.look import CAMERAS, COLOR_MAPS, LOOKS, Look
+from paraloss.look import CAMERAS, COLOR_MAPS, LOOKS, Camera, Look, camera_from
 from paraloss.option import Options, at_least, combine, option, within
 
 LIT = "lit"
@@ -51,6 +51,8 @@ class PictureOptions(Options):
         style: lit in 3D, or from above: contour (lines with labels), filled, heat. Default: lit; contour for .pdf and .svg.
             Volumes: iso (shells of equal loss) or fog.
         view: Camera direction: paper, front, corner or top.
+        azimuth: Where the viewer stands, degrees: 0 in front, 90 on the right. Default: the view's.
+        elevation: Angle above the surface's plane, degrees; 90 looks straight down. Default: the view's.
         look: Lights, material, colors: paper, dark, flat (unlit, with contour lines) or clay (one color).
         color_map: cool-to-warm, viridis or gray. Default: the look's.
         color_by: Metric that gives the color. Default: the one that gives the height.
@@ -71,6 +73,8 @@ class PictureOptions(Options):
 
     style: str | None = None
     view: str = "paper"
+    azimuth: float | None = option(None, within(-360, 360))
+    elevation: float | None = option(None, within(-90, 90))
     look: str = "paper"
     color_map: str | None = None
     color_by: str | None = None
@@ -97,6 +101,14 @@ class PictureOptions(Options):
     def preset(self) -> Look:
         """The look itself."""
         return LOOKS[self.look]
+
+    @property
+    def camera(self) -> Camera:
+        """The direction of the camera."""
+        named = CAMERAS[self.view]
+        if self.azimuth is None and self.elevation is None:
+            return named
+        return camera_from(named, self.azimuth, self.elevation)
 
     @property
     def colors(self) -> str:
@@ -150,9 +162,10 @@ class MovieOptions(Options):
 
 
 DRAWN_BY_PARAVIEW = (
-    "style", "view", "look", "color_map", "color_by", "scalar_bar", "contours", "minimum", "trajectory", "transparent",
+    "style", "view", "azimuth", "elevation", "look", "color_map", "color_by", "scalar_bar", "contours", "minimum", "trajectory",
+    "transparent",
 )  # fmt: skip
-DRAWN_IN_A_PAGE = ("style", "view", "look", "color_map", "color_by", "contours", "trajectory")
+DRAWN_IN_A_PAGE = ("style", "view", "azimuth", "elevation", "look", "color_map", "color_by", "contours", "trajectory")
 DRAWN_FROM_ABOVE = (
     "style", "look", "color_map", "color_by", "scalar_bar", "contours", "trajectory", "columns", "transparent",
 )  # fmt: skip

@@ -18,7 +18,7 @@ from paraloss.converters.grid import as_float32
 from paraloss.converters.paths import DrawnPath
 from paraloss.errors import InputError
 from paraloss.files import check_output, replacing
-from paraloss.look import BALL_RADIUS, CAMERAS, COLOR_MAPS, HEIGHT_OF_WIDTH, LOOKS, MARK_COLOR, START_COLOR
+from paraloss.look import BALL_RADIUS, COLOR_MAPS, HEIGHT_OF_WIDTH, LOOKS, MARK_COLOR, START_COLOR
 from paraloss.picture_options import DRAWN_IN_A_PAGE, LIT, GridOptions, PictureOptions, combined
 from paraloss.surface import Surface
 
@@ -130,7 +130,7 @@ def _composed(composition: Composition, options: GridOptions) -> dict[str, Any]:
         "contours": len(composition.levels),
         "look": picture.look,
         "map": picture.color_map,
-        "camera": CAMERAS[picture.view].position,
+        "camera": picture.camera.position,
     }
 
 

@@ -43,6 +43,8 @@ def parser():
     heights.add_argument("--zmin", type=float, help="lower limit in the metric's unit")
     heights.add_argument("--height-scale", type=float, help="height per unit; default: 0.55 times as high as wide")
     picture.add_argument("--view", default="paper", choices=list(CAMERAS))
+    picture.add_argument("--azimuth", type=float, help="where the viewer stands, degrees: 0 in front, 90 on the right")
+    picture.add_argument("--elevation", type=float, help="angle above the surface's plane, degrees")
     picture.add_argument("--look", default="paper", choices=list(LOOKS), help="lights, material, colors")
     picture.add_argument("--color-map", choices=list(COLOR_MAPS), help="default: the look's")
     picture.add_argument("--color-by", help="metric that gives the color; default: the height's")
@@ -82,7 +84,19 @@ def draw(asked, size):
         state = "lit_surface" if len(composition.panels) == 1 else "side_by_side"
     else:
         heights = {name: given[name] for name in ("metric", "log", "log_offset", "zmax", "zmin", "height_scale")}
-        look = ("view", "look", "color_map", "color_by", "contours", "minimum", "trajectory", "transparent", "scalar_bar")
+        look = (
+            "view",
+            "azimuth",
+            "elevation",
+            "look",
+            "color_map",
+            "color_by",
+            "contours",
+            "minimum",
+            "trajectory",
+            "transparent",
+            "scalar_bar",
+        )
         wanted = scene.Wanted(GridOptions(**heights), PictureOptions(**{name: given[name] for name in look}), size)
         state = asked.state
     # Drawn twice as fine and averaged, so that edges are smooth; a still of many pixels, or each frame of a turn, is not.

@@ -153,3 +153,38 @@ def test_unknown_styles_and_impossible_formats_are_refused(tmp_path):
     with pytest.raises(InputError, match="lit surfaces are drawn as"):
         render([surface], tmp_path / "s.pdf", style="lit")
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("azimuth", "elevation", "direction"),
+    [
+        (0, 0, (0, -1, 0)),
+        (90, 0, (1, 0, 0)),
+        (180, 45, (0, 0.5**0.5, 0.5**0.5)),
+        (0, 90, (0, 0, 1)),
+        (-90, 30, (-(0.75**0.5), 0, 0.5)),
+    ],
+)
+def test_azimuth_and_elevation_are_the_directions_that_they_say(azimuth, elevation, direction):
+    from paraloss.converters.composition import compose
+    from paraloss.picture_options import PictureOptions
+
+    composition = compose(
+        [surface_of(lambda x, y: x**2 + y**2, 7, 7)], picture=PictureOptions(azimuth=azimuth, elevation=elevation)
+    )
+    camera = composition.camera
+    towards = np.subtract(camera.position, camera.aim)
+    np.testing.assert_allclose(towards / np.linalg.norm(towards), direction, atol=1e-9)
+    assert abs(np.dot(camera.up, direction)) < 1e-9 and np.linalg.norm(camera.up) == pytest.approx(1)
+
+
+def test_what_is_not_given_of_a_direction_is_kept_of_the_view():
+    from paraloss.look import CAMERAS
+    from paraloss.picture_options import PictureOptions
+
+    x, y, z = PictureOptions(view="corner", azimuth=0).camera.position
+    a, b, c = CAMERAS["corner"].position
+    assert x == pytest.approx(0, abs=1e-12) and z / -y == pytest.approx(c / np.hypot(a, b))
+    for wrong in ({"azimuth": 400.0}, {"elevation": 91.0}):
+        with pytest.raises(InputError, match="must lie between"):
+            PictureOptions(**wrong)
