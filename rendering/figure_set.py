@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from paraloss.files import check_output, replacing
@@ -40,7 +40,6 @@ def draw_set(
     folder: Path,
     names: Sequence[str],
     width: PrintSize,
-    report: Callable[[str], None] = lambda line: None,
 ) -> list[Path]:
     """Draw ``surfaces`` lit and as contours, ``curves`` in one plot, a page, and write the captions.
 
@@ -50,7 +49,6 @@ def draw_set(
         folder: an existing folder for the files in ``PARTS``.
         names: names of the surfaces where nothing recorded tells them apart.
         width: width of each figure in print.
-        report: function that takes status lines.
 
     Returns:
         The files.
@@ -58,7 +56,7 @@ def draw_set(
     labels = default_labels(surfaces, names)
     files = [folder / name for name in PARTS]
     lit, contours, lines, page, text = files
-    render(surfaces, lit, labels=labels, width=width, backend="auto", report=report)
+    render(surfaces, lit, labels=labels, width=width, backend="auto")
     render(surfaces, contours, labels=labels, width=width)
     render(curves, lines, labels=labels, width=width)
     write_page(surfaces, page, labels)

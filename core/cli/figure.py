@@ -47,7 +47,6 @@ def figure(
     from paraloss.compute.ranks.world import world
     from paraloss.errors import InputError
     from paraloss.print_size import print_size
-    from paraloss.progress import say
     from paraloss.rendering.figure_set import check_set, draw_set
 
     ranks, printed = world(), print_size(width)
@@ -65,7 +64,7 @@ def figure(
             kept = OutputOptions(path=output / f"{name}{suffix}.h5", overwrite=overwrite)
             found[suffix].append(compute_surface(model, loss, data, axes, measure, accuracy, effort, kept, provenance=facts))
     if ranks.is_first:
-        for file in draw_set(found[""], found["_curve"], output, names, printed, say):
+        for file in draw_set(found[""], found["_curve"], output, names, printed):
             print(file)
 
 
