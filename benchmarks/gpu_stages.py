@@ -315,7 +315,7 @@ def job() -> None:
     from paraloss.compute import compute_surface
 
     model, split, _ = make_case(min(IMAGES, 10_000), "resnet20")
-    given = {"x": (-1, 1, 5 if ON_CPU else 15), "y": (-1, 1, 5 if ON_CPU else 15), "path": path, "device": DEVICE}
+    given = {"x": (-1, 1, 4 if ON_CPU else 15), "y": (-1, 1, 4 if ON_CPU else 15), "path": path, "device": DEVICE}
     compute_surface(model, "cross_entropy", {"train": split}, precision="fp32", batch_size=1024, **given)
 
 
