@@ -88,6 +88,12 @@ class Progress:
             self._line()
             self._pause = next(self._pauses)
 
+    def expect(self, total: int) -> None:
+        """Correct the number of items, where it was an estimate."""
+        self.total = total
+        if self._bar:
+            self._bar.update(self._task, total=total)
+
     def _line(self) -> None:
         self.last_line = time.monotonic()
         left = duration((self.total - self.done) / self.rate) if self.rate > 0 else "unknown"

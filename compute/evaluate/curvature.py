@@ -8,7 +8,7 @@ times those here.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,9 +21,12 @@ from paraloss.compute.directions.random import Direction
 from paraloss.compute.inputs.losses import BatchLoss
 from paraloss.compute.inputs.randomness import seeded
 from paraloss.errors import InputError, MissingPackage
+from paraloss.log import logger
+from paraloss.progress import Progress
 
 _LANCZOS_VECTORS = 20
 _TOLERANCE = 1e-3  # of the residual; eigenvalues err by its square
+_DENSITY_VECTORS = 128  # Lanczos vectors of each start, as in curvlinops
 _DENSE = 64  # a matrix smaller than this is diagonalized as a whole
 
 
@@ -35,7 +38,7 @@ class Spectrum:
         eigenvalues: (k,) the largest in magnitude, descending by magnitude.
         eigenvectors: one direction per eigenvalue, of Euclidean norm 1; parameters that the Hessian leaves out are not named.
         grid: (m,) eigenvalues at which the density is given.
-        density: (m,) estimated share of eigenvalues per unit.
+        density: (m,) estimated share of eigenvalues per unit; both are empty where no density was computed.
     """
 
     eigenvalues: np.ndarray
@@ -87,6 +90,9 @@ def spectrum(
     points: int = 1024,
     repeats: int = 4,
     only: Collection[nn.Parameter] | None = None,
+    *,
+    density: bool = True,
+    shown: bool = False,
 ) -> Spectrum:
     """The ``top`` eigenpairs of largest magnitude and the density of all eigenvalues, where ``model`` is now.
 
@@ -98,6 +104,8 @@ def spectrum(
         points: number of points at which the density is given.
         repeats: number of random starts over which the density is averaged.
         only: parameters of the Hessian; None for all.
+        density: compute the density, which takes up to 128 products of the Hessian with a vector for each repeat.
+        shown: announce the products and show progress on standard error.
 
     Raises:
         MissingPackage: curvlinops is not installed.
@@ -114,20 +122,27 @@ def spectrum(
             raise InputError(
                 f"{{top}} must lie between 1 and {size - 1} for the Hessian of {size} weights, not {top}", arguments=("top",)
             )
+        vectors, lanczos = min(_DENSITY_VECTORS, size - 1), min(size, max(2 * top + 1, _LANCZOS_VECTORS))
+        if shown:
+            rest = f", {repeats * vectors} for the density" if density else ""
+            logger.info(f"Hessian of {size:,} weights: {lanczos} products or some times that for {top} eigenpairs{rest}")
         start = np.random.default_rng(0).standard_normal(size).astype(operator.dtype)
         if not np.isfinite(operator @ start).all():
             raise InputError("the loss or its second derivative is not finite here, so there is no spectrum")
         try:
-            values, vectors = eigsh(operator, top, which="LM", tol=1e-4, v0=start)
-            # The ends for the density, from a fixed start: curvlinops would draw another one at each run.
-            ends = eigsh(operator, 2, which="BE", tol=1e-2, v0=start, return_eigenvectors=False)
+            with hessian.counting("eigenvalues", lanczos, shown):
+                values, pairs = eigsh(operator, top, which="LM", ncv=lanczos, tol=1e-4, v0=start)
+                # The ends for the density, from a fixed start: curvlinops would draw another one at each run.
+                ends = eigsh(operator, 2, which="BE", tol=1e-2, v0=start, return_eigenvectors=False) if density else values
         except (ArpackNoConvergence, ArpackError) as error:
             raise InputError(f"the Hessian's eigenvalues did not converge: {' '.join(str(error).split())[:120]}") from error
         order = np.argsort(-np.abs(values))
-        with seeded(0):
-            grid, density = hessian.density((float(min(ends)), float(max(ends))), min(128, size - 1), points, repeats)
-        directions = tuple(hessian.as_direction(vectors[:, k]) for k in order)
-    return Spectrum(values[order].astype(np.float64), directions, grid, density)
+        grid = shares = np.empty(0)
+        if density:
+            with seeded(0), hessian.counting("density", repeats * vectors, shown):
+                grid, shares = hessian.density((float(min(ends)), float(max(ends))), vectors, points, repeats)
+        directions = tuple(hessian.as_direction(pairs[:, k]) for k in order)
+    return Spectrum(values[order].astype(np.float64), directions, grid, shares)
 
 
 class _Hessian:
@@ -145,6 +160,7 @@ class _Hessian:
         if not self._parameters:
             raise InputError("the model has no weights of two dimensions or more, so there is no Hessian to look at")
         self._model, self._loss, self._batches = model, loss, batches
+        self._bar: Progress | None = None
 
     def __enter__(self) -> _Hessian:
         with torch.no_grad():
@@ -159,13 +175,27 @@ class _Hessian:
             for batch in self._batches:
                 yield self._loss.batch_losses(self._model, batch).total / count
 
-        self.operator = _operator(list(self._parameters.values()), parts)
+        self.operator = _operator(list(self._parameters.values()), parts, self._count)
         return self
 
     def __exit__(self, *_: object) -> None:
         self._stack.close()
         for parameter, wanted in zip(self._parameters.values(), self._before, strict=True):
             parameter.requires_grad_(wanted)
+
+    @contextmanager
+    def counting(self, title: str, products: int, shown: bool) -> Iterator[None]:
+        """Show the progress of ``products`` products, or of as many more as it takes."""
+        with Progress(title, products, unit="products", shown=shown) as self._bar:
+            yield
+            self._bar.expect(self._bar.done)
+        self._bar = None
+
+    def _count(self, products: int) -> None:
+        if self._bar is not None:
+            if self._bar.done + products > self._bar.total:
+                self._bar.expect(self._bar.total + _LANCZOS_VECTORS)
+            self._bar.advance(products)
 
     def density(self, ends: tuple[float, float], vectors: int, points: int, repeats: int) -> tuple[np.ndarray, np.ndarray]:
         from curvlinops.papyan2020traces.spectrum import lanczos_approximate_spectrum
@@ -182,7 +212,7 @@ class _Hessian:
         return direction
 
 
-def _operator(parameters: list[nn.Parameter], parts: Callable[[], Iterator[Tensor]]) -> Any:
+def _operator(parameters: list[nn.Parameter], parts: Callable[[], Iterator[Tensor]], count: Callable[[int], None]) -> Any:
     """The Hessian of the sum of ``parts`` (one differentiable number per batch), as curvlinops has it."""
     try:
         from curvlinops import HessianLinearOperator
@@ -201,6 +231,7 @@ def _operator(parameters: list[nn.Parameter], parts: Callable[[], Iterator[Tenso
                     more = torch.autograd.grad(gradients, parameters, column, retain_graph=True, materialize_grads=True)
                     for product, part_of_it in zip(products, more, strict=True):
                         product[..., k] += part_of_it
+            count(M[0].shape[-1])
             return products
 
     nothing = [(torch.zeros(1), torch.zeros(1))]  # curvlinops' own way to the data, which is not taken

@@ -20,6 +20,7 @@ def hessian(
     samples: Annotated[int | None, INPUT] = None,
     top: int = 10,
     repeats: int = 4,
+    density: bool = True,
     move: Annotated[list[str] | None, Parameter(negative="")] = None,
     batch_size: Annotated[int | None, EFFORT] = None,
     device: Annotated[str, EFFORT] = "auto",
@@ -38,6 +39,7 @@ def hessian(
         samples: Number of training samples drawn. Default: all.
         top: Number of eigenpairs, those of largest magnitude.
         repeats: Number of random starts that the density is averaged over.
+        density: Compute the density of all eigenvalues, which takes most of the time.
         move: Pattern of the names of parameters that the Hessian is of, as in compute; may be repeated. Default: all.
         batch_size: Samples per batch. Default: chosen by the size of a sample.
         device: auto, cpu, cuda or cuda:N.
@@ -56,7 +58,7 @@ def hessian(
     from paraloss.files import check_output, files_in
     from paraloss.log import logger
 
-    _check_ending(output)
+    _check_ending(output, density)
     check_output(output, "spectrum", files_in(weights, inputs.model, inputs.data, inputs.loss), overwrite)
     _check_count("top", top)
     _check_count("repeats", repeats)
@@ -68,9 +70,9 @@ def hessian(
     evaluator = make_evaluator(
         model, load_loss(loss)[1], chosen, [], rank_device(effort.device), batch_size=effort.batch_size, report=report
     )
-    logger.info(f"Hessian over {len(chosen[split])} samples of {split}; Lanczos takes some tens to hundreds of products")
+    logger.info(f"each product of the Hessian with a vector is a pass over {len(chosen[split]):,} samples of {split}")
     batches, only = evaluator.batches_to_measure(split), evaluator.measured
-    found = spectrum(evaluator.model, evaluator.loss, batches, top, repeats=repeats, only=only)
+    found = spectrum(evaluator.model, evaluator.loss, batches, top, repeats=repeats, only=only, density=density, shown=True)
     for number, value in enumerate(found.eigenvalues, start=1):
         logger.info(f"eigenvalue {number:3}: {value:.6g}")
     if output.suffix.lower() in _PICTURES:
@@ -82,9 +84,11 @@ def hessian(
     print(output)
 
 
-def _check_ending(path: Path) -> None:
+def _check_ending(path: Path, density: bool) -> None:
     from paraloss.errors import InputError
 
+    if path.suffix.lower() in _PICTURES and not density:
+        raise InputError("a picture shows the density: leave out --no-density, or write an .h5 file")
     if path.suffix.lower() not in (".h5", ".hdf5", *_PICTURES):
         raise InputError(f"{path}: unknown ending '{path.suffix}'; there are .h5 {' '.join(_PICTURES)}")
 

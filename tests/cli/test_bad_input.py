@@ -25,6 +25,7 @@ CASES = [
     (["compute", "--weights", "RUN/final.pt", "--repeats", "0"], "--repeats must be at least 1"),
     (["compute"], "weights"),
     (["hessian", "--weights", "RUN/final.pt", "-o", "h.txt"], "unknown ending '.txt'"),
+    (["hessian", "--weights", "RUN/final.pt", "-o", "h.png", "--no-density"], "a picture shows the density"),
     (["hessian", "--weights", "none.pt"], "none.pt: no such checkpoint"),
     (["histogram", "RUN/final.pt"], "name what to write last"),
     (["analyze", "s.h5", "--persistence", "2"], "share of the height"),

@@ -139,5 +139,8 @@ def test_spectrum_top_pairs_density_and_eigenvectors_as_directions(net, digits, 
         net, data={"train": split}, x=[-step, 0.0, step], directions=[x], precision="fp32", progress=False
     ).metric()
     assert (curve[0] - 2 * curve[1] + curve[2]) / step**2 == pytest.approx(found.eigenvalues[0], rel=0.05)
+    bare = spectrum(evaluator.model, CRITERION, evaluator.batches["train"], top=4, density=False)
+    np.testing.assert_array_equal(bare.eigenvalues, found.eigenvalues)
+    assert bare.grid.size == bare.density.size == 0
     with pytest.raises(InputError, match="top must lie between 1 and"):
         spectrum(evaluator.model, CRITERION, evaluator.batches["train"], top=0)
