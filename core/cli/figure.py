@@ -55,8 +55,8 @@ def figure(
     names = _names(weights)
     ranks.on_first(lambda: _make_folder(output))
     ranks.on_first(lambda: check_set(output, overwrite))
-    both = replace(plane, y=plane.y or plane.x, weights_key=inputs.weights_key)
-    one = replace(both, y=None, y_to=None, y_norm=None)
+    both = replace(plane, y=plane.y or plane.x, curve=False, weights_key=inputs.weights_key)
+    one = replace(both, y=None, y_to=None, y_norm=None, curve=True)
     found: dict[str, list] = {"": [], "_curve": []}  # type: ignore[type-arg]
     for checkpoint, name in zip(weights, names, strict=True):
         model, data, loss, facts = ranks.on_all(partial(load_all, checkpoint, inputs))
