@@ -7,7 +7,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from paraloss.compute.api import compute_surface
+    from paraloss.compute.api import compute_surface, plan_surface
     from paraloss.compute.directions.between import direction_between
     from paraloss.compute.directions.random import normalize, random_direction
     from paraloss.compute.ensemble import compute_ensemble
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from paraloss.compute.trajectory import project_run
 
 _HOMES = {
-    "api": ("compute_surface",),
+    "api": ("compute_surface", "plan_surface"),
     "directions.between": ("direction_between",),
     "directions.random": ("normalize", "random_direction"),
     "ensemble": ("compute_ensemble",),
@@ -82,6 +82,7 @@ __all__ = [
     "load_data",
     "load_model",
     "normalize",
+    "plan_surface",
     "project_run",
     "random_direction",
     "train",

@@ -14,6 +14,7 @@ from paraloss.compute.job import Job
 from paraloss.compute.options.surface import SurfaceKeywords, SurfaceOptions
 from paraloss.compute.ranks.world import world
 from paraloss.compute.settings import Settings, resolve
+from paraloss.compute.summary import estimate, opening_lines
 from paraloss.log import logger
 from paraloss.option import Options, combine
 from paraloss.surface import Surface
@@ -62,29 +63,66 @@ def compute_surface(
         TypeError: an option that does not exist.
     """
     asked = combine(SurfaceOptions, groups, options, "compute_surface")
-    ranks = world()
-    settings: Settings = ranks.on_all(lambda: resolve(model, load_loss(loss, step), data, asked))
-    job = Job(settings, ranks)
-    if ranks.is_first and asked.progress:
-        logger.info(_extent(settings, asked))
-    for axis, end in zip(settings.steps, settings.plane.ends, strict=True):
-        if end is not None and asked.directions is None and ranks.is_first:
-            _warn_of_missed_models(axis, settings.steps[axis])
+    job = _begin(model, loss, data, asked, step)
+    if job.progress:
+        for line in opening_lines(job.settings, job.setup, provenance or {}):
+            logger.info(line)
     kept = {**({} if trajectory is None else {"": trajectory}), **(paths or {})}
     return job.run(kept, {"options": asked.facts(), **(provenance or {})})
 
 
-def _extent(settings: Settings, asked: SurfaceOptions) -> str:
-    """What is computed: a curve, a surface or a volume, and of how many points; why, where it was not asked for."""
-    kind = ("curve", "surface", "volume")[len(settings.steps) - 1]
-    sides = " × ".join(f"{len(steps):,}" for steps in settings.steps.values())
-    points = f"{sides} = {len(settings.grid):,} points" if len(settings.steps) > 1 else f"{sides} points"
-    why = ""
-    if asked.y is None and not asked.curve:
-        why = (
-            ", y as x; --curve computes a curve" if "y" in settings.steps else ", the line to x_to; --y adds a second direction"
-        )
-    return f"a {kind} of {points}{why}"
+@seeded(0)
+def plan_surface(
+    model: nn.Module,
+    loss: str | Callable[..., Any] | Loss = "cross_entropy",
+    data: Any = None,
+    *groups: Options,
+    step: str | Callable[..., Any] | None = None,
+    provenance: Mapping[str, Any] | None = None,
+    **options: Unpack[SurfaceKeywords],
+) -> list[str]:
+    """Say what ``compute_surface`` would do with the same arguments, and how long it would take; nothing is written.
+
+    Args:
+        model: see ``compute_surface``.
+        loss: see ``compute_surface``.
+        data: see ``compute_surface``.
+        groups: see ``compute_surface``.
+        step: see ``compute_surface``.
+        provenance: see ``compute_surface``.
+        options: see ``compute_surface``.
+
+    Returns:
+        Lines of text. One or two points are evaluated for the estimate of the time.
+
+    Raises:
+        InputError: as ``compute_surface``.
+        SurfaceFileError: as ``compute_surface``.
+    """
+    asked = combine(SurfaceOptions, groups, options, "plan_surface")
+    job = _begin(model, loss, data, asked, step)
+    done = job.world.on_first(job.finished)
+    left = len(job.settings.grid) - done
+    time: str = job.world.on_all(lambda: estimate(job.settings, job.setup, left))
+    kept = [f"resuming: {done:,} of {len(job.settings.grid):,} points are finished already"] if job.resumed else []
+    return [*opening_lines(job.settings, job.setup, provenance or {}), *kept, time]
+
+
+def _begin(
+    model: nn.Module,
+    loss: str | Callable[..., Any] | Loss,
+    data: Any,
+    asked: SurfaceOptions,
+    step: str | Callable[..., Any] | None,
+) -> Job:
+    """Make the job, and warn on rank 0 of steps that pass by a model."""
+    ranks = world()
+    settings: Settings = ranks.on_all(lambda: resolve(model, load_loss(loss, step), data, asked))
+    job = Job(settings, ranks)
+    for axis, end in zip(settings.steps, settings.plane.ends, strict=True):
+        if end is not None and asked.directions is None and ranks.is_first:
+            _warn_of_missed_models(axis, settings.steps[axis])
+    return job
 
 
 def _warn_of_missed_models(axis: str, steps: np.ndarray) -> None:

@@ -27,7 +27,7 @@ from paraloss.locking import locked
 from paraloss.log import logger
 from paraloss.progress import Progress
 from paraloss.stopping import keeping, last_resort
-from paraloss.surface import INTERPOLATED, PENDING, Surface, SurfaceWriter
+from paraloss.surface import INTERPOLATED, PENDING, Surface, SurfaceWriter, read_surface
 
 
 class Job:
@@ -87,6 +87,10 @@ class Job:
                 self._interpolate()
             surface: Surface = self.world.on_first(lambda: self.writer.surface())
         return surface
+
+    def finished(self) -> int:
+        """Return the number of points that the file holds already; for rank 0, before ``run``."""
+        return int((read_surface(self.path).status != PENDING).sum()) if self.resumed and self.path is not None else 0
 
     def _kept(self) -> str:
         """What an interruption leaves behind."""

@@ -46,6 +46,8 @@ class Setup:
         fingerprint: see ``Settings.fingerprint``.
         directions: one per axis, on every rank.
         tuning: precision, batch size and compilation: decided once, by rank 0, and kept when a file is resumed.
+        device: this rank's.
+        groups: number of points that are evaluated at the same time.
         group: the ranks that share each point; None where each rank evaluates points of its own.
         evaluator: evaluates samples on this rank.
         estimator: evaluates points.
@@ -59,8 +61,8 @@ class Setup:
     def __init__(self, settings: Settings, world: World, resumed: Path | None) -> None:
         self._settings, self._world, self._resumed = settings, world, resumed
         self._options = settings.options
-        self._device = rank_device(self._options.device, world)
-        places = who_is_where(world, self._device)
+        self.device = rank_device(self._options.device, world)
+        places = who_is_where(world, self.device)
         if places and world.is_first:
             logger.info(places)
         if world.is_first and settings.bn_data is not None and not normalizing_layers(settings.model):
@@ -73,8 +75,8 @@ class Setup:
         self._probe: PointEvaluator | None = None  # rank 0's, so that data are not twice on its device
         self.tuning: dict[str, Any] = world.on_first(self._tune)
         self._undivided = self.tuning.get("undivided")
-        groups = self._number_of_groups()
-        self.group = Group(world, groups) if groups < world.size else None
+        self.groups = self._number_of_groups()
+        self.group = Group(world, self.groups) if self.groups < world.size else None
         self.evaluator: PointEvaluator = world.on_all(self._make_evaluator)
         self._check_loss()
         if self.tuning["compiled"] and not self.evaluator.compiled:
@@ -83,7 +85,7 @@ class Setup:
 
     def facts(self) -> dict[str, Any]:
         """How the values come about, for the surface's provenance."""
-        given, device = self._settings, self._device
+        given, device = self._settings, self.device
         return {
             "weights_sha256": self.fingerprint["weights"],
             "samples": {name: len(split) for name, split in given.chosen.items()},
@@ -120,7 +122,7 @@ class Setup:
             given.criterion[1],
             given.chosen,
             self.directions,
-            self._device,
+            self.device,
             batch_size=size or self._options.batch_size,
             precision=precision,
             report=Report(
@@ -143,7 +145,7 @@ class Setup:
             used = own_precision(given.model)
         elif used == "auto":
             used, differences = choose_precision(
-                self._evaluator_in, self._device, check_points(given.grid), points, options.precision_bound
+                self._evaluator_in, self.device, check_points(given.grid), points, options.precision_bound
             )
         self._probe = self._evaluator_in(used)
         size = options.batch_size or choose_batch_size(self._probe, points)

@@ -7,7 +7,9 @@ from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
-from paraloss.cli.groups import INPUT, PLANE, Accuracy, Effort, Inputs, Measure, Output, Plane
+from cyclopts import Parameter
+
+from paraloss.cli.groups import EFFORT, INPUT, PLANE, Accuracy, Effort, Inputs, Measure, Output, Plane
 from paraloss.compute.options.surface import (
     AccuracyOptions,
     EffortOptions,
@@ -29,6 +31,7 @@ def compute(
     accuracy: Accuracy = AccuracyOptions(),
     effort: Effort = EffortOptions(),
     output: Output = OutputOptions(),
+    dry_run: Annotated[bool, EFFORT, Parameter(negative="")] = False,
 ) -> None:
     """Compute a loss surface, or with --curve a curve, around a checkpoint; the same command finishes a partial file.
 
@@ -38,8 +41,9 @@ def compute(
         weights: Checkpoint at the origin: file of torch.save, .safetensors, or folder of save_pretrained.
         repeats: Number of random planes, with seeds from --seed on. The output then holds their mean and spread, and each
             plane's surface lies beside it.
+        dry_run: Print what would be computed, on what, and how long it would take; write nothing.
     """
-    from paraloss.compute import compute_ensemble, compute_surface
+    from paraloss.compute import compute_ensemble, compute_surface, plan_surface
     from paraloss.compute.inputs.load import load_all
     from paraloss.compute.ranks.world import world
     from paraloss.errors import InputError
@@ -59,6 +63,11 @@ def compute(
     read = files_in(weights, inputs.model, inputs.data, inputs.loss)
     ranks.on_first(lambda: check_output(path, "surface" if repeats == 1 else "summary", read, output.overwrite))
     model, data, loss, facts = ranks.on_all(lambda: load_all(weights, inputs))
+    if dry_run:
+        lines = plan_surface(model, loss, data, replace(options, path=path if repeats == 1 else None), provenance=facts)
+        if ranks.is_first:
+            print("\n".join(lines) + (f"\nand that for each of {repeats} planes" if repeats > 1 else ""))
+        return
     work: Any = compute_surface if repeats == 1 else partial(compute_ensemble, repeats=repeats)
     work(model, loss, data, options, provenance=facts)
     if ranks.is_first:
