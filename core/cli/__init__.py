@@ -31,7 +31,7 @@ paraloss render r20.h5 r20.png
 """
 
 VERBS = {
-    "demo": "Figure 1 of Li et al. 2018 on handwritten digits, from training to picture.",
+    "demo": "Figure 1 of Li et al. 2018 on handwritten digits, from weights to picture.",
     "data": "Fetch a published data set and check it.",
     "train": "Train a model, with one checkpoint per epoch.",
     "compute": "Compute a loss surface or curve around a checkpoint.",
@@ -46,6 +46,7 @@ VERBS = {
     "histogram": "Draw histograms of the weights of checkpoints.",
     "info": "Print what a file holds, or what is installed.",
     "paraview": "Open ParaView with the plugin and the files.",
+    "slurm": "Print a job script for Slurm.",
 }
 
 

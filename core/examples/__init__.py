@@ -19,7 +19,7 @@ from paraloss.errors import InputError
 if TYPE_CHECKING:
     from paraloss.surface import Surface
 
-__all__ = ["checkpoint", "names", "surface"]
+__all__ = ["checkpoint", "names", "slurm_script", "surface"]
 
 _FOLDER = Path(__file__).resolve().parent
 
@@ -36,6 +36,11 @@ def checkpoint(name: str) -> Path:
         InputError: there is no sample network ``name``.
     """
     return _file(name, ".pt")
+
+
+def slurm_script() -> Path:
+    """Return the path of the job script for Slurm that ``paraloss slurm`` prints."""
+    return _FOLDER / "slurm.sh"
 
 
 def surface(name: str) -> Surface:
