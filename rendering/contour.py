@@ -16,7 +16,7 @@ from paraloss.converters.scale import level_text
 from paraloss.height import to_log
 from paraloss.picture_options import GridOptions
 from paraloss.print_size import PrintSize
-from paraloss.rendering.figures import Letters, drawing, figure_size, marked
+from paraloss.rendering.figures import Letters, drawing, figure_size, marked, shown
 from paraloss.surface import Surface
 from paraloss.text import printable
 
@@ -71,7 +71,7 @@ def _figure(
         if panel.paths and not letters.in_print:
             axis.legend(loc="best", fontsize=letters.legend, framealpha=0.8)
         _draw_ends(axis, surface, letters)
-        axis.set_title(panel.label, fontsize=letters.title)
+        axis.set_title(shown(panel.label), fontsize=letters.title)
         axis.set_aspect("equal" if _proportion(surface) == _ratio(surface) else "auto")
         shares = _numbers(surface.provenance.get("explained_variance_ratio"))
         for number, name in enumerate("xy"):
@@ -151,7 +151,7 @@ def _draw_paths(axis: Any, surface: Surface, drawn: Sequence[DrawnPath], letters
     paths = list(surface.paths.values())
     for one in drawn:
         x, y = (np.asarray(paths[one.number][name]) for name in "xy")
-        color, style = (one.color, {"label": one.label}) if one.label else ("black", {})
+        color, style = (one.color, {"label": shown(one.label)}) if one.label else ("black", {})
         axis.plot(x, y, "-", color=color, linewidth=1.2 * letters.stroke, zorder=3, **style)
         axis.scatter(x, y, s=9 * letters.stroke**2, color=[color], zorder=4)
         axis.scatter(x[0], y[0], s=36 * letters.stroke**2, facecolor="white", edgecolor=[color], zorder=5)

@@ -11,7 +11,7 @@ import numpy as np
 from paraloss.height import OFFSET
 from paraloss.picture_options import GridOptions
 from paraloss.print_size import PrintSize
-from paraloss.rendering.figures import Letters, drawing, figure_size, marked, plain_powers
+from paraloss.rendering.figures import Letters, drawing, figure_size, marked, plain_powers, shown
 from paraloss.surface import Surface
 
 COLORS = ("#1f4e9c", "#b5321e", "#2d7d46", "#7a4ea3", "#c77700", "#3a8f9e")
@@ -64,7 +64,7 @@ def _figure(
             values = np.where(np.isfinite(surface.metric(name)), surface.metric(name), np.nan)
             style = _STYLES.get(name.split("_")[0], ":")
             color = COLORS[number] if len(surfaces) <= len(COLORS) else colormaps["turbo"]((number + 0.5) / len(surfaces))
-            entry = ", ".join(part for part in (label if len(surfaces) > 1 else "", name.replace("_", " ")) if part)
+            entry = ", ".join(part for part in (shown(label) if len(surfaces) > 1 else "", name.replace("_", " ")) if part)
             if name.endswith("_acc"):
                 right = right or left.twinx()
                 right.plot(surface.x, values, style, color=color, alpha=0.45, label=entry)
@@ -89,6 +89,6 @@ def _figure(
         right.set_ylim(0, 101)
         lines += list(right.lines)
     if len(surfaces) == 1 and labels[0]:
-        left.set_title(labels[0], fontsize=letters.title)
+        left.set_title(shown(labels[0]), fontsize=letters.title)
     figure.legend(handles=lines, loc="outside lower center", ncols=2, frameon=False, fontsize=letters.legend)
     return figure

@@ -72,6 +72,19 @@ def figure_size(
     return (width / dpi, height / dpi), dpi
 
 
+def shown(text: str) -> str:
+    """A label as matplotlib draws it: formulas between dollar signs where they are formulas, else the text as it is."""
+    from matplotlib.mathtext import MathTextParser
+
+    if text.count("$") < 2:
+        return text
+    try:
+        MathTextParser("path").parse(text)
+    except ValueError:
+        return text.replace("$", r"\$")
+    return text
+
+
 def plain_powers(axes: Axes) -> None:
     """Write the powers of ten of a logarithmic y axis as 0.01 and 1e-05: in print an exponent would be too small to read."""
     from matplotlib.ticker import LogFormatter

@@ -12,7 +12,7 @@ from paraloss.converters.colors import color_table
 from paraloss.converters.composition import ColorScale, Composition, Tick
 from paraloss.converters.layout import Layout, has_scale
 from paraloss.look import Color, Look
-from paraloss.rendering.figures import marked
+from paraloss.rendering.figures import marked, shown
 
 _DPI = 100
 
@@ -46,7 +46,7 @@ class Paper:
             if layout.least:  # letters that do not shrink take two lines
                 label = "\n".join(textwrap.wrap(label, max(8, int(self.cell[0] / (0.6 * layout.text))))[:2])
             points = self._points(min(1.15 * self.text, self.cell[0] / max(1, 0.55 * max(map(len, label.split("\n"))))))
-            self.figure.text(x, y, label, fontsize=points, color=look.text, ha="center", va="center", zorder=5)
+            self.figure.text(x, y, shown(label), fontsize=points, color=look.text, ha="center", va="center", zorder=5)
 
     def _points(self, height: float) -> float:
         """Size of letters of this height in pixels, as matplotlib takes it; not below the layout's smallest."""
@@ -113,7 +113,7 @@ class Paper:
             points = self._points(text)
             self.figure.text(left, y, "■ ", fontsize=points, color=color, va="center", zorder=6)
             offset = 1.6 * text / self.size[0]
-            self.figure.text(left + offset, y, label, fontsize=points, color=self.look.text, va="center", zorder=6)
+            self.figure.text(left + offset, y, shown(label), fontsize=points, color=self.look.text, va="center", zorder=6)
 
     def add_bar(self, scale: ColorScale) -> None:
         """Draw a color scale on the right."""

@@ -122,6 +122,14 @@ def test_a_lit_picture_shows_every_color_and_name(tmp_path):
         assert (np.abs(pixels[:100, :60] - np.array(color)).max(axis=-1) < 0.02).sum() > 20
 
 
+@pytest.mark.parametrize("label", [r"$\frac{$", "a$b$c_^", "$ and $$", r"$\alpha = 0.1$"])
+def test_dollar_signs_in_names_and_titles_are_drawn(tmp_path, label):
+    surface = with_runs().with_paths({label: path_to(0.6, 0.5, 7), "b": path_to(0.0, 0.7, 4)})
+    for name in ("p.pdf", "p.png"):
+        render([surface], tmp_path / name, labels=[label], size=(400, 300))
+        assert (tmp_path / name).stat().st_size > 1000
+
+
 def test_the_page_holds_every_run(tmp_path):
     text = write_page([with_runs()], tmp_path / "s.html", ["s"]).read_text()
     data = json.loads(re.search(r'<script id="data" type="application/json">(.*?)</script>', text, re.S)[1])
