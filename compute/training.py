@@ -24,6 +24,7 @@ from paraloss.log import logger
 from paraloss.option import combine
 from paraloss.progress import Progress
 from paraloss.stopping import keeping
+from paraloss.text import one_line
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
@@ -64,6 +65,7 @@ def train(
     recipe = RECIPES[asked.recipe]
     recipe.check(data["train"])
     device = rank_device(asked.device)
+    _check_model(model)
     folder = Path(folder)
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -88,6 +90,14 @@ def train(
     save_checkpoint(final, model, {**settings, "epoch": asked.epochs, **results})
     run.resume_file.unlink(missing_ok=True)
     return final
+
+
+def _check_model(model: nn.Module) -> None:
+    parameters = list(model.parameters())
+    if not any(parameter.requires_grad for parameter in parameters):
+        raise InputError(f"the model ({type(model).__name__}) has no parameters that require gradients: nothing to train")
+    if any(parameter.is_meta for parameter in parameters):
+        raise InputError(f"the model ({type(model).__name__}) is on the meta device and holds no numbers; initialize it first")
 
 
 class _Run:
@@ -142,9 +152,7 @@ class _Run:
                 for rows in torch.randperm(len(split), generator=generator).to(self.device).split(asked.batch_size):
                     batch = inputs[rows] if self.recipe.augment is None else self.recipe.augment(inputs[rows], generator)
                     self.optimizer.zero_grad(set_to_none=True)
-                    loss = criterion.losses(self._outputs(split.normalize(batch)), targets[rows]).mean
-                    loss.backward()
-                    self.optimizer.step()
+                    loss = self._step(split.normalize(batch), targets[rows], criterion)
                     self.schedule.step()
                     total += loss.detach() * len(rows)
                     bar.advance()
@@ -155,6 +163,27 @@ class _Run:
                 logger.info(
                     f"epoch {epoch + 1} of {epochs}: " + ", ".join(f"{name} {value:.4g}" for name, value in found.items())
                 )
+
+    def _step(self, batch: Tensor, targets: Tensor, criterion: Criterion) -> Tensor:
+        """One step of the optimizer; the mean loss before it.
+
+        Raises:
+            InputError: model, data and loss do not fit; what the run wrote before its first step is removed.
+        """
+        try:
+            loss = criterion.losses(self._outputs(batch), targets).mean
+            loss.backward()
+        except InputError:
+            raise
+        except (RuntimeError, IndexError, TypeError, ValueError, AttributeError, NotImplementedError) as error:
+            if not self.resume_file.exists():
+                (self.folder / "epoch_000.pt").unlink(missing_ok=True)
+            raise InputError(
+                f"a step of training failed: {type(error).__name__}: {one_line(error)[:200]}; check that the model takes these "
+                f"inputs {tuple(batch.shape)} and the loss these targets {tuple(targets.shape)}"
+            ) from error
+        self.optimizer.step()
+        return loss
 
     def _resident(self, split: Split) -> tuple[Tensor, Tensor]:
         """Inputs and targets on the device; inputs of another floating-point type are converted to the model's."""

@@ -59,6 +59,11 @@ def at_least(bound: int) -> Check:
     return lambda value: "" if value >= bound else f"be at least {bound}"
 
 
+def at_most(bound: int) -> Check:
+    """Check for numbers up to ``bound``."""
+    return lambda value: "" if value <= bound else f"be at most {bound:,}"
+
+
 def above(bound: float) -> Check:
     """Check for numbers greater than ``bound``."""
     return lambda value: "" if value > bound else f"be above {bound:g}"

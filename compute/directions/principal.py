@@ -93,6 +93,11 @@ def principal_plane(
         raise InputError(f"a plane requires at least three checkpoints, there are {len(checkpoints)}")
     rows = _Rows(model, checkpoints, dir_type, ignore, key, moving, center)
     products = rows.products()
+    if not torch.isfinite(products).all():
+        bad = next(path for path, row in zip(checkpoints, torch.isfinite(products), strict=False) if not row.all())
+        raise InputError(
+            f"{bad}: holds weights that are not finite numbers, or too large ones, so that it has no place in a plane"
+        )
     centered = products - products.mean(dim=0) - products.mean(dim=1, keepdim=True) + products.mean()
     values, vectors = torch.linalg.eigh(centered)
     values, vectors = values.flip(0).clamp_min(0), vectors.flip(1)

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from paraloss.compute.inputs.contents import check_stored, contents_of, only_state
+from paraloss.compute.inputs.contents import check_stored, contents_of, only_state, plain
 from paraloss.compute.inputs.fitting import fit
 from paraloss.compute.inputs.formats import files_of, read_content
 from paraloss.compute.inputs.huggingface import converted_state
@@ -62,7 +62,7 @@ def load_checkpoint(
         content = read_content(Path(path), mapped)
         contents = contents_of(content)
         check_stored(contents, str(path))
-        return only_state(contents, str(path), weights_key), record_of(content)
+        return plain(only_state(contents, str(path), weights_key), str(path)), record_of(content)
     found = open_checkpoint(path, mapped).fitted(model, weights_key)
     return found.state, found.record
 
@@ -84,7 +84,7 @@ class OpenCheckpoint:
             if state is None:
                 raise
             return Checkpoint(state, self.record)
-        return Checkpoint(found.state, self.record, found.place, found.left_out)
+        return Checkpoint(plain(found.state, str(self.path)), self.record, found.place, found.left_out)
 
 
 def open_checkpoint(path: str | Path, mapped: bool = False) -> OpenCheckpoint:

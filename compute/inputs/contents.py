@@ -16,6 +16,7 @@ from torch import Tensor
 
 from paraloss.compute.inputs.formats.restricted import StandIn, as_tensor
 from paraloss.errors import InputError
+from paraloss.text import printable
 from paraloss.unpacking import check_size
 
 EXTRA_STATE = "_extra_state"  # torch's name for what a module's get_extra_state gives
@@ -76,15 +77,37 @@ def contents_of(content: Any) -> Contents:
 
 
 def check_stored(contents: Contents, title: str) -> None:
-    """Refuse tensors that repeat a few stored numbers (a stride of 0) until they fill the memory.
+    """Refuse nested tensors, and those that repeat a few stored numbers (a stride of 0) until they fill the memory.
 
     Raises:
         InputError: see ``paraloss.unpacking.check_size``.
     """
+    for name, tensor in contents.tensors.items():
+        if tensor.is_nested:
+            raise InputError(
+                f"{title}: '{printable(name)[:80]}' is a nested tensor, which is no weight; save it as a plain one"
+            )
     dense = [tensor for tensor in contents.tensors.values() if tensor.layout == torch.strided and tensor.device.type != "meta"]
     stored = {tensor.untyped_storage().data_ptr(): tensor.untyped_storage().nbytes() for tensor in dense}
     claimed = sum(tensor.numel() * tensor.element_size() for tensor in dense)
     check_size(title, claimed, sum(stored.values()), "its tensors")
+
+
+def plain(state: Mapping[str, Tensor], title: str) -> dict[str, Tensor]:
+    """The same weights as dense tensors of floating-point numbers: sparse and quantized ones are unpacked.
+
+    Raises:
+        InputError: a tensor holds no numbers, because it is on the meta device; names it.
+    """
+    found = {}
+    for name, tensor in state.items():
+        if tensor.is_meta:
+            raise InputError(
+                f"{title}: '{printable(name)[:80]}' is on the meta device and holds no numbers; save the weights first"
+            )
+        dense = tensor if tensor.layout == torch.strided else tensor.to_dense()
+        found[name] = dense.dequantize() if dense.is_quantized else dense
+    return found
 
 
 def only_state(contents: Contents, title: str, key: str | None = None) -> dict[str, Tensor]:

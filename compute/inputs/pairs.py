@@ -35,6 +35,8 @@ def as_data_set(data: Any, name: str = "data") -> DataSet:
         InputError: it is none of these, empty, inputs and targets differ in number, or a sample has other than two fields.
     """
     if isinstance(data, Mapping):
+        if not data:
+            raise InputError(f"{name}: is an empty dict; name at least one split, as in {{'train': (inputs, targets)}}")
         return {str(split): _as_split(part, f"{name}[{split!r}]") for split, part in data.items()}
     return {"train": _as_split(data, name)}
 
@@ -63,7 +65,10 @@ def _as_split(data: Any, name: str) -> Split:
     if isinstance(data, Sequence) and len(data) > 1 and all(isinstance(part, (Tensor, np.ndarray)) for part in data):
         if len(data) != 2:
             raise InputError(f"{name}: holds {len(data)} tensors, not (inputs, targets); {USE_A_STEP}", arguments=("step",))
-        inputs, targets = (torch.as_tensor(part) for part in data)
+        try:
+            inputs, targets = (torch.as_tensor(part) for part in data)
+        except (TypeError, ValueError, RuntimeError) as error:
+            raise InputError(f"{name}: holds no numbers: {one_line(error)[:120]}") from error
     else:
         inputs, targets = _stack_pairs(data, name)
     if inputs.ndim == 0 or targets.ndim == 0 or len(inputs) != len(targets):

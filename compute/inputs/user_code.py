@@ -37,7 +37,7 @@ def load_reference(reference: str) -> Any:
         raise
     except ModuleNotFoundError as error:
         raise InputError(f"{reference}: no module named '{error.name}'; give a file as path/to/file.py:name") from error
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise InputError(f"{reference}: {place} could not be loaded: {type(error).__name__}: {one_line(error)}") from error
     found = module
     for part in attribute.split("."):
@@ -58,7 +58,7 @@ def call_reference(reference: str, arguments: Mapping[str, Any]) -> Any:
         return target
     try:
         return target(**arguments)
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         given = ", ".join(f"{key}={value!r}" for key, value in arguments.items())
         raise InputError(f"{reference}({given}) failed: {type(error).__name__}: {one_line(error)}") from error
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal, TypedDict
 
 from paraloss.compute.options.surface import (
+    MOST_SAMPLES,
     AccuracyOptions,
     DirectionType,
     EffortOptions,
@@ -17,7 +18,7 @@ from paraloss.compute.options.surface import (
     OutputOptions,
 )
 from paraloss.errors import InputError
-from paraloss.option import Flag, Options, above, at_least, option, within
+from paraloss.option import Flag, Options, above, at_least, at_most, option, within
 
 if TYPE_CHECKING:
     File = str | Path
@@ -49,7 +50,7 @@ class ProjectionOptions(Options):
     """Tensors left out of the principal components: biasbn for biases and batch norm, or none."""
     move: Annotated[Patterns | None, Flag(opposite=False)] = None
     """Pattern of the names of parameters that count, and that move; see compute; may be repeated. Default: all."""
-    points: int = option(51, at_least(3))
+    points: int = option(51, at_least(3), at_most(10_000))
     """Steps along each axis."""
     margin: float = option(0.2, within(0, 10))
     """Space around the path, as a share of its extent."""
@@ -75,19 +76,19 @@ class TrainOptions(Options):
     recipe: Literal["li2018", "cifar"] = "li2018"
     """li2018: the rate falls by ten at 50, 75 and 92 % of the epochs. cifar: images cropped and flipped at random, the rate
     rises over the first 5 % of the steps, then falls along a cosine to zero."""
-    epochs: int = option(20, at_least(1))
+    epochs: int = option(20, at_least(1), at_most(10**6))
     """Passes over the training data."""
-    lr: float = option(0.1, above(0))
+    lr: float = option(0.1, above(0), at_most(10**6))
     """Learning rate: the highest one."""
-    batch_size: int = option(128, at_least(1))
+    batch_size: int = option(128, at_least(1), at_most(MOST_SAMPLES))
     """Samples per step."""
-    weight_decay: float = option(5e-4, at_least(0))
+    weight_decay: float = option(5e-4, at_least(0), at_most(10**6))
     """L2 penalty factor, as in torch's SGD."""
     momentum: float = option(0.9, within(0, 1))
     """Momentum."""
     nesterov: bool = True
     """Use Nesterov's momentum."""
-    seed: int = option(0, at_least(0))
+    seed: int = option(0, at_least(0), at_most(10**12))
     """Seed of the shuffles, and of the initial weights on the command line."""
     precision: Literal["auto", "fp32", "bf16"] = "fp32"
     """Arithmetic of the forward and backward passes; the weights stay in fp32. auto: bf16 where the hardware has it."""

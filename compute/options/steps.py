@@ -16,6 +16,25 @@ else:
     Steps = str  # on the command line
 
 
+MOST_STEPS, MOST_POINTS = 1_000_000, 100_000_000
+"""Steps along an axis and points of a surface, at most: a point has 17 bytes and more in memory and in the file."""
+_FARTHEST = 1e30  # of a step: times a direction it must fit into float32
+
+
+def check_number_of_points(sides: Sequence[int]) -> None:
+    """Refuse a grid of more than ``MOST_POINTS`` points.
+
+    Args:
+        sides: number of steps along each axis.
+
+    Raises:
+        InputError: more; the message has both numbers.
+    """
+    if math.prod(sides) > MOST_POINTS:
+        grid = " × ".join(f"{side:,}" for side in sides)
+        raise InputError(f"{grid} steps are {math.prod(sides):,} points; a surface has at most {MOST_POINTS:,}")
+
+
 def steps_along(axis: Steps, name: str) -> np.ndarray:
     """Return the (n,) float64 steps of "FIRST:LAST:NUMBER", (first, last, number) or increasing steps.
 
@@ -32,17 +51,26 @@ def steps_along(axis: Steps, name: str) -> np.ndarray:
             raise InputError(
                 f"{{{name}}} has {number} points; a surface needs at least two, as in {{{name}}}=-1:1:51", arguments=(name,)
             )
+        _check_number(name, number)
         steps = np.linspace(first, last, number)
     else:
         try:
             steps = np.asarray(axis, dtype=np.float64).ravel()
         except (TypeError, ValueError):
             steps = np.empty(0)
+    _check_number(name, len(steps))
     if len(steps) < 2 or not np.isfinite(steps).all() or not (steps[1:] > steps[:-1]).all():
         raise InputError(
             f"{{{name}}} must be two or more finite, increasing steps, as in {{{name}}}=-1:1:51", arguments=(name,)
         )
+    if np.abs(steps).max() > _FARTHEST:
+        raise InputError(f"{{{name}}} has steps beyond {_FARTHEST:g}, which float32 weights cannot hold", arguments=(name,))
     return steps
+
+
+def _check_number(name: str, number: int) -> None:
+    if number > MOST_STEPS:
+        raise InputError(f"{{{name}}} has {number:,} steps; an axis has at most {MOST_STEPS:,}", arguments=(name,))
 
 
 def _parse_steps(text: str, name: str) -> tuple[float, float, int]:

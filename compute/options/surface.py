@@ -12,15 +12,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal, TypedDict
 
-from paraloss.compute.options.steps import Steps, steps_along
+from paraloss.compute.options.steps import Steps, check_number_of_points, steps_along
 from paraloss.errors import InputError
-from paraloss.option import Flag, Options, above, at_least, is_share, option
+from paraloss.option import Flag, Options, above, at_least, at_most, is_share, option, within
 
 Norm = Literal["filter", "layer", "weight", "dfilter", "dlayer", "none"]
 Ignore = Literal["biasbn", "none"]
 DirectionType = Literal["weights", "states"]
 PLAIN = ("loss", "acc")  # metrics that a forward pass gives
 COSTLY = ("grad_norm", "hessian")
+MOST_SAMPLES, MOST_SEED = 10**12, 2**62
+"""Limits of numbers that end in torch, whose integers have 64 bits."""
 
 if TYPE_CHECKING:
     import numpy as np
@@ -109,7 +111,7 @@ class PlaneOptions(Options):
     move: Annotated[Patterns | None, Flag(opposite=False)] = option(None, decides=True)
     """Pattern of the names of parameters that move, as in 'layers.*.attn.*'; may be repeated. trainable: those that require
     gradients. Default: all."""
-    seed: int = 123
+    seed: int = option(123, within(-MOST_SEED, MOST_SEED))
     """Seed of the random directions, and of the order of samples where points are left early."""
 
     def __post_init__(self) -> None:
@@ -126,7 +128,7 @@ class PlaneOptions(Options):
         for axis in ("y", "y_to", "z", "z_to"):
             if self.curve and getattr(self, axis) is not None:
                 raise InputError(f"{{curve}} runs along x alone: leave out {{{axis}}}", arguments=("curve", axis))
-        self.steps()
+        check_number_of_points([len(axis) for axis in self.steps().values()])
 
     def steps(self) -> dict[str, np.ndarray]:
         """Return "x", "y", "z" -> (n,) float64 steps, for the axes of the surface."""
@@ -164,7 +166,7 @@ class MeasureOptions(Options):
     train_mode: Annotated[bool, Flag(opposite=False)] = option(False, decides=True)
     """Evaluate the model as in training: dropout stays on, with the same random numbers at every point, and batch norm uses
     each batch's own statistics. The losses then depend on the batch size."""
-    samples: int | None = option(None, at_least(1))
+    samples: int | None = option(None, at_least(1), at_most(MOST_SAMPLES))
     """Number of samples drawn from each split, the same at every point. Default: all."""
 
     def check(self) -> None:
@@ -213,7 +215,7 @@ class EffortOptions(Options):
 
     device: str = "auto"
     """auto, cpu, cuda or cuda:N. auto: the GPU of each rank's local rank where there is one."""
-    batch_size: int | None = option(None, at_least(1))
+    batch_size: int | None = option(None, at_least(1), at_most(MOST_SAMPLES))
     """Samples per batch. Default: chosen by the size of a sample, by a probe where the work is long."""
     split_data: int | None = option(None, at_least(1))
     """Ranks that share the samples of one point. Default: 1, more where there are fewer points than ranks."""

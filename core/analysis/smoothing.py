@@ -10,7 +10,7 @@ from paraloss.errors import InputError
 from paraloss.height import is_loss, metric_scale
 from paraloss.surface import INTERPOLATED, NOT_FINITE, PENDING, Surface
 
-_MOST = 4_000_000  # points
+_MOST, _MOST_FACTOR = 4_000_000, 1000  # points, times finer
 
 
 def smoothed(surface: Surface, factor: int) -> Surface:
@@ -37,6 +37,8 @@ def smoothed(surface: Surface, factor: int) -> Surface:
         raise InputError(f"{{smooth}} {factor}: give 2 or more, and a surface of at least 4 x 4 points", arguments=("smooth",))
     if (surface.status == PENDING).any():
         raise InputError("the surface is not complete; finish it before smoothing it")
+    if factor > _MOST_FACTOR:
+        raise InputError(f"{{smooth}} {factor}: {_MOST_FACTOR:,} is the most", arguments=("smooth",))
     x, y = (_finer(axis, factor) for axis in (surface.x, surface.y))
     if len(x) * len(y) > _MOST:
         raise InputError(

@@ -106,15 +106,23 @@ def main(arguments: Sequence[str] | None = None) -> None:
             sys.exit(1)  # rank 0 prints it
         if os.environ.get("PARALOSS_TRACEBACK"):
             raise
-        what = f"{type(error).__name__}: {one_line(error)[:200]}"
-        print(
-            f"paraloss: internal error: {what}. This is a bug in Paraloss; please report it with the traceback "
-            "(set PARALOSS_TRACEBACK=1)",
-            file=sys.stderr, flush=True,
-        )  # fmt: skip
+        what, code = _unforeseen(error)
+        print(f"paraloss: {what}", file=sys.stderr, flush=True)
         if _rank() is not None and not together:
-            os._exit(1)  # other ranks may wait for this one in a collective call: the process must end, and the job
-        sys.exit(1)
+            os._exit(code)  # other ranks may wait for this one in a collective call: the process must end, and the job
+        sys.exit(code)
+
+
+def _unforeseen(error: Exception) -> tuple[str, int]:
+    """Return the line and the exit code for an error that nobody foresaw: no memory is left, or a bug."""
+    what = f"{type(error).__name__}: {one_line(error)[:200]}"
+    signs = ("can't allocate memory", "out of memory", "bad_alloc", "Unable to allocate")
+    if isinstance(error, MemoryError) or any(sign in str(error) for sign in signs):
+        return f"there is not enough memory for this ({what}); ask for fewer points or samples, or set --batch-size", 2
+    return (
+        f"internal error: {what}. This is a bug in Paraloss; please report it with the traceback (set PARALOSS_TRACEBACK=1)",
+        1,
+    )
 
 
 def _verbosity(arguments: Sequence[str]) -> tuple[list[str], int]:

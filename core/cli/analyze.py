@@ -56,8 +56,8 @@ def analyze(
         raise InputError("name at least one surface file, as in surface.h5")
     for output in filter(None, (critical_points, basins)):
         check_output(output, "analysis", files, overwrite)
-    if not radius > 0 or not rise > 0:
-        raise InputError("{radius} and {rise} must be above zero", arguments=("radius", "rise"))
+    if not 0 < radius <= 1e100 or not rise > 0:
+        raise InputError("{radius} and {rise} must be above zero, the radius at most 1e100", arguments=("radius", "rise"))
     surfaces = [_complete(path, metric) for path in files]
     found = [measures(surface, metric, radius, rise) for surface in surfaces]
     for values, surface in zip(found, surfaces, strict=True):

@@ -50,8 +50,8 @@ def compute(
     from paraloss.files import check_output, files_in
     from paraloss.option import combine
 
-    if repeats < 1:
-        raise InputError(f"{{repeats}} must be at least 1, not {repeats}", arguments=("repeats",))
+    if not 1 <= repeats <= 10_000:
+        raise InputError(f"{{repeats}} must be at least 1 and at most 10,000, not {repeats}", arguments=("repeats",))
     path = output.path or Path("surface.h5")
     options = combine(
         SurfaceOptions,

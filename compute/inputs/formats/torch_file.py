@@ -59,7 +59,7 @@ def _is_zip(path: Path) -> bool:
 def _is_scripted(path: Path) -> bool:
     try:
         return "constants.pkl" in torch._C.PyTorchFileReader(str(path)).get_all_records()
-    except (RuntimeError, UnicodeError):  # damaged
+    except (RuntimeError, UnicodeError, IndexError, ValueError):  # damaged
         return False
 
 
