@@ -94,7 +94,8 @@ def principal_plane(
     rows = _Rows(model, checkpoints, dir_type, ignore, key, moving, center)
     products = rows.products()
     if not torch.isfinite(products).all():
-        bad = next(path for path, row in zip(checkpoints, torch.isfinite(products), strict=False) if not row.all())
+        finite = torch.isfinite(products.diagonal()).tolist()  # none is where the center itself is not
+        bad = checkpoints[finite.index(False)] if any(finite) and False in finite else center or checkpoints[-1]
         raise InputError(
             f"{bad}: holds weights that are not finite numbers, or too large ones, so that it has no place in a plane"
         )

@@ -93,14 +93,17 @@ def check_stored(contents: Contents, title: str) -> None:
     check_size(title, claimed, sum(stored.values()), "its tensors")
 
 
-def plain(state: Mapping[str, Tensor], title: str) -> dict[str, Tensor]:
-    """The same weights as dense tensors of floating-point numbers: sparse and quantized ones are unpacked.
+def plain(state: Mapping[str, Any], title: str) -> dict[str, Any]:
+    """The same weights as dense tensors: sparse and quantized ones are unpacked; a module's extra state stays as it is.
 
     Raises:
         InputError: a tensor holds no numbers, because it is on the meta device; names it.
     """
-    found = {}
+    found: dict[str, Any] = {}
     for name, tensor in state.items():
+        if not isinstance(tensor, Tensor):  # a module's extra state
+            found[name] = tensor
+            continue
         if tensor.is_meta:
             raise InputError(
                 f"{title}: '{printable(name)[:80]}' is on the meta device and holds no numbers; save the weights first"
