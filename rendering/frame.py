@@ -42,11 +42,23 @@ class Paper:
             row, column = divmod(number, layout.columns)
             x = (column + 0.5) * self.cell[0] / width
             y = 1 - (row * (self.cell[1] + self.top) + 0.6 * self.top) / height
-            # A long title shrinks rather than runs into its neighbor; a letter is about half as wide as high.
-            if layout.least:  # letters that do not shrink take two lines
-                label = "\n".join(textwrap.wrap(label, max(8, int(self.cell[0] / (0.6 * layout.text))))[:2])
-            points = self._points(min(1.15 * self.text, self.cell[0] / max(1, 0.55 * max(map(len, label.split("\n"))))))
+            label, points = self._title(label)
             self.figure.text(x, y, shown(label), fontsize=points, color=look.text, ha="center", va="center", zorder=5)
+
+    def _title(self, label: str) -> tuple[str, float]:
+        """A cell's title and the size of its letters: a long one shrinks rather than runs into its neighbor.
+
+        Letters that cannot shrink further take two lines; a letter is about half as wide as high.
+        """
+        height = 1.15 * self.text
+        if self.layout.least:
+            for height in (1.15 * self.text, self.text, self.layout.least):
+                lines = textwrap.wrap(label, max(8, int(self.cell[0] / (0.55 * height))))
+                if len(lines) <= 2:
+                    break
+            label = "\n".join(lines[:2]) + "…" * (len(lines) > 2)
+        longest = max(1, *map(len, label.split("\n")))
+        return label, self._points(min(height, self.cell[0] / (0.55 * longest)))
 
     def _points(self, height: float) -> float:
         """Size of letters of this height in pixels, as matplotlib takes it; not below the layout's smallest."""
