@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -145,7 +146,12 @@ class Setup:
             used = own_precision(given.model)
         elif used == "auto":
             used, differences = choose_precision(
-                self._evaluator_in, self.device, check_points(given.grid), points, options.precision_bound
+                self._evaluator_in,
+                self.device,
+                check_points(given.grid),
+                points,
+                options.precision_bound,
+                without=("fp16",) if options.sampled else (),  # whose points cannot be evaluated again
             )
         self._probe = self._evaluator_in(used)
         size = options.batch_size or choose_batch_size(self._probe, points)
@@ -153,6 +159,9 @@ class Setup:
             "precision": used,
             "difference_from_fp32": differences,
             "batch_size": size,
+            "overflow": "bf16"
+            if used == "fp16" and options.precision == "auto" and own_precision(given.model) == "fp32"
+            else "",
             "compiled": not options.sampled and worth_compiling(self._probe, points // self._world.size),
             **self._divisible(self._probe),
         }
@@ -184,10 +193,16 @@ class Setup:
         return groups
 
     def _make_evaluator(self) -> PointEvaluator:
-        if self._probe is not None and self.group is None:
-            return self._probe
+        size = self._options.batch_size or self.tuning["batch_size"]
         shard = (0, 1) if self.group is None else (self.group.team.rank, self.group.team.size)
-        return self._evaluator_in(self.tuning["precision"], self._options.batch_size or self.tuning["batch_size"], shard)
+        if self._probe is not None and self.group is None:
+            evaluator = self._probe
+        else:
+            self._probe = None  # its data leave the device first
+            evaluator = self._evaluator_in(self.tuning["precision"], size, shard)
+        if wider := self.tuning.get("overflow"):
+            evaluator.wider = partial(self._evaluator_in, wider, size, shard)
+        return evaluator
 
     def _check_loss(self) -> None:
         """Check that all ranks find the same loss at one displaced point."""

@@ -11,13 +11,13 @@ import torch
 from torch import Tensor, nn
 
 from paraloss.compute.evaluate.full import Evaluator
-from paraloss.compute.forward.precision import faster_precisions
+from paraloss.compute.forward.precision import arithmetic, faster_precisions
 from paraloss.compute.inputs.checkpoints import load_checkpoint, save_checkpoint, save_content
 from paraloss.compute.inputs.criteria import load_criterion
 from paraloss.compute.inputs.criterion import Criterion
 from paraloss.compute.inputs.split import DataSet, Split
 from paraloss.compute.options.runs import TrainKeywords, TrainOptions
-from paraloss.compute.ranks.devices import rank_device
+from paraloss.compute.ranks.devices import describe_device, rank_device
 from paraloss.compute.recipes import RECIPES
 from paraloss.errors import InputError
 from paraloss.log import logger
@@ -83,7 +83,9 @@ def train(
         model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     criterion = criterion.to(device)
     run = _Run(model, asked, folder, settings, device, -(-len(data["train"]) // asked.batch_size))
-    run.train(data, criterion, progress)
+    logger.info(f"training on {describe_device(device)} in {settings['precision']}, {asked.batch_size} samples a step")
+    with arithmetic(device, "fp32", False):
+        run.train(data, criterion, progress)
     model.eval()
     evaluator = Evaluator(model, criterion, data, [], device)
     results = dict(zip(evaluator.metrics, evaluator([]), strict=True))
@@ -136,9 +138,10 @@ class _Run:
 
     def train(self, data: DataSet, criterion: Criterion, progress: bool) -> None:
         """Train all epochs that are left; keep a checkpoint and what resuming requires after each."""
-        asked, epochs, split = self.asked, self.asked.epochs, data["train"]
-        inputs, targets = self._resident(split)
+        asked, epochs = self.asked, self.asked.epochs
+        split = self._resident(data["train"])
         test = self._resident(data["test"]) if "test" in data else None
+        inputs, targets = split.inputs, split.targets
         epoch = self.start
         with (
             Progress("training", epochs * self.steps, self.start * self.steps, unit="steps", shown=progress) as bar,
@@ -158,7 +161,7 @@ class _Run:
                     bar.advance()
                 found = {"running_train_loss": float(total) / len(split)}
                 if test is not None:
-                    found |= self._evaluate(data["test"], *test, criterion)
+                    found |= self._evaluate(test, criterion)
                 self._keep(epoch + 1, found)
                 logger.info(
                     f"epoch {epoch + 1} of {epochs}: " + ", ".join(f"{name} {value:.4g}" for name, value in found.items())
@@ -185,11 +188,12 @@ class _Run:
         self.optimizer.step()
         return loss
 
-    def _resident(self, split: Split) -> tuple[Tensor, Tensor]:
-        """Inputs and targets on the device; inputs of another floating-point type are converted to the model's."""
+    def _resident(self, split: Split) -> Split:
+        """A split on the device; inputs of another floating-point type are converted to the model's."""
         own = next(self.model.parameters()).dtype
         inputs, targets = (t.to(self.device, own if t.is_floating_point() else None) for t in (split.inputs, split.targets))
-        return inputs, targets
+        scale = None if split.scale is None else (split.scale[0].to(self.device), split.scale[1].to(self.device))
+        return Split(inputs, targets, scale)
 
     def _outputs(self, inputs: Tensor) -> Tensor:
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.low):
@@ -197,9 +201,10 @@ class _Run:
         return outputs.float() if self.low else outputs
 
     @torch.no_grad()
-    def _evaluate(self, split: Split, inputs: Tensor, targets: Tensor, criterion: Criterion) -> dict[str, float]:
+    def _evaluate(self, split: Split, criterion: Criterion) -> dict[str, float]:
         """Loss on the test split, and accuracy where the outputs are scores of classes, in the training's arithmetic."""
         self.model.eval()
+        inputs, targets = split.inputs, split.targets
         total, count, right = 0.0, 0.0, None
         for rows in torch.arange(len(split), device=self.device).split(max(self.asked.batch_size, 500)):
             outputs = self._outputs(split.normalize(inputs[rows]))

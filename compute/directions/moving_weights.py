@@ -11,6 +11,7 @@ from paraloss.compute.directions.random import Direction
 from paraloss.compute.inputs.tensors import tied_names
 from paraloss.errors import InputError
 
+_ALIGNED = 256  # bytes that each tensor begins at a multiple of: fast kernels read 16 at once, and refuse other places
 _WORK = {torch.float64: torch.float64, torch.complex64: torch.complex64, torch.complex128: torch.complex128}
 
 
@@ -43,8 +44,8 @@ class MovingWeights:
         """Put the model at ``coordinates``; a running variance that would fall below zero stays at zero."""
         for part in self._parts:
             part.move_to(coordinates)
-        for variance in self._variances:
-            variance.clamp_(min=0)
+        if self._variances:
+            torch._foreach_clamp_min_(self._variances, 0)
 
 
 class _Part:
@@ -56,25 +57,24 @@ class _Part:
         if exact:
             work = torch.complex128 if work.is_complex else torch.float64
         orders = {name: _memory_order(tensor) for name, tensor in tensors.items()}
-        self._buffer = torch.cat([t.detach().permute(orders[name]).reshape(-1) for name, t in tensors.items()])
+        starts, unit, length = {}, _ALIGNED // first.dtype.itemsize, 0
+        for name, tensor in tensors.items():
+            starts[name], length = length, length + -(-tensor.numel() // unit) * unit
+
+        def flat(parts: Mapping[str, Tensor], dtype: torch.dtype) -> Tensor:
+            result = torch.zeros(length, dtype=dtype, device=first.device)
+            for name in tensors.keys() & parts.keys():
+                place = result[starts[name] : starts[name] + parts[name].numel()]
+                place.copy_(parts[name].detach().to(first.device, dtype).permute(orders[name]).reshape(-1))
+            return result
+
+        self._buffer = flat(tensors, first.dtype)
         self._center = self._buffer.to(work, copy=True)
-        self._directions = [
-            torch.cat(
-                [
-                    d[name].to(first.device, work).permute(orders[name]).reshape(-1)
-                    if name in d
-                    else t.new_zeros(t.numel(), dtype=work)
-                    for name, t in tensors.items()
-                ]
-            )
-            for d in directions
-        ]
-        start = 0
+        self._directions = [flat(direction, work) for direction in directions]
         for name, tensor in tensors.items():
             order = orders[name]
-            view = self._buffer[start : start + tensor.numel()].view([tensor.shape[axis] for axis in order])
+            view = self._buffer[starts[name] : starts[name] + tensor.numel()].view([tensor.shape[axis] for axis in order])
             tensor.data = view.permute([order.index(axis) for axis in range(tensor.ndim)])
-            start += tensor.numel()
 
     def move_to(self, coordinates: Sequence[float]) -> None:
         moved = self._center
@@ -98,7 +98,7 @@ def _checked(direction: Direction, tensors: Mapping[str, Tensor], tied: Mapping[
                 f"a direction moves '{name}' by {tuple(values.shape)} {values.dtype}, "
                 f"but it is {tuple(tensor.shape)} {tensor.dtype}"
             )
-        if kept in found and not torch.equal(found[kept], values):
+        if kept in found and not torch.equal(found[kept].cpu(), values.cpu()):
             raise InputError(f"'{name}' and '{kept}' are one tensor in the model, but a direction moves them differently")
         found[kept] = values
     return found

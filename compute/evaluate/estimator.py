@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Protocol
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from typing import Protocol, TypeVar
+
+import torch
 
 from paraloss.compute.evaluate.point import PointEvaluator
 from paraloss.compute.ranks.world import World
 from paraloss.errors import InputError
+from paraloss.log import logger
+
+T = TypeVar("T")
 
 FIRST = 64  # samples before the first look at the error
 
@@ -34,6 +40,30 @@ class Estimator(Protocol):
 
     def __call__(self, index: int) -> list[float]:
         """The metrics at the grid point with flat index ``index``. Not collective, except within a group of ranks."""
+
+
+def with_smaller_batches(evaluator: PointEvaluator, work: Callable[[], T], place: str = "") -> T:
+    """What ``work`` returns, in smaller batches where memory runs out.
+
+    Each attempt is outside of the handler of the last one: an exception keeps everything alive that was in use.
+
+    Args:
+        evaluator: its batches are halved.
+        work: evaluates something.
+        place: where, for messages.
+
+    Raises:
+        InputError: one sample needs more memory than there is.
+    """
+    while True:
+        with suppress(torch.OutOfMemoryError):
+            return work()
+        size = evaluator.batch_size
+        if not evaluator.halve_batch():
+            start = f"at {place}: " if place else ""
+            raise InputError(f"{start}out of memory with {size} samples at once; use another device")
+        where = f" at {place}" if place else ""
+        logger.warning(f"out of memory{where}: continuing with batches of {evaluator.batch_size}")
 
 
 def sampled_kinds(kinds: Sequence[str]) -> list[str]:

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import torch
+from torch import Tensor
 
+from paraloss.compute.evaluate.estimator import with_smaller_batches
 from paraloss.compute.evaluate.point import PointEvaluator
 from paraloss.compute.inputs.user_code import one_line
 from paraloss.compute.ranks.ending import raise_together, report
@@ -55,10 +59,17 @@ class SharedEstimator(FullEstimator):
             InputError: the evaluation failed on a rank of the group; raised on all of them.
             Stopped: a rank of the group received a signal; raised likewise.
         """
+        total = self._added_up(lambda: self.evaluator.sums(self._steps[index]))
+        if self.evaluator.overflowed(total):  # on one rank: all do it again, so that the value does not depend on their number
+            total = self._added_up(lambda: self.evaluator.wider_sums(self._steps[index]))
+        return self.evaluator.metrics_of(total)
+
+    def _added_up(self, shard: Callable[[], Tensor]) -> Tensor:
+        """The sums of all shards."""
         wrong, sums = None, torch.empty(0)
         try:
-            sums = self.evaluator.sums(self._steps[index]).cpu()
+            sums = with_smaller_batches(self.evaluator, lambda: shard().cpu())
         except Exception as error:  # whatever the user's model raises must not leave the others waiting
             wrong = InputError(f"{type(error).__name__}: {one_line(error)[:200]}")
         raise_together(self._team.allgather(report(self._team.rank, wrong)))
-        return self.evaluator.metrics_of(torch.from_numpy(self._team.allreduce(sums.numpy())))
+        return torch.from_numpy(self._team.allreduce(sums.numpy()))

@@ -122,7 +122,7 @@ class Evaluator(SampleEvaluator):
     def _follow(self) -> None:
         """Bring up to date what depends on the weights: recomputed statistics, folded weights."""
         if self._bn_batches is not None:
-            with torch.no_grad():
+            with torch.no_grad(), self.exactly():
                 passes = (partial(self.model, inputs) for inputs, _ in self._bn_batches if len(inputs) > 1)
                 recompute_statistics(self.model, passes)
         if self._forward is not self.model:
@@ -136,8 +136,9 @@ class Evaluator(SampleEvaluator):
         losses: list[Tensor] = []
         rights: list[Tensor] = []
         with self._running(name):
-            for first in range(start, stop, self.batch_size):
-                inputs, targets = self.batches[name].rows(first, min(first + self.batch_size, stop))
+            for size in few_sizes(stop - start, self.batch_size):
+                inputs, targets = self.batches[name].rows(start, start + size)
+                start += size
                 outputs = self._run(inputs)
                 losses.append(_each(self.criterion.losses(outputs, targets)))
                 if "acc" in self.kinds[name]:
@@ -167,7 +168,7 @@ class Evaluator(SampleEvaluator):
     def undivided_batches(self, name: str) -> Collection[Any]:
         """The batches of a split, only one where its loss is not a mean over samples."""
         if name in self.undivided:
-            return cast(Collection[Any], self._batches(name, len(self._shards[name])))
+            return cast(Collection[Any], self.batches[name].of_size(len(self._shards[name])))
         return cast(Collection[Any], self.batches[name])
 
     def _within_memory(self, work: Callable[[], None]) -> None:
@@ -268,7 +269,7 @@ class Evaluator(SampleEvaluator):
             # Measures run the plain model, which must have its inputs as they are.
             if self._autocast and folded.rounds_inputs and not self.report.measures:
                 self._input_type = LOW[self.precision]
-                self.use_batch_size(self.batch_size)
+                self._place_data()
             self.move_to([0.0] * self._axes)
         self._run_anew()
 
@@ -276,6 +277,17 @@ class Evaluator(SampleEvaluator):
     def _exactly(self, name: str) -> Iterator[None]:
         with self.manners[name].recording(), arithmetic(self.device, "fp32", False):
             yield
+
+
+def few_sizes(samples: int, largest: int) -> Iterator[int]:
+    """Sizes of batches that ``samples`` are cut into: ``largest``, and for the rest powers of 2."""
+    for _ in range(samples // largest):
+        yield largest
+    rest = samples % largest
+    while rest:
+        size = 1 << (rest.bit_length() - 1)
+        yield size
+        rest -= size
 
 
 def _one_or_nan(outputs: Tensor) -> Tensor:

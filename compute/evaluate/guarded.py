@@ -6,14 +6,12 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 
 import numpy as np
-import torch
 
-from paraloss.compute.evaluate.estimator import Estimator
+from paraloss.compute.evaluate.estimator import Estimator, with_smaller_batches
 from paraloss.compute.evaluate.exact import SharedEstimator
 from paraloss.compute.evaluate.point import PointEvaluator
 from paraloss.compute.inputs.user_code import one_line
 from paraloss.errors import InputError, ParalossError
-from paraloss.log import logger
 from paraloss.stopping import exposed
 
 
@@ -45,16 +43,7 @@ class Guarded:
         place = ", ".join(f"{axis}={step:g}" for axis, step in zip("xyz", self._steps[index], strict=False))
         together = isinstance(self._estimator, SharedEstimator)  # ends in good order with its group
         with one_line_errors(place), self._clock(place), nullcontext() if together else exposed():
-            while True:
-                try:
-                    return self._estimator(index)
-                except torch.OutOfMemoryError as error:
-                    if not self._evaluator.halve_batch():
-                        size = self._evaluator.batch_size
-                        raise InputError(
-                            f"at {place}: out of memory with {size} samples at once; use another device"
-                        ) from error
-                    logger.warning(f"out of memory at {place}: continuing with batches of {self._evaluator.batch_size}")
+            return with_smaller_batches(self._evaluator, lambda: self._estimator(index), place)
 
 
 @contextmanager

@@ -60,6 +60,7 @@ class SampleEvaluator(PointEvaluator):
         self._data = data
         self.samples = {name: len(split) for name, split in data.items()}
         self._bn_data = bn_data
+        self.batches = {}
         self._metrics: dict[str, list[OutputsMetric]] = {}
         self._counts_alike: dict[str, bool] = {}
         self._checked: set[str] = set()
@@ -70,9 +71,11 @@ class SampleEvaluator(PointEvaluator):
     def use_batch_size(self, size: int) -> None:
         """Evaluate ``size`` samples at once from now on; all of them where the model mixes them."""
         self.batch_size = size = max(self.samples.values()) if self.mixing else size
-        self.batches = {name: self._batches(name, size) for name in self._shards}
-        first = next(iter(self.manners.values()))
-        self._bn_batches = None if self._bn_data is None else Batches(self._bn_data, self.device, size, first)
+        if self.batches:  # the data stay where they are
+            self.batches = {name: batches.of_size(size) for name, batches in self.batches.items()}
+            self._bn_batches = None if self._bn_batches is None else self._bn_batches.of_size(size)
+        else:
+            self._place_data()
         self._run_anew()
 
     def halve_batch(self) -> bool:
@@ -85,9 +88,18 @@ class SampleEvaluator(PointEvaluator):
             torch.cuda.empty_cache()
         return True
 
+    def _place_data(self) -> None:
+        """Put the data on the device, or again where they are wanted in another type."""
+        self.batches = {}  # not twice on the device
+        self.batches = {name: self._batches(name, self.batch_size) for name in self._shards}
+        first = next(iter(self.manners.values()))
+        self._bn_batches = None if self._bn_data is None else Batches(self._bn_data, self.device, self.batch_size, first)
+        self._run_anew()
+
     def reorder(self, name: str, order: np.ndarray) -> None:
         """Put the samples of a split into another order, for ``sample_losses``."""
         self._shards[name] = self._shards[name].rows(order)
+        del self.batches[name]  # not twice on the device
         self.batches[name] = self._batches(name, self.batch_size)
         self._run_anew()
 
@@ -97,7 +109,8 @@ class SampleEvaluator(PointEvaluator):
         inputs, _ = next(iter(batches))
         with self._running(name):
             tolerance = 0.05 if self._autocast else _COMPILED_TOLERANCE
-            self._compiled = compiled(self._forward, inputs, tolerance, recorded=not self._not_recorded())
+            moves = [partial(self.move_to, [step * (-1) ** k for k in range(self._axes)]) for step in (0.0, 0.5, -0.7)]
+            self._compiled = compiled(self._forward, inputs, tolerance, not self._not_recorded(), moves)
         self.compiled = self._compiled is not None
         self._run_anew()
         return self.compiled
@@ -105,8 +118,7 @@ class SampleEvaluator(PointEvaluator):
     def seconds_per_batch(self, size: int, seconds: float) -> float:
         """Shortest time of a forward pass over ``size`` samples, among as many passes as ``seconds`` allow (at least one)."""
         name = max(self._shards, key=lambda key: len(self._shards[key]))
-        few = self._shards[name].rows(slice(0, size))
-        inputs, _ = Batches(few, self.device, size, self.manners[name], self._input_type).rows(0, size)
+        inputs, _ = self.batches[name].rows(0, size)
         times: list[float] = []
         with self._running(name):
             once = partial(self._run, inputs)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
+from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import torch
@@ -15,10 +17,14 @@ from paraloss.compute.evaluate.measures import measure_all, metric_names
 from paraloss.compute.evaluate.report import Report
 from paraloss.compute.evaluate.sums import metrics_of
 from paraloss.compute.forward.copying import computing_part, copy_model
+from paraloss.compute.forward.layouts import put_back, weights_in_channels_last
 from paraloss.compute.forward.manner import ForeignTensors, Manner, find_manner
 from paraloss.compute.forward.precision import LOW, arithmetic, check_precision, converted, own_precision
 from paraloss.compute.inputs.losses import BatchLoss
 from paraloss.compute.inputs.randomness import seeded
+from paraloss.compute.ranks.devices import describe_device
+from paraloss.errors import ParalossError
+from paraloss.log import logger
 
 _SEED = 0  # of the random numbers that the model or the loss draw at each point
 
@@ -44,12 +50,16 @@ class PointEvaluator:
         undivided: splits whose batches must be evaluated together.
         mixing: the model needs all samples in one batch.
         folded, fused, not_folded, compiled: see ``Evaluator``.
+        wider: makes an evaluator of the same samples in a type of larger range, for points that overflow. Default: none.
     """
 
     batch_size: int
     batches: dict[str, Any]
     folded, fused, not_folded, compiled = 0, 0, "", False
     mixing = False
+    wider: Callable[[], PointEvaluator] | None = None
+    _wider: PointEvaluator | None = None
+    _layouts: Sequence[tuple[Tensor, Tensor]] = ()  # weights and what they were in their own layout
 
     def __init__(
         self,
@@ -60,16 +70,20 @@ class PointEvaluator:
         precision: str | None,
         report: Report,
     ) -> None:
-        self.device, self.loss, self.report = torch.device(device), loss, report
+        self.device, self.loss = torch.device(device), loss
+        self.report = replace(report, user_metrics=[metric.to(self.device) for metric in report.user_metrics])
         self.precision = precision or own_precision(model)
         if self.precision != own_precision(model):
             check_precision(self.precision, self.device)
         self._autocast = self.precision in LOW and self.precision != own_precision(model)
         named = converted(copy_model(model, self.device), self.precision)
+        if self.device.type == "cuda":
+            self._layouts = weights_in_channels_last(named)
         self.model, self.train_mode = computing_part(named).train(report.train_mode), report.train_mode
         names = report.moving
         self.measured = None if names is None else [p for name, p in named.named_parameters() if name in names]
-        self.weights, self._axes = MovingWeights(named, directions), len(directions)
+        self._make_weights = partial(MovingWeights, named, directions)
+        self.weights, self._axes = self._make_weights(), len(directions)
         self._original = ForeignTensors(model, {name for direction in directions for name in direction})
         self.manners: dict[str, Manner] = {}
         self.samples: dict[str, int] = {}
@@ -78,11 +92,27 @@ class PointEvaluator:
 
     def __call__(self, coordinates: Sequence[float]) -> list[float]:
         """The metrics at ``coordinates`` (one number per direction), in the order of ``metrics``."""
-        results = self.metrics_of(self.sums(coordinates))
+        sums = self.sums(coordinates)
+        if self.overflowed(sums):
+            sums = self.wider_sums(coordinates)
+        results = self.metrics_of(sums)
         if self.report.measures:
             batches = self.batches_to_measure(next(iter(self.kinds)))
-            results += measure_all(self.report.measures, self.model, self.loss, batches, self.measured)
+            with self.exactly():
+                results += measure_all(self.report.measures, self.model, self.loss, batches, self.measured)
         return results
+
+    def exactly(self) -> AbstractContextManager[None]:
+        """The arithmetic of the plain model: in its own types, in TF32 only where that was asked for."""
+        return arithmetic(self.device, "fp32" if self._autocast else self.precision, False)
+
+    def how(self) -> str:
+        """How points are evaluated, in a line: device, precision, batch, what is folded, fused and compiled."""
+        folded = f"{self.folded} batch norms folded" if self.folded else f"nothing folded ({self.not_folded})"
+        fused = f"{self.fused} ReLUs fused" if self.fused else "no ReLU fused"
+        compiled = "compiled" if self.compiled else "not compiled"
+        place = f"{describe_device(self.device)}, {self.precision}, {self.batch_size} samples at once"
+        return f"{place}; {folded}, {fused}, {compiled}"
 
     @property
     def metrics(self) -> list[str]:
@@ -111,6 +141,18 @@ class PointEvaluator:
     def metrics_of(self, sums: Tensor) -> list[float]:
         """The metrics that ``sums`` (of all shards, added up) amount to."""
         return metrics_of(sums, self.kinds, self.report.population)
+
+    def overflowed(self, sums: Tensor) -> bool:
+        """Whether ``sums`` (of all shards, added up) are not finite, and ``wider_sums`` may be."""
+        return self.wider is not None and not bool(sums[:, 0].isfinite().all())
+
+    def wider_sums(self, coordinates: Sequence[float]) -> Tensor:
+        """``sums`` of the evaluator that ``wider`` makes."""
+        assert self.wider is not None
+        self._wider = self._wider or self.wider()
+        place = ", ".join(f"{step:g}" for step in coordinates)
+        logger.info(f"({place}) leaves the range of {self.precision}: evaluated again in {self._wider.precision}")
+        return self._wider.sums(coordinates)
 
     def use_batch_size(self, size: int) -> None:
         """Evaluate ``size`` samples at once from now on."""
@@ -156,11 +198,18 @@ class PointEvaluator:
         """How a split's batches are run, found on a few of them."""
 
         def plainly(inputs: Any, targets: Any) -> Any:
-            with arithmetic(self.device, "fp32" if self._autocast else self.precision, False):
+            with self.exactly():
                 return run(inputs, targets)
 
         types = dict.fromkeys(tensor.dtype for tensor in self.model.parameters() if tensor.is_floating_point())
-        self.manners[name] = find_manner(plainly, batches, [*types])
+        try:
+            self.manners[name] = find_manner(plainly, batches, [*types])
+        except (ParalossError, RuntimeError):
+            if not self._layouts:
+                raise
+            put_back(self._layouts)  # a model may look at the memory of its weights: weight.view(…)
+            self._layouts, self.weights = [], self._make_weights()
+            self.manners[name] = find_manner(plainly, batches, [*types])
         return self.manners[name]
 
 

@@ -36,6 +36,8 @@ from paraloss.progress import Progress
 _SKEWNESS = 24.0
 _UNEXPECTED = 0.3  # of the root mean square residual: no sample is so predictable that it is never drawn
 _COLLINEAR = 1e-10
+_UNIT, _FEW = 32, 8192  # samples are added in multiples of this, of its double from so many samples on
+_KEPT = 32  # sets of inclusion probabilities, each as long as there are samples
 
 
 def anchor_points(shape: Sequence[int]) -> np.ndarray:
@@ -138,7 +140,8 @@ class SampledEvaluator:
         known, population = self._known[name], self.evaluator.samples[name]
         nearest = self._nearest(np.array(np.unravel_index(index, self._shape)))
         losses, rights = torch.empty(0, dtype=torch.float64), torch.empty(0, dtype=torch.float64)
-        count = min(population, max(FIRST, min(256, population // 32)))  # a thirty-second of many, up to 256
+        # A thirty-second of many, up to 256.
+        count = min(population, _whole_units(max(FIRST, min(256, population // 32)), population))
         while True:
             more, right = self.evaluator.sample_losses(name, len(losses), count)
             losses = torch.cat([losses, more.cpu()])
@@ -155,7 +158,7 @@ class SampledEvaluator:
             # As many as the error calls for, were it to fall with 1 / n - 1 / N as it should.
             share = (bound / error) ** 2 if mean > 0 else 0.0
             needed = 1.02 / (1 / population + (1 / count - 1 / population) * share)
-            count = min(population, max(math.ceil(1.05 * count), min(math.ceil(needed), 3 * count)))
+            count = min(population, _whole_units(max(1.05 * count, min(needed, 3 * count)), population))
         values = {"loss": mean, "loss_stderr": error, "samples": float(count)}
         if accuracy and known.hits is not None:
             if count == population or not math.isfinite(mean):
@@ -202,8 +205,16 @@ class SampledEvaluator:
                 if not more.any():
                     break
                 certain |= more
+            while len(self._probabilities) >= _KEPT:
+                del self._probabilities[next(iter(self._probabilities))]
             self._probabilities[key] = torch.where(certain, 1.0, (factor * size).clamp(max=1.0))
         return self._probabilities[key]
+
+
+def _whole_units(count: float, population: int) -> int:
+    """``count`` rounded up, so that batches have few sizes: for each new one, a GPU's library searches its kernels again."""
+    unit = _UNIT if population < _FEW else 2 * _UNIT
+    return math.ceil(count / unit) * unit
 
 
 def _regression_estimate(values: Tensor, anchors: Tensor, chances: Tensor) -> tuple[float, float]:

@@ -66,6 +66,7 @@ class StepEvaluator(PointEvaluator):
         shard: tuple[int, int] = (0, 1),
         undivided: Collection[str] | None = None,
     ) -> None:
+        step = step.to(torch.device(device))
         super().__init__(model, step, directions, device, precision, report)
         self.step, self.not_folded = step, "a step calls the model itself"
         self._data, self._shard, self._bn_data = dict(data), shard, bn_data

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 
 import numpy as np
 import torch
 
+from paraloss.compute.evaluate.estimator import with_smaller_batches
 from paraloss.compute.evaluate.point import PointEvaluator
 from paraloss.compute.forward.compiling import may_pay
 from paraloss.compute.forward.precision import faster_precisions
@@ -26,6 +28,7 @@ def choose_precision(
     points: Sequence[np.ndarray],
     todo: int,
     bound: float,
+    without: Sequence[str] = (),
 ) -> tuple[str, dict[str, float]]:
     """The fastest precision whose losses stay within ``bound`` of those in fp32.
 
@@ -35,11 +38,12 @@ def choose_precision(
         points: coordinates to compare at.
         todo: number of points to evaluate; few of them are done in fp32 without a check.
         bound: largest relative difference of any loss at any of ``points`` that is accepted.
+        without: precisions that are not considered.
 
     Returns:
         The precision, and the largest relative difference found for each that was tried.
     """
-    candidates = faster_precisions(device) if todo >= _FEW else []
+    candidates = [name for name in faster_precisions(device) if name not in without] if todo >= _FEW else []
     if not candidates:
         return "fp32", {}
     differences: dict[str, float] = {}
@@ -76,7 +80,8 @@ def choose_batch_size(evaluator: PointEvaluator, points: int) -> int:
     if evaluator.batch_bound:  # values that depend on the size of the batches must not be a matter of timing
         return evaluator.batch_size
     rows = sum(evaluator.samples.values())
-    seconds = evaluator.seconds_per_batch(evaluator.batch_size, 0.0) * points * rows / evaluator.batch_size
+    first = with_smaller_batches(evaluator, lambda: evaluator.seconds_per_batch(evaluator.batch_size, 0.0))
+    seconds = first * points * rows / evaluator.batch_size
     return find_batch_size(evaluator) if seconds > 30 else evaluator.batch_size
 
 
@@ -101,7 +106,7 @@ def worth_compiling(evaluator: PointEvaluator, points: int) -> bool:
     """Whether ``torch.compile`` saves more than it costs over the next ``points`` points; compiles if it does."""
     if evaluator.device.type != "cuda":  # the fused operators have the gain already, see docs/performance.md
         return False
-    before = evaluator.seconds_per_batch(evaluator.batch_size, 0.3)
+    before = with_smaller_batches(evaluator, lambda: evaluator.seconds_per_batch(evaluator.batch_size, 0.3))
     batches = sum(len(batch) for batch in evaluator.batches.values())
     if not may_pay(before * batches * points) or not evaluator.compile():
         return False
@@ -126,7 +131,7 @@ def _losses(evaluator: PointEvaluator, points: Sequence[np.ndarray]) -> tuple[np
     rows, times = [], []
     for point in points:
         began = time.perf_counter()
-        rows.append(evaluator.metrics_of(evaluator.sums(point.tolist())))
+        rows.append(evaluator.metrics_of(with_smaller_batches(evaluator, partial(evaluator.sums, point.tolist()))))
         times.append(time.perf_counter() - began)
     columns = [k for k, name in enumerate(evaluator.metrics) if name.endswith("_loss")]
     return np.array(rows)[:, columns], min(times[1:] or times)

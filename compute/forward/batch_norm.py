@@ -8,6 +8,7 @@ averaged weights.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from typing import Any
 
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
@@ -27,14 +28,30 @@ def recompute_statistics(model: nn.Module, passes: Iterable[Callable[[], object]
     """
     layers = normalizing_layers(model)
     momenta = [layer.momentum for layer in layers]
+    hooks = [layer.register_forward_pre_hook(_average()) for layer in layers]
     for layer in layers:
         layer.reset_running_stats()
-        layer.momentum = None  # the plain average of all batches
         layer.train()
     try:
         for run in passes:
             run()
     finally:
-        for layer, momentum in zip(layers, momenta, strict=True):
+        for layer, momentum, hook in zip(layers, momenta, hooks, strict=True):
+            hook.remove()
             layer.momentum = momentum
             layer.eval()
+
+
+def _average() -> Callable[[Any, object], None]:
+    """Before each call of a layer: the momentum by which its statistics stay the plain average of all batches so far.
+
+    torch's own average, momentum None, reads the number of batches back from the device at every call.
+    """
+    calls = 0
+
+    def before(layer: Any, _: object) -> None:
+        nonlocal calls
+        calls += 1
+        layer.momentum = 1.0 / calls
+
+    return before

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import os
 from collections.abc import Iterator
 from dataclasses import replace
@@ -61,6 +62,12 @@ class Batches:
     def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
         for inputs, targets in self._streamed() if self.streamed else self._parts():
             yield self._ready(inputs, targets)
+
+    def of_size(self, size: int) -> Batches:
+        """The same samples, where they are, in batches of another size."""
+        other = copy.copy(self)
+        other.size = size
+        return other
 
     def rows(self, start: int, stop: int) -> tuple[Tensor, Tensor]:
         """Samples start..stop (excluded) as one batch."""

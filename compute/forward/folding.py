@@ -15,6 +15,7 @@ from torch import fx, nn
 
 from paraloss.compute.forward import cudnn_fusing, fusing
 from paraloss.compute.forward.cudnn_fusing import CudnnConvolution
+from paraloss.compute.forward.flat_folding import FlatFold
 from paraloss.compute.forward.fusing import FusedConvolution, fuse, is_plain
 from paraloss.compute.forward.tracing import NotTraceable, trace
 
@@ -55,6 +56,9 @@ class FoldedModel:
         kind = _fused_layer(tensors[0].device)
         if fused and kind is not None and types == {torch.float32}:
             self.fused = fuse(traced, kind)
+        self._flat: FlatFold | None = None
+        if self._pairs and tensors[0].device.type == "cuda":
+            self._flat = FlatFold(self._pairs, tensors[0].dtype)
         if self.folded or self.fused:
             self.module, self.rounds_inputs = traced, _rounds_inputs(traced)
             self.refresh()
@@ -66,7 +70,9 @@ class FoldedModel:
         """
         if isinstance(self.module, fx.GraphModule):
             self._keep_head_exact(self.module)
-        for _, _, stand_in in self._pairs:
+        if self._flat is not None:
+            self._flat = FlatFold(self._pairs, dtype)
+        for _, _, stand_in in self._pairs if self._flat is None else []:
             stand_in.weight.data = stand_in.weight.data.to(dtype)
             stand_in.bias.data = stand_in.bias.data.to(dtype)
         for module in self.module.modules():
@@ -76,6 +82,8 @@ class FoldedModel:
     @torch.no_grad()
     def refresh(self) -> None:
         """Bring the folded weights up to date with the model's own."""
+        if self._flat is not None:
+            return self._flat.refresh()
         for layer, norm, stand_in in self._pairs:
             scale = torch.rsqrt(norm.running_var + norm.eps)
             if norm.weight is not None:
@@ -117,6 +125,8 @@ class FoldedModel:
         if isinstance(last, fx.Node) and last.op == "call_module":
             layer = modules[str(last.target)]
             if type(layer) is nn.Linear and id(layer) not in folded:
+                if "float32_head" in modules:
+                    return
                 traced.add_submodule("float32_head", _Float32Linear(layer))
                 last.target = "float32_head"
                 traced.recompile()

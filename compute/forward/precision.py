@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import nn
@@ -34,7 +34,8 @@ def faster_precisions(device: torch.device) -> list[Precision]:
     """What ``device`` computes faster than fp32 in hardware, the fastest first."""
     if device.type == "cuda":
         capability = torch.cuda.get_device_capability(device)
-        return ["bf16", "tf32"] if capability >= (8, 0) else []
+        # As fast as each other; the rounding of fp16 is an eighth of that of bf16, its range ends at 65,504.
+        return ["fp16", "bf16", "tf32"] if capability >= (8, 0) else []
     return ["bf16"] if _has_bf16_units() else []
 
 
@@ -74,14 +75,25 @@ def arithmetic(device: torch.device, precision: str, autocast: bool) -> Iterator
     """
     with ExitStack() as stack:
         if device.type == "cuda":
-            tf32 = precision == "tf32"
-            stack.enter_context(torch.backends.cudnn.flags(enabled=True, benchmark=True, allow_tf32=tf32))
-            before = torch.backends.cuda.matmul.allow_tf32
-            stack.callback(setattr, torch.backends.cuda.matmul, "allow_tf32", before)
-            torch.backends.cuda.matmul.allow_tf32 = tf32
+            for owner, name, value in _switches(precision == "tf32"):
+                stack.callback(setattr, owner, name, getattr(owner, name))
+                setattr(owner, name, value)
         if autocast:
             stack.enter_context(torch.autocast(device.type, LOW[precision]))
         yield
+
+
+def _switches(tf32: bool) -> list[tuple[Any, str, Any]]:
+    """(owner, name, value) of torch's switches for float32 on a GPU, and of cuDNN's search for the fastest kernels.
+
+    torch 2.9 has new ones for TF32; once a user has set them, the old ones may not even be read.
+    """
+    cudnn, products = torch.backends.cudnn, torch.backends.cuda.matmul
+    always: list[tuple[Any, str, Any]] = [(cudnn, "enabled", True), (cudnn, "benchmark", True)]
+    if hasattr(products, "fp32_precision") and hasattr(cudnn, "conv") and hasattr(cudnn, "rnn"):
+        value = "tf32" if tf32 else "ieee"
+        return [*always, *((owner, "fp32_precision", value) for owner in (cudnn.conv, cudnn.rnn, products))]
+    return [*always, (cudnn, "allow_tf32", tf32), (products, "allow_tf32", tf32)]
 
 
 def _has_bf16_units() -> bool:

@@ -7,7 +7,6 @@ determines whether a mean over batches is the mean over all samples (see ``paral
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable
 from typing import Any
 
@@ -16,6 +15,7 @@ from torch import Tensor, nn
 
 from paraloss.compute.inputs.criterion import CRITERIA, IGNORED, Criterion, counted
 from paraloss.compute.inputs.losses import Losses, as_losses
+from paraloss.compute.inputs.placing import on_device
 from paraloss.compute.inputs.shapes import class_axis
 from paraloss.compute.inputs.torch_losses import torch_criterion
 from paraloss.compute.inputs.user_code import is_reference, load_reference, one_line
@@ -81,9 +81,7 @@ class _Users(Criterion):
         return counted(value.double(), _classes_or_lossy(value, outputs, targets)) if masked and value.ndim > 1 else found
 
     def to(self, device: torch.device) -> Criterion:
-        if not isinstance(self._criterion, nn.Module):
-            return self
-        return _Users(copy.deepcopy(self._criterion).to(device).eval(), self.name)
+        return _Users(on_device(self._criterion, device), self.name)
 
 
 def _classes_or_lossy(losses: Tensor, outputs: Tensor, targets: Tensor) -> Tensor:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 import torch
@@ -11,6 +11,7 @@ from torch import Tensor
 
 from paraloss.compute.inputs.criterion import IGNORED, Criterion, counted
 from paraloss.compute.inputs.losses import Losses, as_losses
+from paraloss.compute.inputs.placing import on_device
 from paraloss.compute.inputs.shapes import class_axis, column_as_row
 from paraloss.compute.inputs.user_code import is_reference, load_reference, one_line
 from paraloss.errors import InputError
@@ -102,6 +103,10 @@ class UserMetric:
     name: str
     source: str
     function: Callable[[Any, Any], Any]
+
+    def to(self, device: torch.device) -> UserMetric:
+        """The metric with its own tensors on ``device``."""
+        return replace(self, function=on_device(self.function, device))
 
     def sums(self, first: Any, second: Any) -> Losses:
         """Sum and count over one batch.

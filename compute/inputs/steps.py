@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable
 from typing import Any
 
@@ -13,6 +14,7 @@ import torch
 from torch import nn
 
 from paraloss.compute.inputs.losses import Losses, as_losses
+from paraloss.compute.inputs.placing import on_device
 from paraloss.compute.inputs.trees import rows_of
 from paraloss.compute.inputs.user_code import is_reference, load_reference, one_line
 from paraloss.errors import InputError, ParalossError
@@ -30,6 +32,12 @@ class Step:
 
     def __init__(self, function: Callable[[nn.Module, Any], Any], name: str) -> None:
         self.name, self._function = name, function
+
+    def to(self, device: torch.device) -> Step:
+        """The step with its own tensors on ``device``."""
+        placed = copy.copy(self)
+        placed._function = on_device(self._function, device)
+        return placed
 
     def batch_losses(self, model: nn.Module, batch: Any) -> Losses:
         """Sum and count of one batch.

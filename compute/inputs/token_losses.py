@@ -30,6 +30,10 @@ class HuggingFaceStep(Step):
         self.name = "huggingface"
         self._shifted: bool | None = None  # found on the first batch
 
+    def to(self, device: torch.device) -> HuggingFaceStep:
+        """The step itself, which holds no tensors."""
+        return self
+
     def batch_losses(self, model: nn.Module, batch: Any) -> Losses:
         """Sum and count of one batch, of tokens where the labels are one per token, else of samples.
 

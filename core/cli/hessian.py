@@ -72,7 +72,9 @@ def hessian(
     )
     logger.info(f"each product of the Hessian with a vector is a pass over {len(chosen[split]):,} samples of {split}")
     batches, only = evaluator.batches_to_measure(split), evaluator.measured
-    found = spectrum(evaluator.model, evaluator.loss, batches, top, repeats=repeats, only=only, density=density, shown=True)
+    logger.info(evaluator.how())
+    with evaluator.exactly():
+        found = spectrum(evaluator.model, evaluator.loss, batches, top, repeats=repeats, only=only, density=density, shown=True)
     for number, value in enumerate(found.eigenvalues, start=1):
         logger.info(f"eigenvalue {number:3}: {value:.6g}")
     if output.suffix.lower() in _PICTURES:
