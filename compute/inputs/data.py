@@ -162,7 +162,7 @@ def _npz(place: str) -> DataSet:
     check_archive(path)
     try:
         with np.load(path, allow_pickle=False) as file:
-            read = {key: file[key] for key in file.files}
+            read = {key: np.asarray(file[key]) for key in file.files}  # numpy gives bytes for members that are no arrays
             arrays = {key: part.astype(part.dtype.newbyteorder("="), copy=False) for key, part in read.items()}
     except _DAMAGED as error:
         raise InputError(f"{path}: cannot be read as .npz: {one_line(error)}") from error

@@ -73,3 +73,11 @@ def test_a_grid_that_lies_about_its_sizes_is_refused_before_vtk_reads_it(tmp_pat
     path.write_bytes(content.replace(before, DAMAGE[before]))
     with pytest.raises(InputError, match=r"s\.vts"):
         check_grid_file(path)
+
+
+def test_a_member_that_is_no_array_is_refused(tmp_path):
+    with zipfile.ZipFile(tmp_path / "d.npz", "w") as archive:
+        archive.writestr("inputs.npy", b"no array")
+        archive.writestr("targets.npy", b"no array")
+    with pytest.raises(InputError, match=r"d\.npz"):
+        load_data(f"npz:{tmp_path / 'd.npz'}")
