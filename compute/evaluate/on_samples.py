@@ -39,6 +39,7 @@ class SampleEvaluator(PointEvaluator):
 
     records = True
     _input_type: torch.dtype | None = None  # of batches, where the forward pass rounds its inputs first of all
+    _bn_batches: Batches | None = None
     _forward: nn.Module
     _compiled: Any
 
@@ -131,6 +132,10 @@ class SampleEvaluator(PointEvaluator):
                     torch.cuda.synchronize(self.device)
                 times.append(time.perf_counter() - began)
         return min(times[1:] or times)
+
+    def move_to(self, coordinates: Sequence[float]) -> None:
+        """Put the model at ``coordinates``."""
+        raise NotImplementedError
 
     def _add_up(self) -> Tensor:
         """(splits, columns) float64 on the device: the sums where the weights are."""

@@ -206,3 +206,11 @@ def test_samples_of_a_point(gpu):
     assert not gpu.record.waits, dict(gpu.record.waits)
     assert losses.device == right.device == DEVICE
     assert float(losses.mean()) == pytest.approx(expected[0], rel=1e-5)
+
+
+def test_halving_the_batch_copies_no_data(gpu):
+    expected, evaluator = on_both(net("mlp"), images(), batch_size=16)
+    gpu.record.clear()
+    assert evaluator.halve_batch()
+    assert not gpu.record.waits, dict(gpu.record.waits)
+    assert numbers(evaluator, gpu) == pytest.approx(expected, rel=1e-5)
