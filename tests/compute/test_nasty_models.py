@@ -667,7 +667,14 @@ def test_train_mode_excludes_what_depends_on_single_samples():
 
 def test_the_gradient_and_the_hessian_of_a_model_that_samples_use_its_noise():
     model, data = nn.Sequential(nn.Linear(6, 3), nn.Dropout(0.5), nn.Linear(3, 5)), vectors()
-    options = {"x": (-1, 1, 2), "train_mode": True, "metrics": ["grad_norm", "hessian"], "batch_size": 16, "progress": False}
+    options = {
+        "x": (-1, 1, 2),
+        "curve": True,
+        "train_mode": True,
+        "metrics": ["grad_norm", "hessian"],
+        "batch_size": 16,
+        "progress": False,
+    }
     first, again = (compute_surface(model, "cross_entropy", data, **options) for _ in range(2))
     for name, values in first.metrics.items():
         np.testing.assert_array_equal(values, again.metrics[name])

@@ -286,7 +286,7 @@ def test_samples_of_unequal_shape_need_a_collate_fn():
 
 
 def test_a_surface_with_a_step_is_resumed_and_other_steps_are_told_apart(tmp_path):
-    options = {"data": parts(), "x": (-1, 1, 3), "path": tmp_path / "s.h5", "progress": False}
+    options = {"data": parts(), "x": (-1, 1, 3), "curve": True, "path": tmp_path / "s.h5", "progress": False}
     first = compute_surface(build(), step=by_sample, **options)
     again = compute_surface(build(), step=by_sample, **options)
     np.testing.assert_array_equal(first.metric(), again.metric())
