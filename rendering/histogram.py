@@ -12,7 +12,7 @@ from paraloss.errors import InputError
 from paraloss.files import check_output
 from paraloss.print_size import PrintSize
 from paraloss.rendering.curve import COLORS
-from paraloss.rendering.figures import drawing, figure_size, plain_powers, save_figure
+from paraloss.rendering.figures import drawing, figure_size, plain_powers, save_figure, shown
 from paraloss.text import printable
 
 if TYPE_CHECKING:
@@ -63,7 +63,7 @@ def draw_histograms(
 
 def _draw(axes: Axes, values: Sequence[np.ndarray], edges: Sequence[float], labels: Sequence[str]) -> None:
     for number, (flat_values, label) in enumerate(zip(values, labels, strict=True)):
-        entry = f"{printable(label)}: norm {np.linalg.norm(flat_values):.3g}, standard deviation {flat_values.std():.2g}"
+        entry = f"{shown(printable(label))}: norm {np.linalg.norm(flat_values):.3g}, standard deviation {flat_values.std():.2g}"
         axes.hist(
             flat_values, edges, density=True, histtype="stepfilled", alpha=0.35, color=COLORS[number % len(COLORS)], label=entry
         )

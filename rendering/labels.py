@@ -67,7 +67,7 @@ def known_accuracy(surface: Surface) -> str:
     trained: dict[str, Any] = surface.provenance.get("trained") or {}
     for split in ("test", "train"):
         name = f"{split}_acc"
-        if name in trained:
+        if isinstance(trained.get(name), (int, float)):
             return f"{split} accuracy {trained[name]:.1f} %"
         inside = surface.x[0] <= 0 <= surface.x[-1]
         if name in surface.metrics and inside:

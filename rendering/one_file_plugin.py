@@ -8,6 +8,9 @@ import zipfile
 from importlib.util import find_spec
 from pathlib import Path
 
+from paraloss.rendering.paraview_gui import PLUGIN
+
+_PLUGIN = "paraloss.paraview_plugin"
 _PACKAGES = ("", ".surface", ".analysis", ".converters", ".paraview_plugin", ".paraview_plugin.parts")
 _LINE = 100
 
@@ -52,7 +55,7 @@ def one_file_plugin() -> str:
     """The text of a ``.py`` that ParaView loads as a plugin, from any folder."""
     text = base64.b64encode(_archive()).decode()
     lines = "\n".join(text[k : k + _LINE] for k in range(0, len(text), _LINE))
-    return _HEAD.replace("@PACKED@", lines) + (_folder("paraloss.paraview_plugin") / "paraloss_plugin.py").read_text("utf-8")
+    return _HEAD.replace("@PACKED@", lines) + PLUGIN.read_text("utf-8")
 
 
 def _archive() -> bytes:
@@ -70,6 +73,8 @@ def _archive() -> bytes:
 
 
 def _folder(package: str) -> Path:
+    if package.startswith(_PLUGIN):  # no package to Python: an editable installation does not say where its files lie
+        return PLUGIN.parent.joinpath(*package.removeprefix(_PLUGIN).split(".")).resolve()
     spec = find_spec(package)
-    places = list((spec and spec.submodule_search_locations) or [])
-    return next(Path(place) for place in places if any(Path(place).glob("*.py")))
+    assert spec is not None and spec.origin is not None
+    return Path(spec.origin).parent

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from paraloss.rendering.figures import drawing, save_figure
+from paraloss.rendering.figures import drawing, save_figure, shown
 
 
 def draw_spectrum(eigenvalues: np.ndarray, grid: np.ndarray, density: np.ndarray, path: Path, label: str = "") -> None:
@@ -34,7 +34,7 @@ def draw_spectrum(eigenvalues: np.ndarray, grid: np.ndarray, density: np.ndarray
         axes.set_ylim(1e-7 * top, 3 * top)
         axes.set_xlabel("eigenvalue of the Hessian of the mean loss")
         axes.set_ylabel("density")
-        axes.set_title(label, fontsize=11)
+        axes.set_title(shown(label), fontsize=11)
         axes.grid(alpha=0.25)
         axes.legend(frameon=False, fontsize=9)
         save_figure(figure, path, "spectrum")

@@ -14,7 +14,7 @@ from paraloss.compute.inputs.runs import Run
 from paraloss.compute.options.runs import ProjectionOptions
 from paraloss.errors import InputError
 from paraloss.log import logger
-from paraloss.surface.hdf5 import open_hdf5, read_json, read_text
+from paraloss.surface.hdf5 import open_hdf5, read_provenance_of, read_text
 from paraloss.surface.reader import FORMAT
 from paraloss.text import printable
 
@@ -92,6 +92,6 @@ def _own_center(path: Path) -> tuple[str | None, str]:
     with open_hdf5(path) as file:
         if read_text(file, "format") != FORMAT:
             return None, ""
-        facts = read_json(file, "provenance", path)
+        facts = read_provenance_of(file, path)
     digest = facts.get("weights_sha256")
     return (digest if isinstance(digest, str) else None), printable(facts.get("checkpoint") or "")

@@ -133,6 +133,7 @@ class StepEvaluator(PointEvaluator):
 
     def _make_batches(self) -> None:
         rank, ranks = self._shard
+        self.batches, self._bn_batches = {}, None  # not twice on the device
         self.batches = {
             name: AnyBatches(self._parts(name)[rank::ranks], self.device, self.manners[name]) for name in self._data
         }

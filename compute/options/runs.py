@@ -92,7 +92,7 @@ class TrainOptions(Options):
     """Seed of the shuffles, and of the initial weights on the command line."""
     precision: Literal["auto", "fp32", "bf16"] = "fp32"
     """Arithmetic of the forward and backward passes; the weights stay in fp32. auto: bf16 where the hardware has it."""
-    device: str = "cpu"
+    device: str = "auto"
     """auto, cpu, cuda or cuda:N."""
 
 

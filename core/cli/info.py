@@ -80,8 +80,10 @@ def _surface(file: Path) -> None:
 
 def _still(still: dict[str, Any]) -> str:
     """What does not move, in one line."""
-    names = [str(name) for name in still.get("names", [])]
-    tensors, numbers, of_tensors, of_numbers = (still.get(key, 0) for key in ("tensors", "numbers", "of_tensors", "of_numbers"))
+    listing = still.get("names")
+    names = [str(name) for name in listing] if isinstance(listing, list) else []
+    found = (still.get(key, 0) for key in ("tensors", "numbers", "of_tensors", "of_numbers"))
+    tensors, numbers, of_tensors, of_numbers = (number if isinstance(number, int) else 0 for number in found)
     listed = ", ".join(names[:6]) + (" …" if tensors > 6 else "")
     counts = f"{tensors} of {of_tensors} parameters ({numbers} of {of_numbers} numbers) do not move"
     return counts + (f": {listed}" if names else "")

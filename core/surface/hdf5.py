@@ -17,6 +17,7 @@ import numpy as np
 
 from paraloss.errors import SurfaceFileError
 from paraloss.files import check_input, replacing
+from paraloss.log import logger
 from paraloss.text import one_line, printable
 from paraloss.unpacking import check_size
 
@@ -201,3 +202,29 @@ def read_json(file: h5py.File, name: str, path: str | Path) -> dict[str, Any]:
         return dict(json.loads(read_text(file, name) or "{}"))
     except (ValueError, TypeError, RecursionError) as error:
         raise SurfaceFileError(f"{path}: the attribute '{name}' is not valid JSON; the file is damaged") from error
+
+
+_TEXT, _NUMBER, _OBJECT = (str,), (int, float), (dict,)
+_KINDS: dict[str, tuple[type, ...]] = {
+    **dict.fromkeys(("model", "data", "checkpoint", "criterion", "precision", "device", "command", "weights_sha256"), _TEXT),
+    **dict.fromkeys(("weights_key", "checkpoint_sha256", "not_folded", "torch_version", "source"), _TEXT),
+    **dict.fromkeys(("model_args", "trained", "samples", "samples_of", "still", "tuning", "sampling", "options"), _OBJECT),
+    **dict.fromkeys(("seed", "ranks", "batch_norms_folded", "relus_fused"), _NUMBER),
+    **dict.fromkeys(("directions", "explained_variance_ratio", "paths", "ensemble", "difference"), (list,)),
+}
+"""The types of the facts in a provenance that Paraloss itself looks at."""
+
+
+def read_provenance_of(file: h5py.File, path: str | Path) -> dict[str, Any]:
+    """A surface's provenance: facts whose type is not the one that Paraloss writes are left out, with a warning.
+
+    Raises:
+        SurfaceFileError: the text is no JSON object.
+    """
+    facts = read_json(file, "provenance", path)
+    odd = [name for name, kinds in _KINDS.items() if not isinstance(facts.get(name), (*kinds, type(None)))]
+    if isinstance(facts.get("directions"), list) and not all(isinstance(one, dict) for one in facts["directions"]):
+        odd.append("directions")
+    if odd:
+        logger.warning(f"{path}: the provenance's {', '.join(odd)} is of another type than Paraloss writes; left out")
+    return {name: value for name, value in facts.items() if name not in odd and not (name in _KINDS and value is None)}

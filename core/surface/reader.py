@@ -24,7 +24,7 @@ from paraloss.surface.hdf5 import (
     members,
     open_hdf5,
     read_dataset,
-    read_json,
+    read_provenance_of,
     read_text,
 )
 from paraloss.surface.value import Surface, complete_stride, subgrid
@@ -65,7 +65,7 @@ def read_surface(path: str | Path, directions: bool = False) -> Surface:
             z=z,
             metrics=metrics,
             status=status,
-            provenance=read_json(file, "provenance", path),
+            provenance=read_provenance_of(file, path),
             directions=read_direction_groups(file, path) if directions else {},
             trajectory=read_trajectory(file, path),
             trajectories=read_trajectories(file, path),
@@ -119,7 +119,7 @@ def read_outline(path: str | Path) -> Outline:
         stride = complete_stride(_on_grid(file, "status", shape, path)[...])
         part = subgrid(shape, stride)
         x, y = x[part[-1]], None if y is None else y[part[0]]
-        provenance = read_json(file, "provenance", path)
+        provenance = read_provenance_of(file, path)
         return Outline(x, y, ranges, provenance, read_trajectory(file, path), read_trajectories(file, path), stride)
 
 
@@ -147,7 +147,7 @@ def read_window(
         part = (rows, columns)
         values = {name: _on_grid(file, name, (len(y), len(x)), path)[part] for name in names}
         status = _on_grid(file, "status", (len(y), len(x)), path)[part].astype(np.uint8)
-        return Surface(x[columns], y[rows], values, status, read_json(file, "provenance", path))
+        return Surface(x[columns], y[rows], values, status, read_provenance_of(file, path))
 
 
 def finite_range(values: np.ndarray) -> tuple[float, float]:
@@ -175,7 +175,7 @@ def read_provenance(path: str | Path) -> dict[str, Any]:
     """Read where a surface came from, as in ``Surface.provenance``; raises as ``read_surface``."""
     with open_hdf5(path) as file:
         check_format(file, path)
-        return read_json(file, "provenance", path)
+        return read_provenance_of(file, path)
 
 
 def read_axes(file: h5py.File, path: str | Path) -> tuple[np.ndarray, np.ndarray | None, np.ndarray | None]:

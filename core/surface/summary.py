@@ -15,7 +15,7 @@ import numpy as np
 
 from paraloss.errors import SurfaceFileError
 from paraloss.surface.foreign import foreign_pending, is_foreign
-from paraloss.surface.hdf5 import checked, member, open_hdf5, read_dataset, read_json
+from paraloss.surface.hdf5 import checked, member, open_hdf5, read_dataset, read_provenance_of
 from paraloss.surface.reader import RANGES, check_format, finite_range, metric_names, paths_of, read_axes
 from paraloss.surface.value import DONE, NOT_FINITE, PENDING, Tensors
 from paraloss.text import printable
@@ -69,7 +69,7 @@ def read_summary(path: str | Path) -> Summary:
         ranges = {name: _range(file, name, values, status, path) for name, values in samples.items()}
         kinds, numbers = np.unique(status, return_counts=True)
         counts = dict(zip(kinds.tolist(), numbers.tolist(), strict=True))
-        provenance = {"source": "Li et al. 2018"} if foreign else read_json(file, "provenance", path)
+        provenance = {"source": "Li et al. 2018"} if foreign else read_provenance_of(file, path)
         paths = {} if foreign else paths_of(file, path)
         return Summary(axes, points, status.size, counts, ranges, provenance, paths)
 

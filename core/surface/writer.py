@@ -22,7 +22,7 @@ from paraloss._version import __version__
 from paraloss.height import default_metric
 from paraloss.marks import mark
 from paraloss.surface.fingerprint import check_fingerprint
-from paraloss.surface.hdf5 import checked, new_file, open_unlocked, read_json, write_text
+from paraloss.surface.hdf5 import checked, new_file, open_unlocked, read_provenance_of, write_text
 from paraloss.surface.reader import (
     FORMAT,
     FORMAT_VERSION,
@@ -175,7 +175,7 @@ class SurfaceWriter:
             z=z,
             metrics={name: self._file[name][...] for name in self.names},
             status=self._file["status"][...],
-            provenance=read_json(self._file, "provenance", place),
+            provenance=read_provenance_of(self._file, place),
             directions=read_direction_groups(self._file, place),
             trajectory=read_trajectory(self._file, place),
             trajectories=read_trajectories(self._file, place),

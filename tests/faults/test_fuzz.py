@@ -147,6 +147,7 @@ def test_any_text_for_an_axis_or_a_size_is_parsed_or_refused(text):
 @given(st.lists(numbers, max_size=6))
 def test_steps_are_two_or_more_finite_increasing_numbers_or_refused(steps):
     sound = len(steps) >= 2 and np.isfinite(steps).all() and all(a < b for a, b in itertools.pairwise(steps))
+    sound = sound and max(map(abs, steps)) <= 1e30  # beyond, float32 weights overflow
     try:
         assert steps_along(steps, "x").tolist() == [float(step) for step in steps]
         assert sound

@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from judge import BOUND, CRITERION, POINTS, assert_close, need, network, network_loss
+from gpu_judge import BOUND, CRITERION, POINTS, assert_close, need, network, network_loss
 
 import paraloss.compute.forward.batches as batches
 from paraloss.compute import Evaluator

@@ -3,7 +3,7 @@
 import pytest
 import torch
 import torch.nn.functional as F
-from judge import moved, numbers
+from gpu_judge import moved, numbers
 from torch import nn
 
 from paraloss.compute import Split, compute_surface, random_direction

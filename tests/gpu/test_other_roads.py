@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from judge import CRITERION, POINTS, assert_close, moved, need, network, numbers
+from gpu_judge import CRITERION, POINTS, assert_close, moved, need, network, numbers
 from torch import nn
 
 from paraloss.compute import Evaluator, Split, compute_surface, load_criterion, load_model, random_direction, train
