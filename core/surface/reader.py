@@ -220,7 +220,20 @@ def read_trajectory(file: h5py.File, path: str | Path) -> dict[str, np.ndarray] 
     """Read the trajectory of an open file; None where it has none. Raises as ``read_surface``."""
     if member(file, "trajectory", path) is None:
         return None
-    return {name: read_dataset(file, f"trajectory/{name}", path, ndim=1) for name in members(file, "trajectory", path)}
+    return _one_path(file, "trajectory", path)
+
+
+def _one_path(file: h5py.File, place: str, path: str | Path) -> dict[str, np.ndarray]:
+    """The arrays of an optimizer path, one number per checkpoint each."""
+    found = {name: read_dataset(file, f"{place}/{name}", path, ndim=1) for name in members(file, place, path)}
+    lengths = {name: len(values) for name, values in found.items()}
+    missing = [name for name in "xy" if name not in found]
+    if missing or len(set(lengths.values())) > 1:
+        what = f"it has no {missing[0]}" if missing else ", ".join(f"{printable(n)} has {k}" for n, k in lengths.items())
+        raise SurfaceFileError(
+            f"{path}: '{place}' is no path of one number per checkpoint: {what}; write it again, or remove the group"
+        )
+    return found
 
 
 def read_trajectories(file: h5py.File, path: str | Path) -> dict[str, dict[str, np.ndarray]]:
@@ -240,7 +253,7 @@ def read_trajectories(file: h5py.File, path: str | Path) -> dict[str, dict[str, 
             raise SurfaceFileError(f"{path}: '{place}' is no group of datasets; the file is damaged")
         label = printable(read_text(group, "label") or f"run {number}")
         label = label if label not in found else f"{label} ({number})"
-        found[label] = {name: read_dataset(file, f"{place}/{name}", path, ndim=1) for name in members(file, place, path)}
+        found[label] = _one_path(file, place, path)
     return found
 
 
