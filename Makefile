@@ -17,7 +17,7 @@ help:  ## this list
 # Two workers; the files in the order of tests/conftest.py.
 TWO := -n 2 --dist loadfile --no-loadscope-reorder
 
-demo: system install  ## computes two surfaces on 2 ranks, converts them, draws Figure 1: about 2 minutes on 2 cores
+demo: system install  ## computes two surfaces on 2 ranks, converts them, draws Figure 1: two to four minutes on 2 cores
 	$(VENV)/bin/paraloss demo -o runs/demo
 
 test: system install lint  ## all tests, with ParaView and Chromium

@@ -21,7 +21,7 @@ from paraloss.marks import mark
 from paraloss.picture_options import GridOptions
 from paraloss.surface import DONE, NOT_FINITE, PENDING, Surface, read_surface
 from paraloss.surface.foreign import FOREIGN_PENDING, FOREIGN_PENDING_MIN_EIG, foreign_pending, is_foreign
-from paraloss.surface.hdf5 import check_sizes, checked, is_member, open_hdf5, read_dataset, write_text
+from paraloss.surface.hdf5 import check_sizes, checked, is_member, made_in_memory, open_hdf5, read_dataset, write_text
 from paraloss.surface.reader import metric_names
 from paraloss.text import printable
 
@@ -73,7 +73,7 @@ def write_layout(surface: Surface, path: Path) -> None:
     """
     if surface.z is not None:
         raise InputError("Li et al.'s surface files hold curves and surfaces, no volumes")
-    with h5py.File(path, "w") as file:
+    with made_in_memory(path) as file:
         file["dir_file"] = str(surface.provenance.get("checkpoint", "none"))
         write_text(file["dir_file"], "generator", mark("conversion"))
         file["xcoordinates"] = surface.x

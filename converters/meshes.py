@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 from pathlib import Path
 from typing import Any
@@ -161,5 +162,20 @@ def _write(writer: Any, mesh: vtkPolyData, path: Path) -> None:
     triangles.SetInputData(mesh)
     writer.SetInputConnection(triangles.GetOutputPort())
     writer.SetFileName(str(path))
-    if writer.Write() != 1 or not path.exists():
-        raise InputError(f"{path}: vtk could not write this file; is the disk full?")
+    if writer.Write() != 1 or not path.exists() or not _whole(path):
+        raise OSError(errno.ENOSPC, "vtk could not write this file; is the disk full?")
+
+
+def _whole(path: Path) -> bool:
+    """Whether a file of triangles has the size that its head says: vtk does not notice a full disk in a ``.ply``."""
+    if path.suffix.lower() != ".ply":
+        return True
+    head, end, _ = path.read_bytes().partition(b"end_header\n")
+    vertex, _, faces = head.decode("ascii", "replace").partition("element face ")
+    properties = sum(
+        {"float": 4, "double": 8}.get(line.split()[1], 1) for line in vertex.splitlines() if line.startswith("property")
+    )
+    if not end or "element vertex " not in vertex:
+        return False
+    points, triangles = int(vertex.split("element vertex ")[1].split()[0]), int(faces.split()[0])
+    return path.stat().st_size >= len(head) + len(end) + points * properties + triangles * 13

@@ -18,7 +18,7 @@ from paraloss.converters.volume import image_geometry, volume_arrays
 from paraloss.marks import mark
 from paraloss.picture_options import GridOptions
 from paraloss.surface import Surface
-from paraloss.surface.hdf5 import write_text
+from paraloss.surface.hdf5 import made_in_memory, write_text
 
 _QUAD = 9  # vtkCellType
 
@@ -27,7 +27,7 @@ _QUAD = 9  # vtkCellType
 @register(".hdf", "the same, under the ending that ParaView up to 5.11 knows")
 def write_vtkhdf(surface: Surface, path: Path, options: GridOptions) -> None:
     """Write a surface's quads with all point arrays, or a volume."""
-    with h5py.File(path, "w") as file:
+    with made_in_memory(path) as file:
         write_text(file, "generator", mark("conversion"))
         root = file.create_group("VTKHDF")
         root.attrs["Version"] = np.array([1, 0], np.int64)

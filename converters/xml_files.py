@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 from pathlib import Path
 from typing import Any
 
-from paraloss.errors import InputError
 from paraloss.marks import mark
 
 
@@ -13,7 +13,7 @@ def write_xml(writer: Any, data: Any, path: Path, purpose: str = "conversion") -
     """Write through one of vtk's XML writers: appended raw data, zlib, and the mark of ``purpose`` in a comment at the end.
 
     Raises:
-        InputError: vtk could not write, as on a full disk.
+        OSError: vtk could not write, as on a full disk.
     """
     writer.SetFileName(str(path))
     writer.SetInputData(data)
@@ -21,6 +21,6 @@ def write_xml(writer: Any, data: Any, path: Path, purpose: str = "conversion") -
     writer.EncodeAppendedDataOff()
     writer.SetCompressorTypeToZLib()
     if writer.Write() != 1 or not path.exists():
-        raise InputError(f"{path}: vtk could not write this file; is the disk full?")
+        raise OSError(errno.ENOSPC, "vtk could not write this file; is the disk full?")
     with path.open("a") as file:
         file.write(f"<!-- {mark(purpose)} -->\n")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -170,5 +171,13 @@ def _writer(path: Path, fps: int) -> Iterator[Any]:
         if path.suffix.lower() == ".mp4"
         else {"duration": 1000 / fps, "loop": 0, "comment": mark("movie")}
     )
-    with replacing(path) as temporary, imageio.get_writer(temporary, **how) as writer:
-        yield writer.append_data  # type: ignore[attr-defined]
+    with replacing(path) as temporary:
+        try:
+            with imageio.get_writer(temporary, **how) as writer:
+                yield writer.append_data  # type: ignore[attr-defined]
+        except BrokenPipeError as error:  # its text is ffmpeg's whole command
+            raise OSError(errno.ENOSPC, "ffmpeg could not write it; is the disk full?") from error
+        except OSError as error:
+            if "ffmpeg" in str(error).lower():
+                raise OSError(errno.ENOSPC, "ffmpeg could not write it; is the disk full?") from error
+            raise

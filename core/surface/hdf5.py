@@ -68,17 +68,24 @@ def _why_not_open(path: Path, error: OSError) -> str:
 def new_file(path: Path) -> Iterator[h5py.File]:
     """A file that takes ``path`` when all went well: made in memory, written under a temporary name, renamed.
 
-    HDF5 itself, on a full disk, leaves half a file and many lines on standard error.
-
     Raises:
         SurfaceFileError: see ``paraloss.files.replacing``.
     """
-    with replacing(path, SurfaceFileError) as temporary:
-        with h5py.File("in memory", "w", driver="core", backing_store=False, block_size=2**20) as file:
-            yield file
-            file.flush()
-            image = file.id.get_file_image()
-        temporary.write_bytes(image)
+    with replacing(path, SurfaceFileError) as temporary, made_in_memory(temporary) as file:
+        yield file
+
+
+@contextmanager
+def made_in_memory(path: Path) -> Iterator[h5py.File]:
+    """A file that is written to ``path`` as a whole when all went well.
+
+    HDF5 itself, on a full disk, leaves half a file and many lines on standard error, or ends the process.
+    """
+    with h5py.File("in memory", "w", driver="core", backing_store=False, block_size=2**20) as file:
+        yield file
+        file.flush()
+        image = file.id.get_file_image()
+    path.write_bytes(image)
 
 
 def member(file: h5py.Group, name: str, path: str | Path) -> h5py.Group | h5py.Dataset | None:

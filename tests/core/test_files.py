@@ -7,6 +7,7 @@ import stat
 import subprocess
 import sys
 import zipfile
+from pathlib import Path
 
 import h5py
 import numpy as np
@@ -215,3 +216,25 @@ def test_what_a_killed_process_left_of_a_file_goes_when_the_file_is_written_next
     with replacing(tmp_path / "a.txt") as path:
         path.write_text("whole")
     assert sorted(path.name for path in tmp_path.iterdir()) == sorted([*stay, "a.txt"])
+
+
+@pytest.mark.parametrize("name", ["a.vtkhdf", "a.hdf", "a.h5", "a.npz", "a.csv"])
+def test_a_converter_on_a_full_disk_is_one_line_and_leaves_nothing(tmp_path, monkeypatch, name):
+    """Writers in converters: where bytes reach the file there is no room."""
+    import errno
+
+    from helpers import surface_of
+
+    from paraloss.converters import convert
+
+    def no_room(*_, **__):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    source = surface_of(lambda x, y: 0.1 + x**2 + y**2, 5, 5).save(tmp_path / "s.h5")
+    monkeypatch.setattr(Path, "write_bytes", no_room)
+    monkeypatch.setattr(Path, "open", no_room)
+    monkeypatch.setattr(np, "savez_compressed", no_room)
+    monkeypatch.setattr(np, "savez", no_room)
+    with pytest.raises(InputError, match=rf"{name}: cannot be written \(.*No space"):
+        convert(source, tmp_path / name)
+    assert list(tmp_path.iterdir()) == [source]
