@@ -64,7 +64,8 @@ def default_label(surface: Surface) -> str:
 
 def known_accuracy(surface: Surface) -> str:
     """``test accuracy 98.6 %`` from the record of training, else from the center of the surface; empty if unknown."""
-    trained: dict[str, Any] = surface.provenance.get("trained") or {}
+    found = surface.provenance.get("trained")
+    trained: dict[str, Any] = found if isinstance(found, dict) else {}
     for split in ("test", "train"):
         name = f"{split}_acc"
         if isinstance(trained.get(name), (int, float)):
