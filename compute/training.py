@@ -11,10 +11,12 @@ import torch
 from torch import Tensor, nn
 
 from paraloss.compute.evaluate.full import Evaluator
+from paraloss.compute.evaluate.sums import add_batch, empty_sums, metrics_of
 from paraloss.compute.forward.precision import arithmetic, faster_precisions
 from paraloss.compute.inputs.checkpoints import load_checkpoint, save_checkpoint, save_content
 from paraloss.compute.inputs.criteria import load_criterion
 from paraloss.compute.inputs.criterion import Criterion
+from paraloss.compute.inputs.metrics import Accuracy, find_accuracy
 from paraloss.compute.inputs.split import DataSet, Split
 from paraloss.compute.options.runs import TrainKeywords, TrainOptions
 from paraloss.compute.ranks.devices import describe_device, rank_device
@@ -28,6 +30,9 @@ from paraloss.text import one_line
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
+
+
+_TEST_BATCH = 500  # samples at once when the test split is evaluated, at least
 
 
 def train(
@@ -202,18 +207,20 @@ class _Run:
 
     @torch.no_grad()
     def _evaluate(self, split: Split, criterion: Criterion) -> dict[str, float]:
-        """Loss on the test split, and accuracy where the outputs are scores of classes, in the training's arithmetic."""
+        """Loss on the test split, and accuracy where targets are classes, in the training's arithmetic."""
         self.model.eval()
-        inputs, targets = split.inputs, split.targets
-        total, count, right = 0.0, 0.0, None
-        for rows in torch.arange(len(split), device=self.device).split(max(self.asked.batch_size, 500)):
-            outputs = self._outputs(split.normalize(inputs[rows]))
-            losses = criterion.losses(outputs, targets[rows])
-            total, count = total + float(losses.total), count + float(losses.count)
-            if targets.ndim == 1 and outputs.ndim == 2 and not targets.dtype.is_floating_point:
-                right = (right or 0) + int((outputs.argmax(1) == targets[rows]).sum())
-        found = {"test_loss": total / count if count else float("nan")}
-        return found if right is None else {**found, "test_acc": 100 * right / len(split)}
+        accuracy: Accuracy | None = None
+        kinds: dict[str, list[str]] = {}
+        sums = torch.empty(0)
+        for rows in torch.arange(len(split), device=self.device).split(max(self.asked.batch_size, _TEST_BATCH)):
+            outputs, targets = self._outputs(split.normalize(split.inputs[rows])), split.targets[rows]
+            if not kinds:
+                accuracy = find_accuracy(criterion, outputs, targets, split.targets)
+                kinds = {"test": ["loss", *(["acc"] if accuracy else [])]}
+                sums = empty_sums(kinds, self.device)
+            found = [accuracy.sums(outputs, targets)] if accuracy else []
+            add_batch(sums[0], criterion.losses(outputs, targets), len(rows), kinds["test"], found)
+        return {f"test_{kind}": value for kind, value in zip(kinds["test"], metrics_of(sums, kinds, {}), strict=True)}
 
     def _keep(self, epoch: int, found: Mapping[str, float]) -> None:
         save_checkpoint(self.folder / f"epoch_{epoch:03d}.pt", self.model, {**self.settings, "epoch": epoch, **found})

@@ -125,3 +125,20 @@ def test_the_recipe_cifar_refuses_inputs_that_are_no_images(tmp_path, digits):
     with pytest.raises(InputError, match=r"crops and flips images .* the inputs are \(64,\)"):
         train(fresh(), flat, tmp_path / "run", recipe="cifar", progress=False)
     assert not (tmp_path / "run").exists()
+
+
+def test_targets_that_do_not_count_are_left_out_of_the_accuracy_of_an_epoch(tmp_path, images):
+    """As at the end of the run: -100 is no class, and is not counted as wrong."""
+    targets = images["test"].targets.clone()
+    targets[::3] = -100
+    data = {**images, "test": Split(images["test"].inputs, targets, images["test"].scale)}
+    final = train(fresh(), data, tmp_path / "run", epochs=2, lr=0.05, batch_size=24, progress=False)
+    last, end = (load_checkpoint(path)[1] for path in (tmp_path / "run" / "epoch_002.pt", final))
+    weights, _ = load_checkpoint(final)
+    model = fresh()
+    model.load_state_dict(weights)
+    model.eval()
+    kept = [k for k in range(100) if targets[k] >= 0]
+    right = sum(int(model((data["test"].inputs[k : k + 1].float() - 60) / 50).argmax()) == int(targets[k]) for k in kept)
+    assert last["test_acc"] == pytest.approx(100 * right / len(kept)) == end["test_acc"]
+    assert last["test_loss"] == pytest.approx(end["test_loss"], rel=1e-5)
