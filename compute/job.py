@@ -115,7 +115,7 @@ class Job:
             z=steps.get("z"),
             metrics={name: np.full(shape, np.nan) for name in self.setup.estimator.metrics},
             status=np.full(shape, PENDING, np.uint8),
-            provenance={**self.setup.facts(), "command": command, **provenance},
+            provenance={**self.setup.facts, "command": command, **provenance},
             directions={
                 axis: {name: tensor.numpy() for name, tensor in direction.items()}
                 for axis, direction in zip("xyz", self.setup.directions, strict=False)

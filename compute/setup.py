@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -84,6 +84,7 @@ class Setup:
             self.evaluator.compile()
         self.estimator: Estimator = world.on_all(self._make_estimator)
 
+    @cached_property
     def facts(self) -> dict[str, Any]:
         """How the values come about, for the surface's provenance."""
         given, device = self._settings, self.device

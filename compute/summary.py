@@ -25,7 +25,7 @@ def opening_lines(settings: Settings, setup: Setup, provenance: Mapping[str, Any
         setup: how it is computed.
         provenance: see ``compute_surface``; its "model" and "data" are the names to show.
     """
-    facts = setup.facts()
+    facts = setup.facts
     still, tuning = facts["still"], setup.tuning
     name = provenance.get("model") or type(settings.model).__name__
     moving = f"{still['of_numbers'] - still['numbers']:,} of {still['of_numbers']:,} parameters move"
