@@ -104,3 +104,17 @@ def needs_paraview() -> None:
     if os.environ.get("CI"):
         pytest.fail("ParaView (pvpython) and xvfb-run must be installed in CI")
     pytest.skip("ParaView is not installed here")
+
+
+def with_statistics(model, inputs):
+    """The model in evaluation mode, with batch-norm statistics of real activations, and scales that are not 1."""
+    import torch
+
+    with torch.no_grad():
+        for module in model.modules():
+            if isinstance(module, torch.nn.BatchNorm2d):
+                module.momentum = None
+                module.weight.uniform_(0.5, 1.5)
+                module.bias.normal_(0, 0.2)
+        model.train()(inputs)
+    return model.eval()

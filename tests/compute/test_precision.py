@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from helpers import with_statistics
 from torch import nn
 
 import paraloss.compute.forward.batches as batches
@@ -59,18 +60,6 @@ class Loop(nn.Module):
         return self.out(h.mean(dim=(2, 3)))
 
 
-def with_statistics(model, split):
-    """Batch-norm statistics of real activations, and scales that are not 1."""
-    with torch.no_grad():
-        for module in model.modules():
-            if isinstance(module, nn.BatchNorm2d):
-                module.momentum = None
-                module.weight.uniform_(0.5, 1.5)
-                module.bias.normal_(0, 0.2)
-        model.train()(split.inputs)
-    return model.eval()
-
-
 def plain_loss(model, directions, point, split, dtype=torch.float64):
     model = copy.deepcopy(model).to(dtype).eval()
     tensors = {**dict(model.named_parameters()), **dict(model.named_buffers())}
@@ -87,7 +76,7 @@ def test_every_model_agrees_with_float64_to_the_stated_error(name, precision, di
     torch.manual_seed(0)
     split = digits["train"].subset(100 if name in SMALL else 40)  # in batches of 32
     model = {"mixed": Mixed, "loop": Loop}[name]() if name in ("mixed", "loop") else load_model(name, (1, 8, 8), 10)
-    model = with_statistics(model, split)
+    model = with_statistics(model, split.inputs)
     generator = torch.Generator().manual_seed(0)
     directions = [random_direction(model, generator) for _ in "xy"]
     evaluator = Evaluator(model, CRITERION, {"train": split}, directions, batch_size=32, precision=precision)
@@ -104,7 +93,7 @@ def test_states_directions_agree_with_float64(precision, digits):
     models = []
     for seed in range(2):
         torch.manual_seed(seed)
-        models.append(with_statistics(load_model("resnet20", (1, 8, 8), 10), split))
+        models.append(with_statistics(load_model("resnet20", (1, 8, 8), 10), split.inputs))
     direction = direction_between(models[0], models[1].state_dict(), "states", "other")
     evaluator = Evaluator(models[0], CRITERION, {"train": split}, [direction], precision=precision)
     for x in (0.0, 0.4, 1.0):
@@ -130,7 +119,7 @@ def test_only_chains_that_are_alone_are_fused(digits):
 def test_a_compiled_model_gives_the_same_losses(digits):
     torch.manual_seed(0)
     split = digits["test"].subset(100)
-    model = with_statistics(load_model("mlp", (1, 8, 8), 10), split)
+    model = with_statistics(load_model("mlp", (1, 8, 8), 10), split.inputs)
     evaluator = Evaluator(model, CRITERION, {"train": split}, [random_direction(model, torch.Generator())], batch_size=32)
     plain = [evaluator((x,)) for x in (0.0, 0.5)]
     assert evaluator.compile(), "torch.compile needs a C++ compiler"
@@ -139,7 +128,7 @@ def test_a_compiled_model_gives_the_same_losses(digits):
 
 def test_auto_takes_the_faster_precision_only_within_the_bound(digits, caplog):
     split = digits["test"].subset(64)
-    model = with_statistics(load_model("mlp", (1, 8, 8), 10), split)
+    model = with_statistics(load_model("mlp", (1, 8, 8), 10), split.inputs)
     exact = Evaluator(model, CRITERION, {"train": split}, [])
     off_by = {"fp32": 0.0, "bf16": 0.004}
 
@@ -199,7 +188,7 @@ def test_precisions_that_a_device_lacks_are_refused():
 
 def test_uint8_images_give_the_losses_of_the_normalized_ones(digits):
     torch.manual_seed(0)
-    model = with_statistics(load_model("resnet20", (1, 8, 8), 10), digits["test"])
+    model = with_statistics(load_model("resnet20", (1, 8, 8), 10), digits["test"].inputs)
     raw = torch.randint(0, 256, (70, 1, 8, 8), dtype=torch.uint8)
     mean, deviation, targets = torch.full((1, 1, 1, 1), 120.0), torch.full((1, 1, 1, 1), 60.0), torch.randint(0, 10, (70,))
     kept = Evaluator(model, CRITERION, {"train": Split(raw, targets, (mean, deviation))}, [], batch_size=32)
@@ -216,7 +205,7 @@ def as_on_a_gpu(monkeypatch):
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
 def test_inputs_normalized_and_rounded_once_give_the_same_losses_to_the_bit(precision, digits, as_on_a_gpu, monkeypatch):
     torch.manual_seed(0)
-    model = with_statistics(load_model("resnet20", (1, 8, 8), 10), digits["test"])
+    model = with_statistics(load_model("resnet20", (1, 8, 8), 10), digits["test"].inputs)
     raw, targets = torch.randint(0, 256, (70, 1, 8, 8), dtype=torch.uint8), torch.randint(0, 10, (70,))
     split = Split(raw, targets, (torch.full((1, 1, 1, 1), 120.0), torch.full((1, 1, 1, 1), 60.0)))
     given = {"batch_size": 32, "precision": precision}
@@ -239,14 +228,14 @@ def test_inputs_that_something_else_reads_are_not_rounded(digits, as_on_a_gpu):
         def forward(self, x):
             return self.out((torch.relu(self.norm(self.conv(x))) + x).flatten(1))
 
-    model = with_statistics(Skips(), digits["test"])
+    model = with_statistics(Skips(), digits["test"].inputs)
     evaluator = Evaluator(model, CRITERION, {"train": digits["test"].subset(50)}, [], precision="bf16")
     assert evaluator.folded == 1
     assert evaluator.batches["train"].rows(0, 3)[0].dtype == torch.float32
 
 
 def test_measures_get_their_inputs_as_they_are(digits, as_on_a_gpu):
-    model = with_statistics(load_model("resnet20", (1, 8, 8), 10), digits["test"])
+    model = with_statistics(load_model("resnet20", (1, 8, 8), 10), digits["test"].inputs)
     split, report = digits["test"].subset(50), Report(measures=("grad_norm",))
     low, exact = (Evaluator(model, CRITERION, {"train": split}, [], precision=p, report=report) for p in ("bf16", "fp32"))
     assert low([])[-1] == pytest.approx(exact([])[-1], rel=1e-4)

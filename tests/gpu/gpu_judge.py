@@ -8,7 +8,7 @@ import functools
 import pytest
 import torch
 import torch.nn.functional as F
-from torch import nn
+from helpers import with_statistics
 
 from paraloss.compute import Split, load_criterion, load_model, random_direction
 from paraloss.compute.forward.precision import check_precision
@@ -26,15 +26,9 @@ def network():
     model = load_model("resnet20", (3, 16, 16), 10)
     pixels = torch.randint(0, 256, (100, 3, 16, 16), dtype=torch.uint8)
     split = Split(pixels, torch.randint(0, 10, (100,)), (torch.full((1, 3, 1, 1), 127.5), torch.full((1, 3, 1, 1), 73.6)))
-    with torch.no_grad():
-        for module in model.modules():
-            if isinstance(module, nn.BatchNorm2d):
-                module.momentum = None
-                module.weight.uniform_(0.5, 1.5)
-                module.bias.normal_(0, 0.2)
-        model.train()(split.normalize(pixels))
+    with_statistics(model, split.normalize(pixels))
     generator = torch.Generator().manual_seed(0)
-    return model.eval(), split, [random_direction(model, generator) for _ in "xy"]
+    return model, split, [random_direction(model, generator) for _ in "xy"]
 
 
 def moved(model, directions, point, dtype=torch.float64):
