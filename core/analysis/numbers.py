@@ -9,6 +9,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from paraloss.analysis.envelope import above_envelope
 from paraloss.analysis.topology import MINIMUM, CriticalPoint, critical_points
 from paraloss.errors import InputError, MissingPackage
 from paraloss.height import OFFSET, log_field, metric_scale
@@ -16,14 +17,32 @@ from paraloss.surface import Surface
 from paraloss.text import printable
 
 
-def roughness(values: np.ndarray, offset: float = OFFSET) -> float:
+def roughness(surface: Surface, metric: str | None = None) -> float:
+    """Average the height of ln(loss + 0.1) above the highest bowl below it, its quasiconvex envelope.
+
+    Args:
+        surface: two-dimensional.
+        metric: a loss; the default one when None.
+
+    0 for every bowl, however deep, narrow or bent; 0.05 where losses are on average five per cent above the bowl's. Ripples,
+    side valleys and contours that are not convex add to it. It depends little on the grid where its steps resolve the ripples.
+
+    Raises:
+        InputError: a curve.
+    """
+    if surface.y is None:
+        raise InputError("a curve (1D) has no envelope in the plane; compute a surface, with y")
+    return above_envelope(log_field(surface.metric(metric)), surface.x, surface.y)
+
+
+def second_difference(values: np.ndarray, offset: float = OFFSET) -> float:
     """Average the absolute second difference of ln(loss + offset) along the grid lines, (f[i-1] - 2 f[i] + f[i+1]).
 
     Args:
         values: (ny, nx) losses; differences that touch a NaN are left out.
         offset: added before the logarithm, in the loss's unit; enlarged for negative losses, see ``paraloss.height``.
 
-    0 for a plane; grows with ripples of the size of a grid step. Depends on that step.
+    0 for a plane; grows with ripples of the size of a grid step, but with the bend of a bowl, too. Depends on that step.
     """
     logs = log_field(values, offset)
     differences = np.concatenate([np.abs(np.diff(logs, 2, axis=0)).ravel(), np.abs(np.diff(logs, 2, axis=1)).ravel()])
@@ -110,7 +129,8 @@ def measures(surface: Surface, metric: str | None = None, radius: float = 0.25, 
         "basin_area": basin_area(surface, metric, rise),
         "convex_share": convex_share(values),
         "minima": _number_of_minima(values),
-        "roughness": roughness(values),
+        "roughness": roughness(surface, metric),
+        "second_diff": second_difference(values),
     }
 
 
@@ -169,7 +189,8 @@ MEANINGS = {
     "basin_area": "share of the plot, joined to the center, where the loss is at most RISE above the center's",
     "convex_share": "share of points with no direction of negative curvature in the plane (Li et al. 2018, section 6)",
     "minima": "number of minima that a hundredth of the height (of ln(loss + 0.1)) must be climbed to leave (persistence)",
-    "roughness": "mean |second difference| of ln(loss + 0.1) along the grid lines",
+    "roughness": "mean height of ln(loss + 0.1) above the highest bowl below it (quasiconvex envelope): 0 for any bowl",
+    "second_diff": "mean |second difference| of ln(loss + 0.1) along the grid lines: ripples and the bend of the bowl",
 }
 
 

@@ -106,11 +106,11 @@ def _print_table(paths: Sequence[Path]) -> None:
         accuracy = surface.provenance["trained"].get("test_acc", float("nan"))
         print(
             f"{path.stem:18} {accuracy:12.1f} % {100 * basin_area(surface):9.1f} % {100 * convex_share(values):6.1f} % "
-            f"{roughness(values):10.4f}"
+            f"{roughness(surface):10.4f}"
         )
     print("basin area: share of the plot, joined to the center, where the loss is at most 1 above the checkpoint's")
     print("convex: share of points with no direction of negative curvature in the plane")
-    print("roughness: mean |second difference| of ln(loss + 0.1) along the grid lines\n")
+    print("roughness: mean height of ln(loss + 0.1) above the highest bowl below it, 0 for any bowl\n")
 
 
 def _run(arguments: list[str], ranks: int = 1) -> None:

@@ -66,7 +66,7 @@ def shortcuts() -> None:
     paraloss("render", *files, HERE / "shortcuts.png", "--backend", "pyvista", "--contours", 14)
     with_, without = (read_surface(file) for file in files)
     note(
-        "shortcuts", roughness_with=roughness(with_.metric()), roughness_without=roughness(without.metric()),
+        "shortcuts", roughness_with=roughness(with_), roughness_without=roughness(without),
         convex_with=convex_share(with_.metric()), convex_without=convex_share(without.metric()),
         basin_with=basin_area(with_), basin_without=basin_area(without),
     )  # fmt: skip

@@ -14,7 +14,7 @@ from vtkmodules.vtkIOHDF import vtkHDFReader
 from vtkmodules.vtkIOXML import vtkXMLImageDataReader, vtkXMLPolyDataReader
 
 from paraloss import Surface, convert
-from paraloss.analysis.numbers import roughness
+from paraloss.analysis.numbers import second_difference
 from paraloss.analysis.smoothing import smoothed
 from paraloss.converters import ENDINGS, GridOptions, open_surface, to_structured_grid, write
 from paraloss.converters.meshes import PRINT_WIDTH_MM
@@ -277,7 +277,7 @@ def test_smoothing_meets_a_smooth_function_between_the_points():
     coarse, fine = surface_of(f, 17, 13), smoothed(surface_of(f, 17, 13), 4)
     expected = surface_of(f, 65, 49)
     np.testing.assert_allclose(fine.metric(), expected.metric(), rtol=5e-3)
-    assert roughness(fine.metric()) < roughness(coarse.metric())
+    assert second_difference(fine.metric()) < second_difference(coarse.metric())
 
 
 def test_smoothing_leaves_holes_where_values_are_missing_and_refuses_what_is_unfinished(surface):

@@ -4,7 +4,17 @@ import numpy as np
 import pytest
 from helpers import surface_of
 
-from paraloss.analysis.numbers import basin_area, convex_share, measures, rise_within, roughness, why_not_comparable
+from paraloss.analysis import envelope
+from paraloss.analysis.envelope import quasiconvex_envelope
+from paraloss.analysis.numbers import (
+    basin_area,
+    convex_share,
+    measures,
+    rise_within,
+    roughness,
+    second_difference,
+    why_not_comparable,
+)
 
 
 def test_a_bowl_is_convex_and_a_saddle_is_not():
@@ -12,11 +22,64 @@ def test_a_bowl_is_convex_and_a_saddle_is_not():
     assert convex_share(surface_of(lambda x, y: x**2 - y**2, 11, 11).metric()) == 0.0
 
 
-def test_roughness_of_an_exponential_ramp_is_zero_and_of_a_parabola_is_its_second_difference():
-    assert roughness(surface_of(lambda x, y: np.exp(x + y) - 0.1, 9, 9).metric()) == pytest.approx(0, abs=1e-12)
+def test_second_difference_of_an_exponential_ramp_is_zero_and_of_a_parabola_is_its_own():
+    assert second_difference(surface_of(lambda x, y: np.exp(x + y) - 0.1, 9, 9).metric()) == pytest.approx(0, abs=1e-12)
     h = 0.25
     parabola = surface_of(lambda x, y: np.exp(x**2 + y**2) - 0.1, 9, 9).metric()
-    assert roughness(parabola) == pytest.approx(2 * h**2)
+    assert second_difference(parabola) == pytest.approx(2 * h**2)
+
+
+def test_a_bowl_has_no_roughness_however_deep_narrow_turned_or_bent():
+    for depth in (1e-4, 1.0, 1e6):
+        bowl = surface_of(lambda x, y, depth=depth: depth * ((x - 0.2) ** 2 + 30 * (x / 3 + y) ** 2) ** 0.3, 21, 17)
+        assert roughness(bowl) == pytest.approx(0, abs=1e-12)
+
+
+def test_roughness_is_the_mean_height_above_the_bowl():
+    """A disc of 41 points, 0.3 high, on one side of a bowl along x: below it the bowl goes on."""
+
+    def disc(x, y):
+        return np.exp(np.abs(x) + 0.3 * (np.hypot(x - 0.6, y) < 0.15 + 1e-9)) - 0.1
+
+    surface = surface_of(disc, 41, 41)
+    share = (np.add.outer(surface.y**2, (surface.x - 0.6) ** 2) < (0.15 + 1e-9) ** 2).mean()
+    assert roughness(surface) == pytest.approx(0.3 * share, rel=0.5)
+    assert roughness(surface_of(disc, 81, 81)) == pytest.approx(roughness(surface), rel=0.1)
+
+
+@pytest.mark.parametrize("hole", [False, True])
+def test_the_envelope_is_the_lowest_level_whose_hull_holds_the_point(hole):
+    """Judge: the point is a convex combination of points below the level, found by a linear program."""
+    from scipy.optimize import linprog
+
+    random = np.random.default_rng(4)
+    x, y = np.sort(random.uniform(-1, 1, 6)), np.sort(random.uniform(-1, 1, 5))
+    heights = random.normal(size=(5, 6))
+    if hole:
+        heights[1, 2], heights[0, 0] = np.nan, np.inf
+    places = np.stack(np.meshgrid(x, y), axis=-1).reshape(-1, 2)
+    found = quasiconvex_envelope(heights, x, y).ravel()
+    for place, height, lowest in zip(places, heights.ravel(), found, strict=True):
+        expected = height if np.isfinite(height) else np.inf
+        for level in np.unique(heights[np.isfinite(heights)]):
+            low = places[heights.ravel() <= level]
+            conditions, sums = np.vstack([low.T, np.ones(len(low))]), np.append(place, 1.0)
+            if linprog(np.zeros(len(low)), A_eq=conditions, b_eq=sums, method="highs").status == 0:
+                expected = min(expected, level)
+                break
+        assert lowest == expected
+
+
+def test_the_envelope_of_more_heights_than_levels_is_within_the_distance_of_two_levels(monkeypatch):
+    x = np.linspace(-1, 1, 41)
+    heights = np.add.outer(2 * x**2, x**2) + 0.2 * np.random.default_rng(0).random((41, 41))
+    exact = quasiconvex_envelope(heights, x, x)
+    monkeypatch.setattr(envelope, "_MOST_LEVELS", 100)
+    coarse = quasiconvex_envelope(heights, x, x)
+    distance = np.diff(np.quantile(heights, np.linspace(0, 1, 100))).max()
+    assert (coarse <= heights).all()
+    assert (coarse >= exact).all()
+    assert (coarse - exact).max() <= distance
 
 
 def test_basin_area_of_a_cone_is_that_of_its_disc_and_leaves_out_other_basins():

@@ -21,7 +21,7 @@ README = Path(__file__).resolve().parents[2] / "README.md"
 def test_the_figures_in_the_readme_are_those_of_the_sample_surfaces():
     with_, without = (examples.surface(name) for name in ("resnet56", "resnet56_noshort"))
     basins, convex = ([f"{100 * f(s):.0f}" for s in (with_, without)] for f in (basin_area, lambda s: convex_share(s.metric())))
-    rough = [f"{roughness(s.metric()):.3f}" for s in (with_, without)]
+    rough = [f"{roughness(s):.3f}" for s in (with_, without)]
     text = re.sub(r"\s+", " ", README.read_text())
     assert f"Basin {basins[0]} and {basins[1]} % of the plot, convex {convex[0]} and {convex[1]} %, " in text
     assert f"roughness {rough[0]} and {rough[1]}" in text
