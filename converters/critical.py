@@ -62,7 +62,7 @@ def write_critical_points(surface: Surface, points: Sequence[CriticalPoint], pat
     _check(path, ".vtp")
     mesh = critical_polydata(surface, points, options)
     with replacing(path) as temporary:
-        write_xml(vtkXMLPolyDataWriter(), mesh, temporary, "analysis")
+        write_xml(vtkXMLPolyDataWriter(), mesh, temporary, purpose="analysis")
     return path
 
 
@@ -74,7 +74,7 @@ def write_basins(surface: Surface, labels: np.ndarray, path: Path, options: Grid
     array.SetName("basin")
     grid.GetPointData().AddArray(array)
     with replacing(path) as temporary:
-        write_xml(vtkXMLStructuredGridWriter(), grid, temporary, "analysis")
+        write_xml(vtkXMLStructuredGridWriter(), grid, temporary, purpose="analysis")
     return path
 
 

@@ -12,36 +12,38 @@ from vtkmodules.vtkIOXML import vtkXMLPolyDataWriter
 
 from paraloss.converters.li2018 import open_surface, to_li2018_polydata, write_layout
 from paraloss.converters.paths import colored_paths
-from paraloss.converters.xml_files import write_xml
+from paraloss.converters.xml_files import check_compression, write_xml
 from paraloss.errors import InputError
 from paraloss.files import check_output, replacing
 from paraloss.marks import mark
 from paraloss.picture_options import GridOptions
 from paraloss.surface import Surface
 
-Writer = Callable[[Surface, Path, GridOptions], None]
+Writer = Callable[..., None]
+"""(surface, path, options), and the compression where the format has one."""
 
 _FOR_VOLUMES = (".vti", ".vtkhdf", ".hdf", ".npz", ".csv")
-_MODULES = ("vts", "vtp", "volume", "vtkhdf", "meshes", "arrays", "csv_table")
+_MODULES = ("vts", "vtp", "volume", "vtkhdf", "meshes", "gltf", "arrays", "csv_table")
 
 
 @dataclass(frozen=True)
 class Format:
-    """A file format: its ending, its one-line description and the function that writes it."""
+    """A file format: its ending, its one-line description, the function that writes it, and whether it can be compressed."""
 
     suffix: str
     description: str
     write: Writer
+    compresses: bool = False
 
 
 FORMATS: dict[str, Format] = {}
 
 
-def register(suffix: str, description: str) -> Callable[[Writer], Writer]:
+def register(suffix: str, description: str, compresses: bool = False) -> Callable[[Writer], Writer]:
     """Decorator: make a function the writer of files that end in ``suffix``."""
 
     def keep(writer: Writer) -> Writer:
-        FORMATS[suffix] = Format(suffix, description, writer)
+        FORMATS[suffix] = Format(suffix, description, writer, compresses)
         return writer
 
     return keep
@@ -53,6 +55,7 @@ def convert(
     options: GridOptions | None = None,
     layout: str = "paraloss",
     overwrite: bool = False,
+    compress: str | None = None,
 ) -> Path:
     """Convert a surface file of Paraloss or of Li et al.; the ending of ``target`` decides the format.
 
@@ -63,6 +66,8 @@ def convert(
         layout: ``li2018`` writes a ``.vtp`` with the arrays and plain heights of Li et al.'s converter; ``paths`` one with
             the optimizer paths alone, see ``paraloss.converters.paths.colored_paths``.
         overwrite: replace a file that ``convert`` did not make; never a source.
+        compress: ``none``, ``lz4`` or ``zlib``, for .vts, .vtp, .vti, .pvd; ``none`` or ``zlib`` for .vtkhdf and .hdf.
+            Default: none, which is written and read fastest.
 
     Of a surface that is still being computed its finest complete sub-grid is written.
 
@@ -74,20 +79,31 @@ def convert(
     target = Path(target)
     check_output(target, purpose_of(target), sources, overwrite)
     if target.suffix.lower() == ".pvd":
-        return _write_series(sources, target, options, overwrite)
+        return _write_series(sources, target, options, overwrite, compress)
     if len(sources) != 1:
         raise InputError(f"{len(sources)} files go into a time series (.pvd); '{target.suffix}' takes one")
-    return write(open_surface(sources[0]).drawable(), target, options, layout)
+    return write(open_surface(sources[0]).drawable(), target, options, layout, compress)
 
 
-def write(surface: Surface, target: str | Path, options: GridOptions | None = None, layout: str = "paraloss") -> Path:
-    """Write a surface in the format of ``target``'s ending; the file appears complete or not at all."""
+def write(
+    surface: Surface,
+    target: str | Path,
+    options: GridOptions | None = None,
+    layout: str = "paraloss",
+    compress: str | None = None,
+) -> Path:
+    """Write a surface in the format of ``target``'s ending; the file appears complete or not at all.
+
+    Arguments and errors are those of ``convert``.
+    """
     target, options = Path(target), options or GridOptions()
     suffix = target.suffix.lower()
-    if layout == "li2018" and suffix == ".vtp":
-        return _written(target, lambda path: write_xml(vtkXMLPolyDataWriter(), to_li2018_polydata(surface, options), path))
-    if layout == "paths" and suffix == ".vtp":
-        return _written(target, lambda path: write_xml(vtkXMLPolyDataWriter(), colored_paths(surface, options), path))
+    packing = {} if compress is None else {"compress": compress}
+    check_compression(compress or "none")
+    polygons = {"li2018": to_li2018_polydata, "paths": colored_paths}
+    if layout in polygons and suffix == ".vtp":
+        make = polygons[layout]
+        return _written(target, lambda path: write_xml(vtkXMLPolyDataWriter(), make(surface, options), path, **packing))
     if layout != "paraloss":
         raise InputError(f"the layout '{layout}' with '{suffix}' is not known; there are li2018 and paths for .vtp")
     if suffix == ".h5":
@@ -96,7 +112,10 @@ def write(surface: Surface, target: str | Path, options: GridOptions | None = No
         raise InputError(f"{target}: unknown ending '{target.suffix}'; there are {' '.join(ENDINGS)}")
     if surface.z is not None and suffix not in _FOR_VOLUMES:
         raise InputError(f"{target}: this is a volume (3D); it goes to {' '.join(_FOR_VOLUMES)}")
-    return _written(target, lambda path: FORMATS[suffix].write(surface, path, options))
+    if compress is not None and not FORMATS[suffix].compresses:
+        packed = " ".join(ending for ending, kind in FORMATS.items() if kind.compresses)
+        raise InputError(f"{{compress}} is for {packed} .pvd; '{suffix}' has one form only", arguments=("compress",))
+    return _written(target, lambda path: FORMATS[suffix].write(surface, path, options, **packing))
 
 
 def purpose_of(target: Path) -> str:
@@ -104,7 +123,9 @@ def purpose_of(target: Path) -> str:
     return "table" if target.suffix.lower() == ".csv" else "conversion"
 
 
-def _write_series(sources: Sequence[Path], target: Path, options: GridOptions | None, overwrite: bool) -> Path:
+def _write_series(
+    sources: Sequence[Path], target: Path, options: GridOptions | None, overwrite: bool, compress: str | None
+) -> Path:
     """``.pvd``: a collection that ParaView plays; its grids lie in a folder of the same name beside it."""
     folder = target.with_suffix("")
     stems = [source.stem for source in sources]
@@ -121,7 +142,7 @@ def _write_series(sources: Sequence[Path], target: Path, options: GridOptions | 
     root = ElementTree.Element("VTKFile", type="Collection", version="0.1")
     collection = ElementTree.SubElement(root, "Collection")
     for step, (source, part) in enumerate(zip(sources, parts, strict=True)):
-        write(open_surface(source).drawable(), part, options)
+        write(open_surface(source).drawable(), part, options, compress=compress)
         ElementTree.SubElement(collection, "DataSet", timestep=str(step), file=f"{folder.name}/{part.name}")
     root.append(ElementTree.Comment(mark("conversion")))
     return _written(target, lambda path: ElementTree.ElementTree(root).write(path, encoding="utf-8", xml_declaration=True))

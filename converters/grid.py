@@ -13,9 +13,10 @@ from typing import Any
 import numpy as np
 from vtkmodules.util.numpy_support import numpy_to_vtk
 from vtkmodules.vtkCommonCore import vtkPoints, vtkStringArray
-from vtkmodules.vtkCommonDataModel import vtkCellArray, vtkDataSetAttributes, vtkPolyData, vtkStructuredGrid
+from vtkmodules.vtkCommonDataModel import vtkDataSetAttributes, vtkPolyData, vtkStructuredGrid
 
 from paraloss.converters.path_fields import keep_paths
+from paraloss.converters.quads import quad_cells, quad_corners
 from paraloss.errors import InputError
 from paraloss.height import is_loss, metric_scale
 from paraloss.look import HEIGHT_OF_WIDTH
@@ -108,10 +109,11 @@ def height_map(
     ends = np.array((ranges or {}).get(metric, (np.nan, np.nan)))
     whole = np.clip(ends, low, high) if np.isfinite(ends).all() else values
     chosen = metric_scale(whole, log, options.log_offset)
-    values = chosen.heights(values)
+    drawn = values = chosen.heights(values)
     # An infinite loss under a clip is known to lie above it; without one there is no height to draw it at.
     blank = ~np.isfinite(values)
-    drawn = chosen.heights(whole)
+    if np.isfinite(ends).all():
+        drawn = chosen.heights(whole)
     drawn = drawn[np.isfinite(drawn)]
     base, top = (float(drawn.min()), float(drawn.max())) if drawn.size else (0.0, 1.0)
     if options.height_scale is not None:
@@ -159,15 +161,16 @@ def to_structured_grid(
     heights = heights or height_map(surface, options)
     i0, i1, j0, j1 = extent or (0, len(surface.x) - 1, 0, len(surface.y) - 1)
     part = np.s_[j0 : j1 + 1, i0 : i1 + 1]
-    x, y = np.meshgrid(surface.x[i0 : i1 + 1], surface.y[j0 : j1 + 1])
-    points = np.stack([x, y, heights.heights[part]], axis=-1).reshape(-1, 3)
+    z = heights.heights
+    points = np.empty((*z[part].shape, 3))
+    points[..., 0], points[..., 1], points[..., 2] = surface.x[i0 : i1 + 1], surface.y[j0 : j1 + 1, None], z[part]
 
     grid = vtkStructuredGrid()
     grid.SetExtent(i0 + origin[0], i1 + origin[0], j0 + origin[1], j1 + origin[1], 0, 0)
-    grid.SetPoints(_points(points))
+    grid.SetPoints(_points(points.reshape(-1, 3)))
     for name, values in point_arrays(surface, heights).items():
         grid.GetPointData().AddArray(_array(name, values[part].reshape(-1)))
-    normals = surface_normals(surface.x, surface.y, heights)[part]
+    normals = surface_normals(surface.x, surface.y, z)[part]
     grid.GetPointData().SetNormals(_array("Normals", normals.reshape(-1, 3)))
     grid.GetPointData().SetActiveScalars(heights.array)
     _hide(grid, heights.blank[part])
@@ -182,17 +185,10 @@ def to_polydata(surface: Surface, options: GridOptions | None = None, heights: H
     """
     grid = to_structured_grid(surface, options, heights)
     heights = heights or height_map(surface, options)
-    ny, nx = surface.shape
-    i, j = np.meshgrid(np.arange(nx - 1), np.arange(ny - 1))
-    first = (i + nx * j).ravel()
-    quads = np.stack([first, first + 1, first + nx + 1, first + nx], axis=1)
-    quads = quads[~blank_cells(heights.blank).ravel()]
-    cells = vtkCellArray()
-    connectivity = numpy_to_vtk(np.ascontiguousarray(quads.ravel(), np.int64), deep=True, array_type=16)
-    cells.SetData(4, connectivity)
     mesh = vtkPolyData()
     mesh.SetPoints(grid.GetPoints())
-    mesh.SetPolys(cells)
+    ny, nx = surface.shape
+    mesh.SetPolys(quad_cells(quad_corners(ny, nx, blank_cells(heights.blank))))
     mesh.GetPointData().ShallowCopy(grid.GetPointData())
     mesh.GetPointData().RemoveArray(vtkDataSetAttributes.GhostArrayName())
     mesh.GetFieldData().ShallowCopy(grid.GetFieldData())
@@ -204,7 +200,7 @@ def point_arrays(surface: Surface, heights: HeightMap) -> dict[str, np.ndarray]:
     arrays: dict[str, np.ndarray] = {}
     for name, values in surface.metrics.items():
         arrays[name] = np.asarray(values, np.float64)
-        if is_loss(name):
+        if is_loss(name) and f"log_{name}" != heights.array:
             known = np.array(heights.ranges.get(name, (np.nan, np.nan)))
             whole = known if np.isfinite(known).all() else arrays[name]
             arrays[f"log_{name}"] = metric_scale(whole, offset=heights.options.log_offset).heights(arrays[name])
@@ -216,15 +212,17 @@ def point_arrays(surface: Surface, heights: HeightMap) -> dict[str, np.ndarray]:
     return arrays
 
 
-def surface_normals(x: np.ndarray, y: np.ndarray, heights: HeightMap) -> np.ndarray:
-    """(ny, nx, 3) float32 unit normals (-dz/dx, -dz/dy, 1) by central differences."""
-    z = heights.heights
+def surface_normals(x: np.ndarray, y: np.ndarray, z: np.ndarray) -> np.ndarray:
+    """(ny, nx, 3) float32 unit normals (-dz/dx, -dz/dy, 1) of (ny, nx) heights by central differences."""
     with np.errstate(all="ignore"):  # steps of a file from elsewhere may repeat; what that gives is pointed upwards below
         along_y = np.gradient(z, y, axis=0)
         along_x = np.gradient(z, x, axis=1)
-        normals = np.stack([-along_x, -along_y, np.ones_like(z)], axis=-1)
-        normals = normals / np.linalg.norm(normals, axis=-1, keepdims=True)
-    return np.where(np.isfinite(normals), normals, [0.0, 0.0, 1.0]).astype(np.float32)
+        upwards = 1 / np.sqrt(along_x * along_x + along_y * along_y + 1)
+        normals = np.empty((*z.shape, 3), np.float32)
+        normals[..., 0], normals[..., 1], normals[..., 2] = -along_x * upwards, -along_y * upwards, upwards
+    wrong = ~np.isfinite(normals[..., 0] + normals[..., 1] + normals[..., 2])
+    normals[wrong] = 0.0, 0.0, 1.0
+    return normals
 
 
 def _hide(grid: vtkStructuredGrid, blank: np.ndarray) -> None:

@@ -16,7 +16,8 @@ from paraloss.unpacking import check_size
 
 _LONGEST_HEAD = 1 << 20  # bytes of XML in front of the data
 _BYTES = {"Float64": 8, "Int64": 8, "UInt64": 8, "Float32": 4, "Int32": 4, "UInt32": 4, "Int8": 1, "UInt8": 1}
-_ATTRIBUTES = {"byte_order": "LittleEndian", "header_type": "UInt32", "compressor": "vtkZLibDataCompressor"}
+_HEADERS = {"UInt32": "I", "UInt64": "Q"}  # header_type -> letter of struct
+_COMPRESSORS = (None, "vtkZLibDataCompressor", "vtkLZ4DataCompressor")
 
 
 def check_grid_file(path: str | Path) -> None:
@@ -28,8 +29,8 @@ def check_grid_file(path: str | Path) -> None:
     Raises:
         InputError: no such file, no head of at most 1 MiB, extents or array sizes that do not fit, other blocks than promised.
 
-    Source: VTK file formats, "XML file formats", appended raw data in compressed blocks: number of blocks, size of a block,
-    size of the last one (0: as the others), compressed size of each; then the blocks.
+    Source: VTK file formats, "XML file formats", appended raw data. Not compressed: number of bytes; then these. Compressed:
+    number of blocks, size of a block, size of the last one (0: as the others), compressed size of each; then the blocks.
     """
     path = Path(path)
     check_input(path)
@@ -46,7 +47,7 @@ def check_grid_file(path: str | Path) -> None:
     with path.open("rb") as file:
         for array in root.iter():
             if array.tag in ("DataArray", "Array"):
-                _check_array(path, file, start, array, points if array in within_piece else None)
+                _check_array(path, file, start, array, points if array in within_piece else None, root)
 
 
 def _head(path: Path) -> tuple[ElementTree.Element, int]:
@@ -61,8 +62,10 @@ def _head(path: Path) -> tuple[ElementTree.Element, int]:
         if "\0" in head or "<!" in head:  # zeros: the parser would take it for UTF-16, in which entities go unseen
             raise ValueError("zeros, a document type, entities or a comment")
         root = ElementTree.fromstring(head + "</VTKFile>")
-        if {name: root.get(name) for name in _ATTRIBUTES} != _ATTRIBUTES:
-            raise ValueError(f"other attributes than {' '.join(_ATTRIBUTES.values())}")
+        if root.get("byte_order") != "LittleEndian" or root.get("header_type") not in _HEADERS:
+            raise ValueError("another byte order or header type than LittleEndian and UInt32 or UInt64")
+        if root.get("compressor") not in _COMPRESSORS:
+            raise ValueError(f"another compressor than {' and '.join(filter(None, _COMPRESSORS))}")
     except (ElementTree.ParseError, ValueError, RecursionError) as error:
         raise InputError(
             f"{path}: is damaged, or no grid that Paraloss wrote ({error}); write it again: paraloss convert"
@@ -78,8 +81,10 @@ def _extent(path: Path, text: str | None) -> tuple[int, ...]:
     return numbers
 
 
-def _check_array(path: Path, file: BinaryIO, start: int, array: ElementTree.Element, points: int | None) -> None:
-    """Check the sizes of an array against its compressed blocks: what vtk reserves, and what it then fills.
+def _check_array(
+    path: Path, file: BinaryIO, start: int, array: ElementTree.Element, points: int | None, root: ElementTree.Element
+) -> None:
+    """Check the sizes of an array against what the file holds of it: what vtk reserves, and what it then fills.
 
     Args:
         path: for messages.
@@ -87,6 +92,7 @@ def _check_array(path: Path, file: BinaryIO, start: int, array: ElementTree.Elem
         start: where the appended data begin.
         array: the array's element.
         points: number of tuples of an array over the points; None where the element gives it.
+        root: the file's element, which names the header type and the compressor.
     """
     name = printable(array.get("Name", ""))[:60]
     numbers = {key: array.get(key, "1") for key in ("NumberOfComponents", "NumberOfTuples", "offset")}
@@ -95,13 +101,31 @@ def _check_array(path: Path, file: BinaryIO, start: int, array: ElementTree.Elem
     components, tuples, offset = (int(text) for text in numbers.values())
     file.seek(start + offset)
     held = path.stat().st_size - start - offset
-    head = struct.unpack("<3I", file.read(12).ljust(12, b"\0"))
-    blocks, size, last = head
-    packed = file.read(4 * blocks) if 0 < 4 * blocks <= held else b""
-    whole = (blocks - bool(last)) * size + last
+    sizes = _packed_sizes if root.get("compressor") else _raw_sizes
+    whole, taken = sizes(file, held, _HEADERS[root.get("header_type", "")])
     kind = array.get("type", "")
     wanted = components * (tuples if points is None else points) * _BYTES.get(kind, 0)
-    fits = len(packed) == 4 * blocks and 12 + 4 * blocks + sum(struct.unpack(f"<{blocks}I", packed)) <= held
-    if not fits or last > size or (whole != wanted if kind != "String" else tuples > whole):
+    if taken > held or (whole != wanted if kind != "String" else tuples > whole):
         raise InputError(f"{path}: the array '{name}' does not hold the numbers that the file's head promises; it is damaged")
     check_size(path, whole, held, f"the array '{name}'")
+
+
+def _raw_sizes(file: BinaryIO, held: int, letter: str) -> tuple[int, int]:
+    """(bytes of an array, bytes that it takes in the file) of numbers that are not compressed."""
+    (size,) = _unpacked(file, 1, letter)
+    return size, size + struct.calcsize(letter)
+
+
+def _packed_sizes(file: BinaryIO, held: int, letter: str) -> tuple[int, int]:
+    """(bytes of an array, bytes that it takes in the file) of numbers in compressed blocks."""
+    blocks, size, last = _unpacked(file, 3, letter)
+    head = (3 + blocks) * struct.calcsize(letter)
+    if head > held or last > size:
+        return 0, held + 1
+    return (blocks - bool(last)) * size + last, head + sum(_unpacked(file, blocks, letter))
+
+
+def _unpacked(file: BinaryIO, count: int, letter: str) -> tuple[int, ...]:
+    """``count`` whole numbers; zeros where the file ends."""
+    size = count * struct.calcsize(letter)
+    return struct.unpack(f"<{count}{letter}", file.read(size).ljust(size, b"\0"))

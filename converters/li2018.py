@@ -12,9 +12,10 @@ import h5py
 import numpy as np
 from vtkmodules.util.numpy_support import numpy_to_vtk
 from vtkmodules.vtkCommonCore import vtkPoints
-from vtkmodules.vtkCommonDataModel import vtkCellArray, vtkPolyData
+from vtkmodules.vtkCommonDataModel import vtkPolyData
 
 from paraloss.converters.grid import as_float32
+from paraloss.converters.quads import quad_cells, quad_corners
 from paraloss.errors import InputError, SurfaceFileError
 from paraloss.height import metric_scale
 from paraloss.marks import mark
@@ -102,17 +103,16 @@ def to_li2018_polydata(surface: Surface, options: GridOptions) -> vtkPolyData:
     z = z if options.zmax is None else np.minimum(z, options.zmax)
     z = metric_scale(z, bool(options.log), options.log_offset).heights(z)
     ny, nx = z.shape
-    x, y = np.meshgrid(surface.x, surface.y)
-    first = (np.arange(nx - 1)[None, :] + nx * np.arange(ny - 1)[:, None]).ravel()
-    quads = np.stack([first, first + 1, first + nx + 1, first + nx], axis=1)
-    mesh, points, cells = vtkPolyData(), vtkPoints(), vtkCellArray()
-    points.SetData(numpy_to_vtk(as_float32(np.stack([x, y, z], axis=-1).reshape(-1, 3)), deep=True))
-    cells.SetData(4, numpy_to_vtk(quads.ravel().astype(np.int64), deep=True, array_type=16))
+    places = np.empty((ny, nx, 3), np.float32)
+    places[..., 0], places[..., 1], places[..., 2] = surface.x, surface.y[:, None], as_float32(z)
+    mesh, points = vtkPolyData(), vtkPoints()
+    points.SetData(numpy_to_vtk(places.reshape(-1, 3), deep=True))
     mesh.SetPoints(points)
-    mesh.SetPolys(cells)
+    mesh.SetPolys(quad_cells(quad_corners(ny, nx)))
+    averages = (z[:-1, :-1] + z[:-1, 1:] + z[1:, 1:] + z[1:, :-1]) / 4
     for data, name, values in (
         (mesh.GetPointData(), "zvalue", z.ravel()),
-        (mesh.GetCellData(), "averaged zvalue", z.ravel()[quads].mean(axis=1)),
+        (mesh.GetCellData(), "averaged zvalue", averages.ravel()),
     ):
         array = numpy_to_vtk(as_float32(values), deep=True)
         array.SetName(name)

@@ -1,4 +1,4 @@
-"""Meshes for other programs: ``.glb`` (web, AR), ``.usda`` (Omniverse, Blender), ``.ply``, and ``.stl``, a solid to print."""
+"""Meshes for other programs: ``.usda`` (Omniverse, Blender), ``.ply``, and ``.stl``, a solid to print (``.glb``: ``gltf``)."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from vtkmodules.vtkIOPLY import vtkPLYWriter
 from paraloss.converters.colors import colors_of
 from paraloss.converters.formats import register
 from paraloss.converters.grid import HeightMap, height_map, to_polydata
-from paraloss.errors import InputError, MissingPackage
+from paraloss.errors import InputError
 from paraloss.marks import mark
 from paraloss.picture_options import GridOptions
 from paraloss.surface import Surface
@@ -27,39 +27,11 @@ PRINT_WIDTH_MM = 100.0
 _BASE = 0.08  # thickness of a solid's base, in widths
 
 
-@register(".glb", "glTF with vertex colors (web, AR, Blender)")
-def write_glb(surface: Surface, path: Path, options: GridOptions) -> None:
-    """Binary glTF 2.0: y up as glTF has it, so that (x, y, z) lies at (x, z, -y); metres are steps of the directions.
-
-    Raises:
-        MissingPackage: trimesh is not installed.
-    """
-    try:
-        import trimesh
-    except ImportError as error:
-        raise MissingPackage(".glb needs trimesh: pip install 'paraloss[mesh]'") from error
-    mesh, heights = _mesh(surface, options)
-    x, y, z = _coordinates(mesh).T
-    quads = _quads(mesh)
-    triangles = np.concatenate([quads[:, [0, 1, 2]], quads[:, [0, 2, 3]]])
-    normals = vtk_to_numpy(mesh.GetPointData().GetNormals())[:, [0, 2, 1]] * [1, 1, -1]
-    model = trimesh.Trimesh(
-        np.stack([x, z, -y], axis=1), triangles, vertex_normals=normals, vertex_colors=colors_of(heights.values.ravel()),
-        process=False,
-    )  # fmt: skip
-    export = trimesh.exchange.gltf.export_glb
-    path.write_bytes(export(trimesh.Scene(model), include_normals=True, tree_postprocessor=_sign))
-
-
-def _sign(tree: dict[str, Any]) -> None:
-    tree["asset"]["generator"] = mark("conversion")
-
-
 @register(".usda", "USD as text, with the metrics as primvars (Omniverse, Blender)")
 def write_usda(surface: Surface, path: Path, options: GridOptions) -> None:
     """A ``Mesh`` of quads, z up, ``displayColor`` and every metric as a primvar per vertex."""
-    mesh, heights = _mesh(surface, options)
-    quads, points = _quads(mesh), _coordinates(mesh).astype(np.float32)
+    mesh, heights = mesh_of(surface, options)
+    quads, points = corners_of(mesh), coordinates_of(mesh).astype(np.float32)
     colors = colors_of(heights.values.ravel()).astype(np.float32) / 255
     normals = vtk_to_numpy(mesh.GetPointData().GetNormals())
     lines = [
@@ -84,7 +56,7 @@ def write_usda(surface: Surface, path: Path, options: GridOptions) -> None:
 @register(".ply", "polygons with vertex colors (MeshLab, CloudCompare)")
 def write_ply(surface: Surface, path: Path, options: GridOptions) -> None:
     """Binary PLY of the quads."""
-    mesh, heights = _mesh(surface, options)
+    mesh, heights = mesh_of(surface, options)
     colors = numpy_to_vtk(colors_of(heights.values.ravel()), deep=True)
     colors.SetName("RGB")
     mesh.GetPointData().AddArray(colors)
@@ -140,16 +112,19 @@ def solid(x: np.ndarray, y: np.ndarray, heights: np.ndarray) -> tuple[np.ndarray
     return np.concatenate([top, base]), np.concatenate([sheet, sheet[:, ::-1] + nx * ny, walls])
 
 
-def _mesh(surface: Surface, options: GridOptions) -> tuple[vtkPolyData, HeightMap]:
+def mesh_of(surface: Surface, options: GridOptions) -> tuple[vtkPolyData, HeightMap]:
+    """The surface's quads, and their heights."""
     heights = height_map(surface, options)
     return to_polydata(surface, options, heights), heights
 
 
-def _coordinates(mesh: vtkPolyData) -> np.ndarray:
+def coordinates_of(mesh: vtkPolyData) -> np.ndarray:
+    """(points, 3) coordinates of a mesh."""
     return np.asarray(vtk_to_numpy(mesh.GetPoints().GetData()))
 
 
-def _quads(mesh: vtkPolyData) -> np.ndarray:
+def corners_of(mesh: vtkPolyData) -> np.ndarray:
+    """(quads, 4) corners of a mesh of quads."""
     return np.asarray(vtk_to_numpy(mesh.GetPolys().GetConnectivityArray())).reshape(-1, 4)
 
 

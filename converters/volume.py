@@ -94,7 +94,7 @@ def image_scale(image: Any) -> MetricScale:
     return MetricScale(True, offset, None if np.isnan(lowest) else lowest)
 
 
-@register(".vti", "VTK image data of a volume (ParaView, VisIt, pyvista)")
-def write_vti(surface: Surface, path: Path, options: GridOptions) -> None:
+@register(".vti", "VTK image data of a volume (ParaView, VisIt, pyvista)", compresses=True)
+def write_vti(surface: Surface, path: Path, options: GridOptions, compress: str = "none") -> None:
     """Write a volume; see ``to_image``."""
-    write_xml(vtkXMLImageDataWriter(), to_image(surface, options), path)
+    write_xml(vtkXMLImageDataWriter(), to_image(surface, options), path, compress)

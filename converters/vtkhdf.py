@@ -7,6 +7,7 @@ Source: VTK file formats, "VTKHDF file format", docs.vtk.org.
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import h5py
 import numpy as np
@@ -15,29 +16,37 @@ from vtkmodules.util.numpy_support import vtk_to_numpy
 from paraloss.converters.formats import register
 from paraloss.converters.grid import to_polydata
 from paraloss.converters.volume import image_geometry, volume_arrays
+from paraloss.errors import InputError
 from paraloss.marks import mark
 from paraloss.picture_options import GridOptions
 from paraloss.surface import Surface
 from paraloss.surface.hdf5 import made_in_memory, write_text
 
 _QUAD = 9  # vtkCellType
+_FILTERS: dict[str, dict[str, Any]] = {"none": {}, "zlib": {"compression": "gzip", "shuffle": True}}
 
 
-@register(".vtkhdf", "VTK HDF5 (ParaView without plugin)")
-@register(".hdf", "the same, under the ending that ParaView up to 5.11 knows")
-def write_vtkhdf(surface: Surface, path: Path, options: GridOptions) -> None:
-    """Write a surface's quads with all point arrays, or a volume."""
+@register(".vtkhdf", "VTK HDF5 (ParaView without plugin)", compresses=True)
+@register(".hdf", "the same, under the ending that ParaView up to 5.11 knows", compresses=True)
+def write_vtkhdf(surface: Surface, path: Path, options: GridOptions, compress: str = "none") -> None:
+    """Write a surface's quads with all point arrays, or a volume.
+
+    Raises:
+        InputError: a compression that HDF5 itself does not have.
+    """
+    if compress not in _FILTERS:
+        raise InputError(f"{{compress}} of {path.suffix} is {' or '.join(_FILTERS)}, not {compress}", arguments=("compress",))
     with made_in_memory(path) as file:
         write_text(file, "generator", mark("conversion"))
         root = file.create_group("VTKHDF")
         root.attrs["Version"] = np.array([1, 0], np.int64)
         if surface.z is not None:
-            _write_image(root, surface, options)
+            _write_image(root, surface, options, compress)
         else:
-            _write_quads(root, surface, options)
+            _write_quads(root, surface, options, compress)
 
 
-def _write_image(root: h5py.Group, surface: Surface, options: GridOptions) -> None:
+def _write_image(root: h5py.Group, surface: Surface, options: GridOptions, compress: str) -> None:
     origin, spacing = image_geometry(surface)
     _set_type(root, b"ImageData")
     root.attrs["WholeExtent"] = np.array([end for axis in surface.axes for end in (0, len(axis) - 1)], np.int64)
@@ -45,10 +54,10 @@ def _write_image(root: h5py.Group, surface: Surface, options: GridOptions) -> No
     root.attrs["Direction"] = np.eye(3).ravel()
     points = root.create_group("PointData")
     for name, values in volume_arrays(surface, options).items():
-        points.create_dataset(name, data=values, compression="gzip", shuffle=True)
+        points.create_dataset(name, data=values, **_FILTERS[compress])
 
 
-def _write_quads(root: h5py.Group, surface: Surface, options: GridOptions) -> None:
+def _write_quads(root: h5py.Group, surface: Surface, options: GridOptions, compress: str) -> None:
     mesh = to_polydata(surface, options)
     _set_type(root, b"UnstructuredGrid")
     quads = vtk_to_numpy(mesh.GetPolys().GetConnectivityArray()).astype(np.int64)
@@ -61,7 +70,7 @@ def _write_quads(root: h5py.Group, surface: Surface, options: GridOptions) -> No
     points = root.create_group("PointData")
     for index in range(mesh.GetPointData().GetNumberOfArrays()):
         array = mesh.GetPointData().GetArray(index)
-        points.create_dataset(array.GetName(), data=vtk_to_numpy(array), compression="gzip", shuffle=True)
+        points.create_dataset(array.GetName(), data=vtk_to_numpy(array), **_FILTERS[compress])
 
 
 def _set_type(root: h5py.Group, kind: bytes) -> None:

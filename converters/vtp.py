@@ -1,4 +1,4 @@
-"""``.vtp``: VTK XML polygonal data, binary and compressed."""
+"""``.vtp``: VTK XML polygonal data, binary."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from paraloss.picture_options import GridOptions
 from paraloss.surface import Surface
 
 
-@register(".vtp", "VTK polygons (ParaView, Blender's importers)")
-def write_vtp(surface: Surface, path: Path, options: GridOptions) -> None:
+@register(".vtp", "VTK polygons (ParaView, Blender's importers)", compresses=True)
+def write_vtp(surface: Surface, path: Path, options: GridOptions, compress: str = "none") -> None:
     """Write the quads of ``surface``; see ``to_polydata``."""
-    write_xml(vtkXMLPolyDataWriter(), to_polydata(surface, options), path)
+    write_xml(vtkXMLPolyDataWriter(), to_polydata(surface, options), path, compress)

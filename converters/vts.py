@@ -1,4 +1,4 @@
-"""``.vts``: VTK XML structured grid, binary and compressed."""
+"""``.vts``: VTK XML structured grid, binary."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from paraloss.picture_options import GridOptions
 from paraloss.surface import Surface
 
 
-@register(".vts", "VTK structured grid (ParaView, VisIt, pyvista)")
-def write_vts(surface: Surface, path: Path, options: GridOptions) -> None:
+@register(".vts", "VTK structured grid (ParaView, VisIt, pyvista)", compresses=True)
+def write_vts(surface: Surface, path: Path, options: GridOptions, compress: str = "none") -> None:
     """Write the structured grid of ``surface``; see ``to_structured_grid`` for what it holds."""
-    write_xml(vtkXMLStructuredGridWriter(), to_structured_grid(surface, options), path)
+    write_xml(vtkXMLStructuredGridWriter(), to_structured_grid(surface, options), path, compress)

@@ -53,7 +53,8 @@ class Surface:
         y: (ny,) steps along the y direction; None for a curve (1D).
         metrics: name -> array of ``shape``; row j, column i is the value at (x[i], y[j]).
             Losses are means per sample in the criterion's own unit, accuracies percent.
-        status: array of ``shape``, uint8: 0 pending, 1 done, 2 done and not finite, 3 interpolated.
+        status: array of ``shape``, uint8: 0 pending, 1 done, 2 done and not finite, 3 interpolated. Default: all points are
+            done; those where a metric is not finite, done and not finite.
         provenance: model, checkpoint, data, criterion … as stored in the file.
         directions: "x", "y", "z" -> parameter name -> array; empty when they were not kept or not read.
         trajectory: the path of one run: "x", "y", "loss", "step", "residual" -> (n,), or None.
@@ -67,7 +68,7 @@ class Surface:
     x: np.ndarray
     y: np.ndarray | None
     metrics: Mapping[str, np.ndarray]
-    status: np.ndarray
+    status: np.ndarray = None  # type: ignore[assignment]  # never None after __post_init__
     provenance: Mapping[str, Any] = field(default_factory=dict)
     directions: Mapping[str, Tensors] = field(default_factory=dict)
     trajectory: Tensors | None = None
@@ -75,9 +76,16 @@ class Surface:
     trajectories: Mapping[str, Tensors] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        for name, values in {**self.metrics, "status": self.status}.items():
-            if values.shape != self.shape:
-                raise ShapeMismatch(f"'{name}' is {values.shape} but the coordinates say {self.shape}")
+        for name, values in self.metrics.items():
+            self._check_shape(name, values)
+        if self.status is None:
+            finite = np.logical_and.reduce([np.ones(self.shape, bool), *map(np.isfinite, self.metrics.values())])
+            object.__setattr__(self, "status", np.where(finite, DONE, NOT_FINITE).astype(np.uint8))
+        self._check_shape("status", self.status)
+
+    def _check_shape(self, name: str, values: np.ndarray) -> None:
+        if values.shape != self.shape:
+            raise ShapeMismatch(f"'{name}' is {values.shape} but the coordinates say {self.shape}")
 
     @property
     def shape(self) -> tuple[int, ...]:

@@ -11,12 +11,13 @@ from helpers import surface_of
 from vtkmodules.util.numpy_support import vtk_to_numpy
 from vtkmodules.vtkIOGeometry import vtkGLTFReader
 from vtkmodules.vtkIOHDF import vtkHDFReader
-from vtkmodules.vtkIOXML import vtkXMLImageDataReader, vtkXMLPolyDataReader
+from vtkmodules.vtkIOXML import vtkXMLImageDataReader, vtkXMLPolyDataReader, vtkXMLStructuredGridReader
 
 from paraloss import Surface, convert
 from paraloss.analysis.numbers import second_difference
 from paraloss.analysis.smoothing import smoothed
-from paraloss.converters import ENDINGS, GridOptions, open_surface, to_structured_grid, write
+from paraloss.converters import ENDINGS, GridOptions, open_surface, to_structured_grid, write, xml_files
+from paraloss.converters.grid_file import check_grid_file
 from paraloss.converters.meshes import PRINT_WIDTH_MM
 from paraloss.errors import InputError
 from paraloss.surface import DONE, INTERPOLATED, PENDING
@@ -43,9 +44,46 @@ def test_glb_read_by_vtk_has_our_points_y_up_and_colors(surface, tmp_path):
     x, y, z = heights_of(surface).T
     np.testing.assert_allclose(points, np.stack([x, z, -y], axis=1), atol=1e-6)
     assert mesh.GetNumberOfCells() == 2 * 6 * 3
+    corners = np.array([[mesh.GetCell(k).GetPointId(corner) for corner in range(3)] for k in range(36)])
+    a, b, c = (points[corners[:, corner]] for corner in range(3))
+    assert (np.cross(b - a, c - a)[:, 1] > 0).all()  # seen from above each triangle turns to the left
+    assert (vtk_to_numpy(mesh.GetPointData().GetNormals())[:, 1] > 0).all()
     colors = vtk_to_numpy(mesh.GetPointData().GetArray("COLOR_0"))
     assert colors[z.argmax()][0] > colors[z.argmin()][0]  # warm is high
     assert colors[z.argmin()][2] > colors[z.argmax()][2]
+
+
+@pytest.mark.parametrize("compress", ["none", "lz4", "zlib"])
+def test_each_compression_holds_the_same_numbers(surface, tmp_path, compress):
+    surface.save(tmp_path / "s.h5")
+    convert(tmp_path / "s.h5", tmp_path / "s.vts", compress=compress)
+    check_grid_file(tmp_path / "s.vts")
+    reader = vtkXMLStructuredGridReader()
+    reader.SetFileName(str(tmp_path / "s.vts"))
+    reader.Update()
+    points = reader.GetOutput().GetPointData()
+    np.testing.assert_array_equal(vtk_to_numpy(points.GetArray("train_loss")), surface.metric().ravel())
+    np.testing.assert_array_equal(vtk_to_numpy(points.GetArray("log_train_loss")), np.log(surface.metric().ravel() + 0.1))
+    assert (b"Compressor" in (tmp_path / "s.vts").read_bytes()) == (compress != "none")
+
+
+def test_sizes_of_64_bits_are_read_by_the_check(surface, tmp_path, monkeypatch):
+    monkeypatch.setattr(xml_files, "_LARGE", 0)
+    surface.save(tmp_path / "s.h5")
+    for compress in ("none", "zlib"):
+        convert(tmp_path / "s.h5", tmp_path / "s.vts", compress=compress)
+        assert b'header_type="UInt64"' in (tmp_path / "s.vts").read_bytes()
+        check_grid_file(tmp_path / "s.vts")
+
+
+@pytest.mark.parametrize(
+    ("ending", "compress", "said"), [("ply", "zlib", "one form only"), ("vts", "gzip", "unknown"), ("vtkhdf", "lz4", "zlib")]
+)
+def test_a_compression_that_a_format_does_not_have_is_refused(surface, tmp_path, ending, compress, said):
+    surface.save(tmp_path / "s.h5")
+    with pytest.raises(InputError, match=said):
+        convert(tmp_path / "s.h5", tmp_path / f"s.{ending}", compress=compress)
+    assert [path.name for path in tmp_path.iterdir()] == ["s.h5"]
 
 
 def test_stl_is_a_watertight_body_of_the_right_size(surface, tmp_path):

@@ -244,3 +244,13 @@ def test_holes_that_no_sub_grid_avoids_are_left_as_holes():
     assert surface.drawable().shape == (19, 19)
     surface.status[4:15, 4:15] = 0
     assert surface.drawable().shape == (19, 19)
+
+
+def test_a_surface_of_ones_own_needs_no_status(tmp_path):
+    x, y = np.linspace(-1, 1, 3), np.linspace(0, 1, 2)
+    own = Surface(x, y, {"train_loss": np.array([[1.0, 2.0, np.inf], [4.0, 5.0, 6.0]]), "train_acc": np.full((2, 3), 50.0)})
+    assert own.status.tolist() == [[1, 1, 2], [1, 1, 1]]
+    assert own.status.dtype == np.uint8
+    assert read_surface(own.save(tmp_path / "own.h5")).is_complete
+    with pytest.raises(ShapeMismatch, match="train_loss"):
+        Surface(x, y, {"train_loss": np.ones((3, 2))})

@@ -63,16 +63,30 @@ DAMAGE = {
 }
 
 
+@pytest.mark.parametrize("compress", ["none", "lz4", "zlib"])
 @pytest.mark.parametrize("before", DAMAGE)
-def test_a_grid_that_lies_about_its_sizes_is_refused_before_vtk_reads_it(tmp_path, before):
+def test_a_grid_that_lies_about_its_sizes_is_refused_before_vtk_reads_it(tmp_path, before, compress):
     surface_of(lambda x, y: x**2 + y**2 + 0.1, 7, 5).save(tmp_path / "s.h5")
-    path = convert(tmp_path / "s.h5", tmp_path / "s.vts")
+    path = convert(tmp_path / "s.h5", tmp_path / "s.vts", compress=compress)
     check_grid_file(path)
     content = path.read_bytes()
     assert before in content
     path.write_bytes(content.replace(before, DAMAGE[before]))
     with pytest.raises(InputError, match=r"s\.vts"):
         check_grid_file(path)
+
+
+@pytest.mark.parametrize("compress", ["none", "lz4", "zlib"])
+def test_a_grid_cut_anywhere_in_its_data_is_refused(tmp_path, compress):
+    surface_of(lambda x, y: x**2 + y**2 + 0.1, 7, 5).save(tmp_path / "s.h5")
+    path = convert(tmp_path / "s.h5", tmp_path / "s.vts", compress=compress)
+    content = path.read_bytes()
+    end = content.rindex(b"</AppendedData>")
+    start = content.index(b'encoding="raw">')
+    for length in (*range(start + 20, end - 4, 97), end - 4):  # a line break and two blanks follow the data
+        path.write_bytes(content[:length])
+        with pytest.raises(InputError, match=r"s\.vts"):
+            check_grid_file(path)
 
 
 def test_a_member_that_is_no_array_is_refused(tmp_path):
