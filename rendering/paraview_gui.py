@@ -7,6 +7,7 @@ import os
 import re
 import shutil
 import sys
+import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -44,12 +45,23 @@ def start_paraview(files: Sequence[Path], state: str = "lit_surface") -> int:
             "look at it, then open it in ParaView with File > Load State"
         )
     wanted = {"states": str(STATES_FOLDER), "files": [str(file.resolve()) for file in files], "state": state}
-    environment = {
-        **paraview_environment(),
-        "PARALOSS_PARAVIEW": json.dumps(wanted),
-        "PYTHONPATH": str(STATES_FOLDER / "gui"),  # its sitecustomize cures ParaView 5.11 on Python 3.11
-    }
-    return processes.run([paraview, f"--script={STATES_FOLDER / 'gui' / 'start.py'}"], env=environment).returncode
+    with tempfile.TemporaryDirectory(prefix="paraloss-") as folder:
+        environment = {
+            **paraview_environment(),
+            "PARALOSS_PARAVIEW": json.dumps(wanted),
+            "PYTHONPATH": str(STATES_FOLDER / "gui"),  # its sitecustomize cures ParaView 5.11 on Python 3.11
+            "XDG_CONFIG_DIRS": _without_welcome(Path(folder)),
+        }
+        return processes.run([paraview, f"--script={STATES_FOLDER / 'gui' / 'start.py'}"], env=environment).returncode
+
+
+def _without_welcome(folder: Path) -> str:
+    """XDG_CONFIG_DIRS with settings for this session in front: behind the dialog of a first start the script would wait.
+
+    Qt reads these where the user's own settings say nothing, and writes into the user's alone.
+    """
+    (folder / "ParaView.ini").write_text("[General]\nGeneralSettings.ShowWelcomeDialog=false\n")
+    return f"{folder}:{os.environ.get('XDG_CONFIG_DIRS') or '/etc/xdg'}"
 
 
 def install_plugin() -> list[Path]:

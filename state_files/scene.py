@@ -55,7 +55,7 @@ def draw(state, files, wanted=None):
 def show(groups, wanted):
     """A scene with a view for each group of files; several files of a group are a time series."""
     waiting = _waiting_view()
-    size = (waiting.ViewSize[0] * len(groups), waiting.ViewSize[1]) if waiting else wanted.size
+    size = tuple(waiting.ViewSize) if waiting else wanted.size  # the window halves its view for the second surface
     sources = [read(files, wanted.heights) for files in groups]
     composition = wanted.composition or compose_sources(sources, wanted.picture, size)
     if len(composition.panels) != len(sources):
@@ -94,6 +94,7 @@ class Scene:
     """
 
     def __init__(self, sources, composition, finer=1, views=()):
+        simple._DisableFirstRenderCameraReset()  # as ParaView's own scripts do: it would undo ``aim``
         self.sources, self.composition, self.finer = sources, composition, finer
         self.size = tuple(finer * side for side in composition.layout.size)
         waiting = None if views else _waiting_view()
@@ -105,7 +106,7 @@ class Scene:
         if not waiting:
             self.layout.SetSize(*self.size)  # before anything is drawn: ambient occlusion keeps the size of its first picture
         for number in range(len(self.views), len(sources)):
-            self.views.append(self._empty_view(number, waiting if number == 0 else None))
+            self.views.append(self._empty_view(number, waiting))
         for view in self.views:
             self._light(view)
         if not views:
@@ -165,14 +166,15 @@ class Scene:
         screenshot(path, self.layout if several else self.views[0], self.size, transparent, self.finer, **seam)
 
     def _empty_view(self, number, waiting):
-        view = waiting or simple.CreateView("RenderView")
+        view = waiting if waiting and number == 0 else simple.CreateView("RenderView")
         if number == 0 and not waiting:
             simple.AssignViewToLayout(view=view, layout=self.layout, hint=0)
-        elif not waiting:  # each new view takes its share of the cell that the last one holds
+        elif number:  # each new view takes its share of the cell that the last one holds
             left = len(self.sources) - number + 1
             cell = self.layout.SplitHorizontal(self.layout.GetViewLocation(self.views[-1]), 1.0 / left)
             simple.AssignViewToLayout(view=view, layout=self.layout, hint=cell + 1)
-        view.ViewSize = [self.size[0] // len(self.sources), self.size[1]]
+        if not waiting:  # the window sizes its views itself
+            view.ViewSize = [self.size[0] // len(self.sources), self.size[1]]
         view.UseColorPaletteForBackground = 0
         view.BackgroundColorMode = "Single Color"
         view.Background = list(self.composition.look.background)
