@@ -22,11 +22,13 @@ from paraloss.compute.options.surface import (
     DirectionType,
     Ignore,
 )
+from paraloss.compute.ranks.wire import sendable
 from paraloss.errors import InputError
 
 _BLOCK = 2**24  # numbers of all checkpoints together that are in memory at once
 
 
+@sendable
 @dataclass(frozen=True)
 class Projection:
     """Checkpoints in a plane through a center.

@@ -16,6 +16,10 @@ class RankFailed(Exception):
     """Another rank failed for a reason that is no ``ParalossError``; the message names the rank and its error."""
 
 
+class RankLost(InputError):
+    """A rank has died or cannot be reached; the message names it."""
+
+
 @dataclass(frozen=True)
 class Report:
     """What a rank reports to the others.
@@ -25,6 +29,8 @@ class Report:
         stop: number of the signal that it received.
         wrong: message of a ``ParalossError``; ``arguments`` as there.
         fault: name and message of any other exception.
+        lost: how a rank was lost, as in "rank 1 was killed by SIGKILL"; reported by another one.
+        missing: number of points that are missing for that reason.
     """
 
     rank: int
@@ -32,6 +38,8 @@ class Report:
     wrong: str = ""
     arguments: tuple[str, ...] = ()
     fault: str = ""
+    lost: str = ""
+    missing: int | None = None
 
 
 def report(rank: int, error: BaseException | None, label: str = "") -> Report | None:
@@ -44,6 +52,8 @@ def report(rank: int, error: BaseException | None, label: str = "") -> Report | 
     """
     if isinstance(error, KeyboardInterrupt):
         return Report(rank, stop=error.number if isinstance(error, Stopped) else requested() or Stopped().number)
+    if isinstance(error, RankLost):
+        return Report(rank, lost=error.message)
     if isinstance(error, ParalossError):
         return Report(rank, wrong=label + error.message, arguments=error.arguments)
     if error is not None:
@@ -62,6 +72,7 @@ def raise_together(reports: Sequence[Report | None], mine: BaseException | None 
     Raises:
         Stopped: a rank received a signal.
         InputError: a rank raised a ``ParalossError``.
+        RankLost: a rank was lost.
         RankFailed: a rank raised anything else; on that rank its own exception is raised.
     """
     found = [each for each in reports if each is not None]
@@ -74,9 +85,20 @@ def raise_together(reports: Sequence[Report | None], mine: BaseException | None 
     for each in found:
         if each.wrong:
             raise _shared(InputError(each.wrong, each.arguments))
+    lost = [each for each in found if each.lost]
+    if lost:
+        raise _shared(RankLost(_what_is_missing(max(lost, key=lambda each: each.missing or 0))))
     if mine is not None and not isinstance(mine, ParalossError):
         raise _shared(mine)
     raise _shared(RankFailed(f"rank {found[0].rank}: {found[0].fault}"))
+
+
+def _what_is_missing(report: Report) -> str:
+    missing = report.missing
+    if missing is None:
+        return f"{report.lost}; finished points are kept, and the same command goes on from there"
+    points, them = ("1 point is", "it") if missing == 1 else (f"{missing:,} points are", "them")
+    return f"{report.lost}: {points} missing; the same command computes {them}"
 
 
 def is_shared(error: BaseException) -> bool:

@@ -1,7 +1,7 @@
-"""The processes of a job, whatever starts them: one on its own, or the ranks of MPI.
+"""The processes of a job, whatever starts them: one on its own, the ranks of MPI, or those of torch.distributed.
 
-All that computes asks a ``World`` and never the engine behind it. Another engine (torch.distributed, say) is another
-subclass that overrides the methods above ``on_all``.
+All that computes asks a ``World`` and never the engine behind it. Another engine is another subclass that overrides the methods
+above ``on_all``.
 """
 
 from __future__ import annotations
@@ -13,16 +13,14 @@ from typing import TypeVar
 
 import numpy as np
 
-from paraloss.compute.ranks.ending import abort_on_exception, raise_together, report
+from paraloss.compute.ranks.ending import Report, abort_on_exception, raise_together, report
 from paraloss.errors import MissingPackage, ParalossError
+from paraloss.launch import Launch, launched
 from paraloss.stopping import exposed, shielded
 
 T = TypeVar("T")
 Evaluate = Callable[[int], list[float]]
 Record = Callable[[int, list[float]], None]
-
-_LAUNCHERS = ("PMI_SIZE", "PMIX_SIZE", "OMPI_COMM_WORLD_SIZE", "MV2_COMM_WORLD_SIZE", "MPI_LOCALNRANKS")
-_RANKS = ("PMI_RANK", "PMIX_RANK", "OMPI_COMM_WORLD_RANK", "MV2_COMM_WORLD_RANK", "SLURM_PROCID")
 
 
 class World:
@@ -54,6 +52,10 @@ class World:
     def allgather(self, value: T) -> list[T]:
         """The values of all ranks, in order, on every rank."""
         return [value]
+
+    def exchange(self, mine: Report | None) -> list[Report | None]:
+        """The reports of all ranks; of a rank that was lost one that says so, where the engine can know."""
+        return self.allgather(mine)
 
     def allreduce(self, array: np.ndarray) -> np.ndarray:
         """The sum of all ranks' arrays on every rank."""
@@ -95,6 +97,7 @@ class World:
         Raises:
             InputError: the first rank's ``ParalossError``; of one process the error itself.
             Stopped: a rank received a signal.
+            RankLost: a rank has died, where the engine can know.
             RankFailed: another exception on another rank.
         """
         result, error = None, None
@@ -107,7 +110,7 @@ class World:
                     result = work()
             except BaseException as caught:
                 error = caught
-            reports = self.allgather(report(self.rank, error))
+            reports = self.exchange(report(self.rank, error))
         raise_together(reports, error)
         return result  # type: ignore[return-value]
 
@@ -117,30 +120,34 @@ class World:
 
 
 def world() -> World:
-    """The world of this process: that of MPI when mpiexec, mpirun or srun started it with more than one rank.
+    """The world of this process: one process, or the ranks that mpiexec, mpirun, srun or torchrun started.
 
     Raises:
-        MissingPackage: started with several ranks, but mpi4py is not installed.
+        MissingPackage: an MPI launcher started several ranks, but mpi4py is not installed.
         InputError: mpi4py belongs to another MPI than the launcher, so that every rank would do all the work.
+        RankLost: the other ranks of torch.distributed cannot be reached.
     """
-    ranks = _launched()
-    if ranks <= 1:
+    launch = launched()
+    if launch.size <= 1:
         return World()
+    if launch.engine == "torch":
+        from paraloss.compute.ranks import distributed
+
+        return distributed.start(launch)
     try:
         from paraloss.compute.ranks.mpi import start
     except (ImportError, RuntimeError) as error:
         raise MissingPackage(
-            f"started with {ranks} ranks, but mpi4py is missing or finds no MPI library: pip install 'paraloss[mpi]', "
-            "or 'paraloss[mpich]' for an MPI of its own"
+            f"started with {launch.size} ranks, but mpi4py is missing or finds no MPI library: pip install 'paraloss[mpi]', "
+            "or 'paraloss[mpich]' for an MPI of its own; torchrun and srun without MPI need neither"
         ) from error
-    return start(ranks)
+    return start(launch.size)
 
 
-def end_together() -> None:
+def end_together(launch: Launch) -> None:
     """Where a launcher started several ranks: let an exception that ends one of them end all, from here on."""
-    if _launched() > 1:
-        rank = next((_number(name) for name in _RANKS if name in os.environ), 0)
-        abort_on_exception(rank, _abort)
+    if launch.size > 1:
+        abort_on_exception(launch.rank, _abort)
 
 
 def _abort(code: int) -> None:
@@ -148,14 +155,4 @@ def _abort(code: int) -> None:
         world().abort(code)  # starts MPI: the others may wait for this rank to do so
 
 
-def _launched() -> int:
-    """The number of ranks that a launcher started."""
-    return max([_number(name) for name in _LAUNCHERS] + [_number("SLURM_NTASKS") if "SLURM_STEP_ID" in os.environ else 0])
-
-
-def _number(name: str) -> int:
-    text = os.environ.get(name, "")
-    return int(text) if text.isdigit() else 0
-
-
-end_together()  # a program that has imported this may fail on one rank before it computes anything
+end_together(launched())  # a program that has imported this may fail on one rank before it computes anything

@@ -14,6 +14,7 @@ from cyclopts import Parameter
 
 from paraloss._version import __version__
 from paraloss.errors import InputError, ParalossError
+from paraloss.launch import launched, leave_word, rank_of_job
 from paraloss.log import logger, shown_on_stderr
 from paraloss.option import suggestion
 from paraloss.stopping import Stopped, listening, requested
@@ -79,10 +80,14 @@ for number, (verb, line) in enumerate(VERBS.items()):
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line; an error is one line on standard error and exit code 2."""
+    if arguments is None and launched().engine == "torch":
+        from paraloss.compute.ranks.guard import stand_guard
+
+        stand_guard()
     arguments = sys.argv[1:] if arguments is None else list(arguments)
     try:
         given, level = _verbosity(arguments)
-        with shown_on_stderr(level, _rank()), listening(_rank()):
+        with shown_on_stderr(level, rank_of_job()), listening(rank_of_job()):
             logger.debug("paraloss %s, Python %s, %s", __version__, sys.version.split()[0], sys.platform)
             if given and given[0] in VERBS:
                 app[given[0]].help = None  # the verb's own help is its docstring
@@ -102,13 +107,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
         if number := requested():  # a library made another error of the interruption
             _fail(str(Stopped(number)), code=128 + number)
         together = getattr(error, "raised_on_all_ranks", False)
-        if together and _rank():
+        if together and rank_of_job():
             sys.exit(1)  # rank 0 prints it
         if os.environ.get("PARALOSS_TRACEBACK"):
             raise
         what, code = _unforeseen(error)
         print(f"paraloss: {what}", file=sys.stderr, flush=True)
-        if _rank() is not None and not together:
+        if rank_of_job() is not None and not together:
             os._exit(code)  # other ranks may wait for this one in a collective call: the process must end, and the job
         sys.exit(code)
 
@@ -156,14 +161,7 @@ def _worded(error: cyclopts.CycloptsError, arguments: Sequence[str]) -> str:
 
 
 def _fail(message: str, code: int = 2) -> None:
-    if not _rank():
-        print(f"paraloss: {one_line(message)}", file=sys.stderr, flush=True)
+    if not rank_of_job():
+        leave_word(line := f"paraloss: {one_line(message)}")
+        print(line, file=sys.stderr, flush=True)
     sys.exit(code)
-
-
-def _rank() -> int | None:
-    """This process's rank; None outside of an MPI job."""
-    for name in ("PMI_RANK", "PMIX_RANK", "OMPI_COMM_WORLD_RANK", "SLURM_PROCID"):
-        if os.environ.get(name, "").isdigit():
-            return int(os.environ[name])
-    return None
