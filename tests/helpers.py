@@ -29,16 +29,23 @@ def surface_of(f: Callable[[np.ndarray, np.ndarray], np.ndarray], nx: int = 3, n
     return Surface(x=x, y=y, metrics={"train_loss": values}, status=np.full(values.shape, DONE, np.uint8))
 
 
+def launcher(ranks: int, engine: str = "mpi") -> list[str]:
+    """What goes before a program to start it on ranks: mpiexec, or torchrun without its own Python."""
+    if engine == "mpi":
+        return [str(BIN / "mpiexec"), "-n", str(ranks)]
+    return [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(ranks), "--no-python"]
+
+
 def run(
     *arguments: str | Path,
     ranks: int = 0,
+    engine: str = "mpi",
     cwd: Path | None = None,
     timeout: int = 300,
     environment: Mapping[str, str] | None = None,
 ) -> subprocess.CompletedProcess[str]:
-    """``paraloss …`` as a user starts it, under mpiexec when ``ranks`` is given."""
-    launcher = [str(BIN / "mpiexec"), "-n", str(ranks)] if ranks else []
-    command = [*launcher, str(BIN / "paraloss"), *map(str, arguments)]
+    """``paraloss …`` as a user starts it, under mpiexec or torchrun when ``ranks`` is given."""
+    command = [*(launcher(ranks, engine) if ranks else []), str(BIN / "paraloss"), *map(str, arguments)]
     variables = {**(os.environ if environment is None else environment), "OMP_NUM_THREADS": "1"}
     return subprocess.run(command, capture_output=True, text=True, cwd=cwd, timeout=timeout, env=variables, check=False)
 

@@ -1,8 +1,8 @@
 """Processes that stand ready, so that a test of what ranks compute need not wait for each of them to import torch.
 
-``on_ranks`` gives a command to ranks that one mpiexec started: the same ``paraloss.cli.main`` over the same MPI as under an
-mpiexec of its own, in a process that has done other commands before. Whatever is about the processes themselves (their start,
-their end, signals, memory) belongs under ``helpers.run``.
+``on_ranks`` gives a command to ranks that one mpiexec or torchrun started: the same ``paraloss.cli.main`` over the same engine
+as under a launcher of its own, in a process that has done other commands before. Whatever is about the processes themselves
+(their start, their end, signals, memory) belongs under ``helpers.run``.
 """
 
 from __future__ import annotations
@@ -20,19 +20,20 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import TextIO
 
-from helpers import BIN, call
+from helpers import call, launcher
 
 _START = 240.0  # seconds that the ranks may take to import torch on a busy machine
-_standing: dict[int, Ranks] = {}
+_standing: dict[tuple[int, str], Ranks] = {}
 
 
 def on_ranks(
-    *arguments: str | Path, ranks: int = 2, cwd: Path | None = None, timeout: float = 300
+    *arguments: str | Path, ranks: int = 2, engine: str = "mpi", cwd: Path | None = None, timeout: float = 300
 ) -> subprocess.CompletedProcess[str]:
     """``paraloss …`` on ranks that stand ready; standard output and error of all ranks, in their order."""
-    if ranks not in _standing or not _standing[ranks].alive:
-        _standing[ranks] = Ranks(ranks)
-    return _standing[ranks].call([str(argument) for argument in arguments], str(cwd or Path.cwd()), timeout)
+    kind = ranks, engine
+    if kind not in _standing or not _standing[kind].alive:
+        _standing[kind] = Ranks(ranks, engine)
+    return _standing[kind].call([str(argument) for argument in arguments], str(cwd or Path.cwd()), timeout)
 
 
 def dismiss() -> None:
@@ -42,9 +43,9 @@ def dismiss() -> None:
 
 
 class Ranks:
-    """``number`` processes under one mpiexec, each of which waits for commands at a socket."""
+    """``number`` processes under one launcher, each of which waits for commands at a socket."""
 
-    def __init__(self, number: int) -> None:
+    def __init__(self, number: int, engine: str) -> None:
         self._folder = Path(tempfile.mkdtemp(prefix="ranks"))
         self._log = self._folder / "log"
         with ExitStack() as stack:
@@ -54,7 +55,7 @@ class Ranks:
             server.settimeout(1)
             log = stack.enter_context(self._log.open("w"))  # a pipe that nobody reads would fill
             self._process = subprocess.Popen(
-                [str(BIN / "mpiexec"), "-n", str(number), sys.executable, __file__, str(self._folder / "s")],
+                [*launcher(number, engine), sys.executable, __file__, str(self._folder / "s")],
                 stdout=log, stderr=subprocess.STDOUT, env={**os.environ, "OMP_NUM_THREADS": "1"},
             )  # fmt: skip
             found: dict[int, tuple[socket.socket, TextIO]] = {}
@@ -67,7 +68,7 @@ class Ranks:
                 if self._process.poll() is not None or time.monotonic() > until:
                     said = self._log.read_text()
                     self.end()
-                    raise AssertionError(f"mpiexec -n {number} did not start: {said}")
+                    raise AssertionError(f"{number} ranks of {engine} did not start: {said}")
         self._connections = [found[rank] for rank in range(number)]
 
     @property
@@ -76,7 +77,7 @@ class Ranks:
         return self._process.poll() is None
 
     def call(self, arguments: list[str], cwd: str, timeout: float) -> subprocess.CompletedProcess[str]:
-        """Run a command; where it ends the ranks themselves, what mpiexec made of that."""
+        """Run a command; where it ends the ranks themselves, what the launcher made of that."""
         for connection, _ in self._connections:
             connection.settimeout(timeout)
             connection.sendall(json.dumps({"arguments": arguments, "cwd": cwd}).encode() + b"\n")
@@ -104,17 +105,18 @@ class Ranks:
         try:
             self._process.wait(timeout=10)
         except subprocess.TimeoutExpired:
-            self._process.terminate()  # mpiexec ends its ranks
+            self._process.terminate()  # the launcher ends its ranks
             self._process.wait(timeout=60)
         shutil.rmtree(self._folder, ignore_errors=True)
 
 
 def serve(place: str) -> None:
     """One rank: do what comes through the socket until it closes."""
+    from paraloss.launch import launched
 
     with socket.socket(socket.AF_UNIX) as connection:
         connection.connect(place)
-        connection.sendall(os.environ["PMI_RANK"].encode() + b"\n")
+        connection.sendall(b"%d\n" % launched().rank)
         for line in connection.makefile():
             command = json.loads(line)
             done = call(*command["arguments"], cwd=Path(command["cwd"]))

@@ -16,8 +16,9 @@ import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import timedelta
+from typing import Any
 
-from torch.distributed import TCPStore
+from torch.distributed import TCPStore  # type: ignore[attr-defined]
 
 from paraloss.compute.ranks.ending import RankLost
 from paraloss.errors import InputError
@@ -72,10 +73,10 @@ def find_place() -> Place:
 
 def _first_host(names: str) -> str:
     """The first of Slurm's hosts, as in ``gpu[07-12,20],login1``."""
-    found = re.match(r"([^\[,]+)(?:\[(\w+))?", names)
+    found = re.match(r"([^\[,]+)(?:\[(\w+)[^\]]*\]([^,]*))?", names)
     if found is None:
         raise InputError(f"Slurm names no hosts ('{names}'); set MASTER_ADDR to the host of the first task, and MASTER_PORT")
-    return found[1] + (found[2] or "")
+    return "".join(part or "" for part in found.groups())
 
 
 class Board:
@@ -92,13 +93,13 @@ class Board:
 
     def __init__(self, place: Place, keeps: bool = False) -> None:
         self._place = place
-        arguments: dict[str, object] = {}
+        arguments: dict[str, Any] = {}
         if keeps and place.shared:
             arguments = {"is_master": True, "multi_tenant": True}
         elif keeps:
             arguments = {"is_master": True, "master_listen_fd": _listen(place)}
         with self._talking():
-            self._store = TCPStore(place.host, place.port, timeout=_PATIENCE, wait_for_workers=False, **arguments)
+            self._store: Any = TCPStore(place.host, place.port, timeout=_PATIENCE, wait_for_workers=False, **arguments)
 
     def another(self) -> Board:
         """A board for another thread."""
@@ -148,16 +149,16 @@ def _listen(place: Place) -> int:
     """A socket that listens at an address of this host, and there only."""
     try:
         family, kind, protocol, _, address = socket.getaddrinfo(place.host, place.port, type=socket.SOCK_STREAM)[0]
-        listening = socket.socket(family, kind, protocol)
-        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listening.bind(address)
-        listening.listen(2048)
+        with socket.socket(family, kind, protocol) as listening:
+            listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            listening.bind(address)
+            listening.listen(2048)
+            return listening.detach()
     except OSError as error:
         where = f"{place.host}:{place.port}"
         raise InputError(
             f"rank 0 cannot listen at {where} ({error.strerror or error}); set MASTER_ADDR and MASTER_PORT"
         ) from error
-    return listening.detach()
 
 
 class Pulse(threading.Thread):

@@ -59,7 +59,7 @@ class TorchWorld(World):
         found = self._gather(encode(value))
         for each in found:
             if isinstance(each, Report):
-                raise RankLost(f"{each.lost}; finished points are kept, and the same command goes on from there")
+                raise RankLost(each.lost)
         return [decode(each) for each in found]  # type: ignore[arg-type]
 
     def exchange(self, mine: Report | None) -> list[Report | None]:

@@ -52,7 +52,7 @@ def report(rank: int, error: BaseException | None, label: str = "") -> Report | 
     """
     if isinstance(error, KeyboardInterrupt):
         return Report(rank, stop=error.number if isinstance(error, Stopped) else requested() or Stopped().number)
-    if isinstance(error, RankLost):
+    if isinstance(error, RankLost) and not is_shared(error):  # else its message says already what is missing
         return Report(rank, lost=error.message)
     if isinstance(error, ParalossError):
         return Report(rank, wrong=label + error.message, arguments=error.arguments)

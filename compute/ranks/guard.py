@@ -48,10 +48,10 @@ def stand_guard() -> None:
         _die_with_parent()
         return
     code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
-    if code in (_WRONG, *(128 + number for number in SIGNALS)) and os.environ.get("LOCAL_RANK", "0") != "0":
-        code = 0  # rank 0 says what is wrong; torchrun lists every process that fails in many lines
     if code < 0:
         code = 128 - code if asked else _after_death(launch, signal.Signals(-code).name, 128 - code)
+    if code in (_WRONG, *(128 + number for number in SIGNALS)) and os.environ.get("LOCAL_RANK", "0") != "0":
+        code = 0  # rank 0 says what is wrong; torchrun lists every process that fails in many lines
     os._exit(code)
 
 

@@ -76,10 +76,11 @@ def _plain(value: Any, arrays: list[np.ndarray]) -> Any:
         return [name, *(_plain(each, arrays) for each in value)]
     if isinstance(value, dict):
         return ["dict", *([_plain(key, arrays), _plain(each, arrays)] for key, each in value.items())]
-    if _classes.get(type(value).__name__) is type(value):
-        fields = {field.name: getattr(value, field.name) for field in dataclasses.fields(value)}
-        return ["class", type(value).__name__, _plain(fields, arrays)]
-    raise TypeError(f"{type(value).__name__} cannot be sent to other ranks")
+    kind: type = type(value)
+    if _classes.get(kind.__name__) is kind:
+        fields = {field.name: getattr(value, field.name) for field in dataclasses.fields(kind)}
+        return ["class", kind.__name__, _plain(fields, arrays)]
+    raise TypeError(f"{kind.__name__} cannot be sent to other ranks")
 
 
 class _Reader:

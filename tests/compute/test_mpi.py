@@ -1,6 +1,6 @@
-"""Real ranks: the same surface from 1, 2 and 3 of them, killed and resumed jobs, errors on one rank.
+"""Real ranks of MPI and of torchrun: the same surface from 1, 2 and 3 of them, killed and resumed jobs, errors on one rank.
 
-One start of mpiexec is real; where only the numbers matter, ranks that stand ready do the work (``standing``).
+One start of each launcher is real; where only the numbers matter, ranks that stand ready do the work (``standing``).
 """
 
 import os
@@ -14,7 +14,7 @@ import h5py
 import numpy as np
 import pytest
 import torch
-from helpers import BIN, call, run
+from helpers import BIN, call, launcher, run
 from standing import on_ranks
 
 from paraloss.surface import read_surface
@@ -54,10 +54,16 @@ def alone(job, tmp_path_factory):
     return path
 
 
-@pytest.mark.parametrize("ranks", [pytest.param(1, marks=pytest.mark.slow), 2, pytest.param(3, marks=pytest.mark.slow)])
-def test_ranks_give_the_surface_that_one_process_gives(ranks, job, alone, tmp_path):
+@pytest.mark.parametrize(
+    ("ranks", "engine"),
+    [
+        (2, "mpi"),
+        *(pytest.param(*each, marks=pytest.mark.slow) for each in ((1, "mpi"), (3, "mpi"), (2, "torch"), (3, "torch"))),
+    ],
+)
+def test_ranks_give_the_surface_that_one_process_gives(ranks, engine, job, alone, tmp_path):
     start = on_ranks if ranks == 3 else run
-    done = start(*job, *GRID, "-o", tmp_path / "s.h5", ranks=ranks)
+    done = start(*job, *GRID, "-o", tmp_path / "s.h5", ranks=ranks, engine=engine)
     assert done.returncode == 0, done.stderr
     assert done.stdout.strip() == str(tmp_path / "s.h5")
     expected, got = read_surface(alone), read_surface(tmp_path / "s.h5", directions=True)
@@ -71,10 +77,11 @@ def test_ranks_give_the_surface_that_one_process_gives(ranks, job, alone, tmp_pa
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("engine", ["mpi", "torch"])
 @pytest.mark.parametrize(
     ("options", "ranks"),
     [
-        (["--rtol", "0.02", "--x=-1:1:17", "--y=-1:1:13"], 2),
+        (["--rtol", "0.02", "--x=-1:1:17", "--y=-1:1:13"], 3),
         (["--refine", "0.02", "--x=-1:1:33", "--y=-0.5:1:27", "--samples", "50"], 3),
         (["--split-data", "2", "--x=-1:1:5", "--y=-1:1:3", "--splits", "train,test"], 3),
         (["--curve", "--x=-1:1:2"], 3),  # fewer points than ranks
@@ -85,15 +92,15 @@ def test_ranks_give_the_surface_that_one_process_gives(ranks, job, alone, tmp_pa
             ],
             3,
         ),
-        (["--repeats=2", "--curve", "--x=-1:1:4", "--samples", "40"], 2),
+        (["--repeats=2", "--curve", "--x=-1:1:4", "--samples", "40"], 3),
     ],
 )
-def test_every_way_of_computing_gives_the_same_on_ranks(options, ranks, job, tmp_path):
+def test_every_way_of_computing_gives_the_same_on_ranks(options, ranks, engine, job, tmp_path):
     arguments = [*job, "--precision", "fp32", *options]
     alone = [part for part in arguments if part not in ("--split-data", "2")]
     done = call(*alone, "-o", tmp_path / "one.h5")
     assert done.returncode == 0, done.stderr
-    done = on_ranks(*arguments, "-o", tmp_path / "many.h5", ranks=ranks)
+    done = on_ranks(*arguments, "-o", tmp_path / "many.h5", ranks=ranks, engine=engine)
     assert done.returncode == 0, done.stderr
     expected, got = read_surface(tmp_path / "one.h5"), read_surface(tmp_path / "many.h5")
     np.testing.assert_array_equal(got.status, expected.status)
@@ -109,7 +116,7 @@ import os, pathlib, time
 import torch
 from torch import nn
 
-FOLDER, RANK = pathlib.Path(__file__).parent, os.environ.get("PMI_RANK", "0")
+FOLDER, RANK = pathlib.Path(__file__).parent, os.environ.get("PMI_RANK") or os.environ.get("RANK", "0")
 
 class Net(nn.Module):
     passes = 0
@@ -145,43 +152,91 @@ def holding(tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("ranks", "victim", "hold"), [(0, "job", 100), (2, "job", 60), (3, "rank 1", 45), (2, "rank 0", 60)])
-def test_a_job_killed_half_way_and_resumed_gives_the_same_surface(ranks, victim, hold, holding, tmp_path):
+@pytest.mark.parametrize(
+    ("ranks", "victim", "hold", "engine"),
+    [
+        *[(0, "job", 100, ""), (2, "job", 60, "mpi"), (3, "rank 1", 45, "mpi"), (2, "rank 0", 60, "mpi")],
+        *[(2, "job", 60, "torch"), (2, "rank 0", 60, "torch")],
+    ],
+)
+def test_a_job_killed_half_way_and_resumed_gives_the_same_surface(ranks, victim, hold, engine, holding, tmp_path):
     """All of it, or one rank: the job has told which process is which."""
     path = tmp_path / "s.h5"
     undisturbed = call(*holding, "-o", tmp_path / "undisturbed.h5")
     assert undisturbed.returncode == 0, undisturbed.stderr
     (tmp_path / "hold").write_text(str(hold))
-    launcher = [BIN / "mpiexec", "-n", str(ranks)] if ranks else []
-    with (tmp_path / "log").open("w") as log:
+    job = _held(holding, path, ranks, engine)
+    if victim == "job":
+        for process in (*_below(job.pid), job.pid):
+            os.kill(process, signal.SIGKILL)
+    else:
+        _kill_rank(victim[-1], tmp_path)
+    job.wait(timeout=60)
+    if victim != "job":
+        assert job.returncode != 0
+        # mpiexec ends the others and says so; of torchrun's ranks, rank 0 writes the file
+        assert ("signal 9" if engine == "mpi" else "rank 0 was killed by SIGKILL") in (tmp_path / "log").read_text()
+    left = int((read_surface(path).status == 0).sum())
+    assert 0 < left < 145
+    (tmp_path / "hold").unlink()
+    resumed = on_ranks(*holding, "-o", path, ranks=ranks, engine=engine) if ranks else call(*holding, "-o", path)
+    assert resumed.returncode == 0, resumed.stderr
+    assert "resuming" in resumed.stderr
+    np.testing.assert_allclose(read_surface(path).metric(), read_surface(tmp_path / "undisturbed.h5").metric(), rtol=1e-6)
+
+
+@pytest.mark.slow
+def test_a_rank_that_dies_costs_its_own_points_only(holding, tmp_path):
+    """The others finish, the job says what is missing, and the same command computes it; the surface is the same to the bit."""
+    path, hold = tmp_path / "s.h5", tmp_path / "hold"
+    hold.write_text("20")
+    job = _held(holding, path, 3, "torch")
+    _kill_rank("1", tmp_path)
+    time.sleep(0.5)  # the process is gone: no result of its own can come
+    hold.write_text("1000000")
+    job.wait(timeout=120)
+    log = (tmp_path / "log").read_text()
+    missing = int((read_surface(path).status == 0).sum())
+    assert job.returncode != 0 and 0 < missing < 20, log
+    told = [line for line in log.splitlines() if line.startswith("paraloss: ")]
+    them = "1 point is missing; the same command computes it"
+    if missing > 1:
+        them = f"{missing} points are missing; the same command computes them"
+    assert told == [f"paraloss: rank 1 was killed by SIGKILL: {them}"]
+    assert "exitcode  : 2" in log and "<NO_OTHER_FAILURES>" in log
+    hold.unlink()
+    for ranks, engine in ((3, "torch"), (3, "mpi")):
+        name = tmp_path / f"{engine}.h5"
+        name.write_bytes(path.read_bytes())
+        resumed = on_ranks(*holding, "-o", name, ranks=ranks, engine=engine)
+        assert resumed.returncode == 0 and f"resuming: {165 - missing} of 165" in resumed.stderr
+    assert call(*holding, "-o", tmp_path / "one.h5").returncode == 0
+    one = read_surface(tmp_path / "one.h5").metrics
+    for engine in ("torch", "mpi"):
+        for name, values in read_surface(tmp_path / f"{engine}.h5").metrics.items():
+            np.testing.assert_array_equal(values, one[name])
+
+
+def _held(holding, path, ranks, engine):
+    """A job whose ranks all wait at a point."""
+    with (path.parent / "log").open("w") as log:
         job = subprocess.Popen(
-            [*launcher, BIN / "paraloss", *holding, "-o", path],
+            [*(launcher(ranks, engine) if ranks else []), BIN / "paraloss", *holding, "-o", path],
             start_new_session=True,
             stdout=log,
             stderr=log,
             env={**os.environ, "OMP_NUM_THREADS": "1"},
         )
     deadline = time.monotonic() + 240
-    while not all((tmp_path / f"held{rank}").exists() for rank in range(ranks or 1)):
-        assert job.poll() is None and time.monotonic() < deadline, (tmp_path / "log").read_text()
+    while not all((path.parent / f"held{rank}").exists() for rank in range(ranks or 1)):
+        assert job.poll() is None and time.monotonic() < deadline, (path.parent / "log").read_text()
         time.sleep(0.05)
-    if victim == "job":
-        for process in (*_below(job.pid), job.pid):
-            os.kill(process, signal.SIGKILL)
-    else:
-        told = re.search(rf"{victim[-1]} on \S+ \(pid (\d+)", (tmp_path / "log").read_text())
-        os.kill(int(told[1]), signal.SIGKILL)
-    job.wait(timeout=60)
-    if victim != "job":
-        assert job.returncode != 0
-        assert "signal 9" in (tmp_path / "log").read_text()  # mpiexec ends the others and says so
-    left = int((read_surface(path).status == 0).sum())
-    assert 0 < left < 145
-    (tmp_path / "hold").unlink()
-    resumed = on_ranks(*holding, "-o", path, ranks=ranks) if ranks else call(*holding, "-o", path)
-    assert resumed.returncode == 0, resumed.stderr
-    assert "resuming" in resumed.stderr
-    np.testing.assert_allclose(read_surface(path).metric(), read_surface(tmp_path / "undisturbed.h5").metric(), rtol=1e-6)
+    return job
+
+
+def _kill_rank(rank, folder):
+    told = re.search(rf"{rank} on \S+ \(pid (\d+)", (folder / "log").read_text())
+    os.kill(int(told[1]), signal.SIGKILL)
 
 
 def _below(process):
@@ -199,7 +254,8 @@ def test_a_finished_file_is_left_as_it_is(job, alone):
     assert alone.read_bytes() == before
 
 
-def test_an_error_in_the_middle_of_a_job_ends_all_ranks_with_one_line(job, tmp_path):
+@pytest.mark.parametrize("engine", ["mpi", pytest.param("torch", marks=pytest.mark.slow)])
+def test_an_error_in_the_middle_of_a_job_ends_all_ranks_with_one_line(engine, job, tmp_path):
     (tmp_path / "bad.py").write_text(
         "import pathlib, torch\ncalls = 0\n"
         "def loss(outputs, targets):\n"
@@ -207,7 +263,7 @@ def test_an_error_in_the_middle_of_a_job_ends_all_ranks_with_one_line(job, tmp_p
         "    if calls > 4:\n        raise ValueError('out of luck')\n"
         "    return torch.nn.functional.cross_entropy(outputs, targets)\n"
     )
-    done = on_ranks(*job, *GRID, "--loss", f"{tmp_path}/bad.py:loss", "-o", tmp_path / "s.h5", ranks=2)
+    done = on_ranks(*job, *GRID, "--loss", f"{tmp_path}/bad.py:loss", "-o", tmp_path / "s.h5", ranks=3, engine=engine)
     assert done.returncode == 2
     assert "out of luck" in done.stderr
     assert "Traceback" not in done.stderr
