@@ -20,7 +20,7 @@ def quad_corners(ny: int, nx: int, left_out: np.ndarray | None = None) -> np.nda
         (quads, 4) int32, int64 from 2^31 points on.
     """
     kind = np.int32 if ny * nx < 2**31 else np.int64
-    first = (np.arange(nx - 1, dtype=kind)[None, :] + nx * np.arange(ny - 1, dtype=kind)[:, None]).ravel()
+    first = np.add.outer(nx * np.arange(ny - 1, dtype=kind), np.arange(nx - 1, dtype=kind)).ravel()
     if left_out is not None and left_out.any():
         first = first[~left_out.ravel()]
     quads = np.empty((len(first), 4), kind)

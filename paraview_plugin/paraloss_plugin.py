@@ -36,7 +36,7 @@ def _find_paraloss():
 
 _find_paraloss()
 
-from paraloss.paraview_plugin.parts import extents, messages, properties, reading  # noqa: E402
+from paraloss.paraview_plugin.parts import extents, messages, properties, ranks, reading  # noqa: E402
 
 
 @smproxy.reader(
@@ -46,6 +46,7 @@ from paraloss.paraview_plugin.parts import extents, messages, properties, readin
     extensions="h5 hdf5",
     file_description="Loss surface (Paraloss, Li et al.)",
 )
+@smhint.xml(properties.LIVE_HINT)
 @smproperty.xml(properties.METRIC_XML + properties.height_xml("Metric"))
 class LossSurfaceReader(properties.HeightOptions, VTKPythonAlgorithmBase):
     """Loss surfaces of neural networks: Paraloss files and those of Li et al. 2018.
@@ -56,7 +57,7 @@ class LossSurfaceReader(properties.HeightOptions, VTKPythonAlgorithmBase):
     def __init__(self):
         VTKPythonAlgorithmBase.__init__(self, nInputPorts=0, nOutputPorts=1, outputType="vtkStructuredGrid")
         self.init_options()
-        self._files, self._metric = reading.Files(), ""
+        self._files, self._metric, self._follow = reading.Files(), "", 1
         self._arrays = vtkDataArraySelection()
         self._arrays.AddObserver("ModifiedEvent", lambda *_: self.Modified())
 
@@ -109,11 +110,22 @@ class LossSurfaceReader(properties.HeightOptions, VTKPythonAlgorithmBase):
         self._files.forget()
         self.Modified()
 
+    @smproperty.xml(properties.FOLLOW_XML)
+    def SetFollow(self, value):
+        self._follow = int(value)
+
+    def GetNeedsUpdate(self):
+        """Whether a running job has written more. ParaView's window asks this of a live source."""
+        news = bool(self._follow) and ranks.from_first(self._files.have_grown)
+        if news:
+            self.Modified()
+        return news
+
     @messages.reports_errors
     def RequestInformation(self, request, inputs, outputs):
         out = outputs.GetInformationObject(0)
         extents.set_whole(out, 0, 0)
-        outline = self._files.outline(0)
+        outline = self._files.agree()
         for name in outline.ranges:
             self._arrays.AddArray(name)
         extents.set_whole(out, len(outline.x), len(outline.y))

@@ -27,7 +27,7 @@ from paraloss.surface.hdf5 import (
     read_provenance_of,
     read_text,
 )
-from paraloss.surface.value import Surface, complete_stride, subgrid
+from paraloss.surface.value import PENDING, Surface, complete_stride, subgrid
 from paraloss.text import printable
 
 FORMAT, FORMAT_VERSION = "paraloss-surface", 1
@@ -84,6 +84,7 @@ class Outline:
         trajectory: as in ``Surface``.
         trajectories: as in ``Surface``.
         stride: spacing, in grid points, of the steps that ``x`` and ``y`` list; see ``read_window``.
+        is_complete: whether no point is pending.
     """
 
     x: np.ndarray
@@ -93,10 +94,15 @@ class Outline:
     trajectory: Mapping[str, np.ndarray] | None
     trajectories: Mapping[str, Mapping[str, np.ndarray]] = field(default_factory=dict)
     stride: int = 1
+    is_complete: bool = True
 
 
-def read_outline(path: str | Path) -> Outline:
+def read_outline(path: str | Path, stride: int | None = None) -> Outline:
     """Read coordinates, metric names and their ranges; raises as ``read_surface``.
+
+    Args:
+        path: the file.
+        stride: spacing of the steps to list. Default: that of the finest complete sub-grid.
 
     The ranges are kept in the file; where they are not, the values are scanned. While a surface is being computed the
     coordinates are those of its finest complete sub-grid, see ``Surface.drawable``.
@@ -116,11 +122,13 @@ def read_outline(path: str | Path) -> Outline:
             else:
                 check_sizes([values], path)
                 ranges[name] = finite_range(values[...])
-        stride = complete_stride(_on_grid(file, "status", shape, path)[...])
+        status = _on_grid(file, "status", shape, path)[...]
+        stride = stride or complete_stride(status)
         part = subgrid(shape, stride)
         x, y = x[part[-1]], None if y is None else y[part[0]]
         provenance = read_provenance_of(file, path)
-        return Outline(x, y, ranges, provenance, read_trajectory(file, path), read_trajectories(file, path), stride)
+        complete = bool((status != PENDING).all())
+        return Outline(x, y, ranges, provenance, read_trajectory(file, path), read_trajectories(file, path), stride, complete)
 
 
 def read_window(

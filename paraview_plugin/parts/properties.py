@@ -169,3 +169,16 @@ OWN_LOSS_XML = """
     <Documentation>Height from each checkpoint's own loss instead of the surface's height below it. They differ: a checkpoint
       lies off the plane, by the array "residual".</Documentation></IntVectorProperty>
 """
+
+LIVE_HINT = '<LiveSource interval="2000"/>'
+"""Every 2,000 ms ParaView's window asks a reader for ``GetNeedsUpdate``."""
+
+FOLLOW_XML = """
+  <IntVectorProperty name="Follow" label="Follow Running Job" command="SetFollow" number_of_elements="1" default_values="1">
+    <BooleanDomain name="bool"/>
+    <Documentation>Draw what a running job adds to the file, at the finest complete level, without being asked. Off: pause.
+      Reload File reads the file once more.</Documentation>
+  </IntVectorProperty>
+  <Property name="Poll" label="Look For News" command="GetNeedsUpdate" panel_visibility="never">
+    <Documentation>For scripts: read the file again if a running job has added to it.</Documentation></Property>
+"""

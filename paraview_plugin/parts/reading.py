@@ -1,9 +1,12 @@
 """The files of a reader: what they hold, and the part of one as a grid."""
 
 import os
+import time
+from dataclasses import replace
 from pathlib import Path
 
 from paraloss.errors import InputError
+from paraloss.paraview_plugin.parts import ranks
 from paraloss.paraview_plugin.parts.messages import report_note
 
 
@@ -15,7 +18,7 @@ class Files:
     """
 
     def __init__(self):
-        self.names, self._outlines = [], {}
+        self.names, self._outlines, self._rest_until = [], {}, 0.0
 
     def steps(self):
         """Time steps of a series; none for a single file."""
@@ -25,22 +28,60 @@ class Files:
         """Read every file again when it is needed."""
         self._outlines = {}
 
-    def outline(self, step):
-        """Coordinates, metrics and their ranges in file number ``step``; read again when the file has changed."""
-        from paraloss.converters import is_li2018
-        from paraloss.surface import read_outline
+    def have_grown(self):
+        """Whether a file that was read with points pending has changed since; finished ones are not looked at.
 
+        The files are looked at once a second at most, and a tenth of the time at most: the answer is no in between.
+        """
+        if time.monotonic() < self._rest_until:
+            return False
+        self._rest_until = time.monotonic() + 1.0
+        return any(not outline.is_complete and _stamp(path) != stamp for path, (stamp, outline) in self._outlines.items())
+
+    def agree(self):
+        """The outline of the first file as it is now; the same on all ranks, which call this together."""
+        began = time.monotonic()
+        self._outlines = {path: kept for path, kept in self._outlines.items() if kept[0] == _stamp(path)}
+        facts = ranks.from_first(self._facts)
+        if self._facts() != facts:
+            self._outlines[self.names[0]] = (_stamp(self.names[0]), _outline(self.names[0], **facts))
+        self._rest_until = time.monotonic() + max(1.0, 10 * (time.monotonic() - began))
+        return self.outline(0)
+
+    def _facts(self):
+        """What of the first file changes while it grows."""
+        outline = self.outline(0)
+        return {"stride": outline.stride, "ranges": {name: list(ends) for name, ends in outline.ranges.items()}}
+
+    def outline(self, step):
+        """Coordinates, metrics and their ranges in file number ``step``, as they were when they were first asked for.
+
+        They stay the same until ``agree`` or ``forget``, however the file grows: what a pipeline announces is what it
+        hands out.
+        """
         if not self.names:
             raise InputError("no file is chosen")
         path = self.names[min(step, len(self.names) - 1)]
-        stamp = Path(path).stat().st_mtime_ns if Path(path).exists() else 0
-        kept = self._outlines.get(path)
-        if kept is None or kept[0] != stamp:
-            outline = _foreign_outline(path) if is_li2018(path) else read_outline(path)
-            if outline.y is None:
-                raise InputError(f"{path}: holds a curve (1D); draw it with: paraloss render {path} curve.png")
-            self._outlines[path] = kept = (stamp, outline)
-        return kept[1]
+        if path not in self._outlines:
+            self._outlines[path] = (_stamp(path), _outline(path))
+        return self._outlines[path][1]
+
+
+def _stamp(path):
+    return Path(path).stat().st_mtime_ns if Path(path).exists() else 0
+
+
+def _outline(path, stride=None, ranges=None):
+    """The outline of a surface file, with stride and ranges that were found before."""
+    from paraloss.converters import is_li2018
+    from paraloss.surface import read_outline
+
+    if is_li2018(path):
+        return _foreign_outline(path)
+    outline = read_outline(path, stride)
+    if outline.y is None:
+        raise InputError(f"{path}: holds a curve (1D); draw it with: paraloss render {path} curve.png")
+    return replace(outline, ranges={name: tuple(ends) for name, ends in ranges.items()}) if ranges else outline
 
 
 def grid_of(files, step, extent, metric, chosen, grid_options):
