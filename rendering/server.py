@@ -78,12 +78,16 @@ class ViewServer:
         with self._making:
             for file in self._files:
                 check_input(file)
-            stamp = ",".join(str(file.stat().st_mtime_ns) for file in self._files)
+            stamp = self._stamp()
             made, text = self._made.get(make, ("", ""))
             if made != stamp:
                 text = make(stamp)
                 self._made[make] = stamp, text
         return text
+
+    def _stamp(self) -> str:
+        """What changes when a file does."""
+        return ",".join(str(file.stat().st_mtime_ns) for file in self._files)
 
     def _page(self, stamp: str) -> str:
         surfaces = [open_surface(file).drawable() for file in self._files]
@@ -112,6 +116,9 @@ class ViewServer:
                     return
                 kind, make = makers[where.path]
                 try:
+                    if where.path == "/data" and parse_qs(where.query).get("since", [""])[0] == outer._stamp():
+                        self._answer(204, "text/plain", "")  # nothing new
+                        return
                     text = outer._latest(make)
                 except (ParalossError, OSError) as error:
                     self._answer(503, "text/plain", str(error))

@@ -97,6 +97,7 @@ def data_of(
     composition = compose(surfaces, options, picture, labels)
     return {
         "stamp": stamp,
+        "done": all(surface.is_complete for surface in surfaces),
         "composed": _composed(composition, options),
         "surfaces": [
             {

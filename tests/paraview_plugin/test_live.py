@@ -1,5 +1,6 @@
 """A running job in ParaView: the window follows it by itself, at the finest complete level, and stops when it is done."""
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -48,7 +49,7 @@ from torch import nn
 class Gate(nn.Module):
     calls = 0
     def forward(self, x):
-        Gate.calls += 1
+        Gate.calls += Path("s.h5").exists()
         while Gate.calls > int(Path("limit").read_text() or 0):  # calls of each rank; the test raises the number
             time.sleep(0.05)
         return x
@@ -80,105 +81,125 @@ def until(holds, what, seconds=90):
         time.sleep(0.3)
 
 
-@pytest.mark.slow
-def test_the_window_follows_a_job_on_two_ranks_and_stops_asking_when_it_is_done(tmp_path):
-    (tmp_path / "slow.py").write_text(SLOW)
-    (tmp_path / "limit").write_text("0")
-    subprocess.run(
-        ["python", "-c", "import slow, torch; torch.manual_seed(0); torch.save(slow.net().state_dict(), 'w.pt')"],
-        cwd=tmp_path, check=True, env={**os.environ, "PATH": f"{BIN}:{os.environ['PATH']}"},
+@contextlib.contextmanager
+def started(command, folder, name, **more):
+    """A process in a group of its own, what it says in a file; nothing of it outlives the block."""
+    with (folder / f"{name}.log").open("w") as said:
+        process = subprocess.Popen(
+            list(map(str, command)), cwd=folder, stderr=said, stdin=subprocess.PIPE, start_new_session=True, text=True, **more
+        )
+        try:
+            yield process
+        finally:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+            process.communicate()
+
+
+def job(folder):
+    """A surface on two ranks that goes as far as the file ``limit`` lets it."""
+    (folder / "slow.py").write_text(SLOW)
+    (folder / "limit").write_text("0")
+    weights = "import slow, torch; torch.manual_seed(0); torch.save(slow.net().state_dict(), 'w.pt')"
+    subprocess.run([BIN / "python", "-c", weights], cwd=folder, check=True)
+    return started(
+        [BIN / "mpiexec", "-n", "2", BIN / "paraloss", "compute", "--weights", "w.pt", "--model", "slow.py:net", "--data",
+         "digits", f"--x=-1:1:{SIDE}", "--samples", "64", "--batch-size", "64", "--precision", "fp32", "-o", "s.h5",
+         "--no-progress"],
+        folder, "job",
     )  # fmt: skip
-    settings = tmp_path / "home" / ".config" / "ParaView"
+
+
+def window(folder):
+    """ParaView's window under a virtual display; each line that it is sent names a picture of the screen to take."""
+    settings = folder / "home" / ".config" / "ParaView"
     settings.mkdir(parents=True)
     for name in ("ParaView5.11.0.ini", "ParaView5.13.2.ini", "ParaView.ini"):
         (settings / name).write_text("[General]\nGeneralSettings.ShowWelcomeDialog=false\n")
-    log, surface = tmp_path / "points", tmp_path / "s.h5"
-    (tmp_path / "window.py").write_text(f"FILE, LOG = {str(surface)!r}, {str(log)!r}\n" + WINDOW)
-    job = subprocess.Popen(
-        [BIN / "mpiexec", "-n", "2", BIN / "paraloss", "compute", "--weights", "w.pt", "--model", "slow.py:net",
-         f"--x=-1:1:{SIDE}", "--samples", "64", "--batch-size", "64", "--precision", "fp32", "-o", "s.h5", "--no-progress"],
-        cwd=tmp_path, start_new_session=True, stderr=(tmp_path / "job").open("w"),
-    )  # fmt: skip
-    display, window = virtual_display(), None
+    files = f"FILE, LOG = {str(folder / 's.h5')!r}, {str(folder / 'points')!r}\n"
+    (folder / "window.py").write_text(files + WINDOW)
+    work = "paraview --script=window.py & while read name; do xwd -root -silent -out $name.part; mv $name.part $name; done"
     kept = {key: value for key, value in os.environ.items() if key not in ("PYTHONPATH", "VIRTUAL_ENV", "DISPLAY")}
+    places = {"HOME": str(folder / "home"), "XDG_CONFIG_HOME": str(settings.parent), "PYTHONPATH": CURE}
+    return started([*virtual_display(), "bash", "-c", work], folder, "window", env={**kept, **places})
 
-    def shown():
+
+def photograph(folder, shown, name):
+    shown.stdin.write(f"{name}\n")
+    shown.stdin.flush()
+    until((folder / name).exists, lambda: f"no picture {name}")
+    return read_xwd(folder / name)
+
+
+@pytest.mark.slow
+def test_the_window_follows_a_job_on_two_ranks_and_stops_asking_when_it_is_done(tmp_path):
+    surface, limit, calls = tmp_path / "s.h5", tmp_path / "limit", 0
+    pictures, levels, shown = [], [], None
+
+    def points():
+        """Numbers of points that the window has had so far."""
+        log = tmp_path / "points"
         return [int(line) for line in log.read_text().split()] if log.exists() else []
 
-    def known():
-        return (read_surface(surface).status > 0).sum() if surface.exists() else 0
-
     def say():
-        return f"{shown()} {known()} {(tmp_path / 'job').read_text()} {(tmp_path / 'window').read_text()}"
+        return f"{points()} {levels} {(tmp_path / 'job.log').read_text()} {(tmp_path / 'window.log').read_text()}"
 
-    try:
-        (tmp_path / "window").write_text("")
-        pictures, levels = [], []
-        calls = 0
+    with job(tmp_path) as running, contextlib.ExitStack() as later:
         for share in (0.1, 0.5, 1.0):
-            while known() < share * SIDE**2:
-                calls += 4
-                (tmp_path / "limit").write_text(str(calls))
-                assert job.poll() in (None, 0), say()
-                time.sleep(0.3)
+            until(surface.exists, say)
+            while share < 1 and (read_surface(surface).status > 0).sum() < share * SIDE**2:
+                limit.write_text(str(calls := calls + 8))
+                assert running.poll() is None, say()
+                time.sleep(1.5)  # longer than from one flush of the job to the next
+            if share == 1.0:
+                limit.write_text("1000000")
+                assert running.wait(60) == 0
             time.sleep(1.5)  # the job's next flush
-            if window is None:
-                window = subprocess.Popen(
-                    [*display, "bash", "-c",
-                     "paraview --script=window.py & while read name; do xwd -root -silent -out $name.xwd && mv $name.xwd $name; done"],
-                    cwd=tmp_path, start_new_session=True, stdin=subprocess.PIPE, stderr=(tmp_path / "window").open("w"), text=True,
-                    env={**kept, "HOME": str(tmp_path / "home"), "XDG_CONFIG_HOME": str(settings.parent), "PYTHONPATH": CURE},
-                )  # fmt: skip
+            if shown is None:
+                shown = later.enter_context(window(tmp_path))
             levels.append(finest_level(read_surface(surface).status))
-            until(lambda: shown()[-1:] == levels[-1:], say)
+            until(lambda: points()[-1:] == levels[-1:], say)
             time.sleep(2.5)
-            window.stdin.write(f"picture{len(pictures)}\n")
-            window.stdin.flush()
-            until((tmp_path / f"picture{len(pictures)}").exists, say)
-            pictures.append(read_xwd(tmp_path / f"picture{len(pictures)}"))
-        (tmp_path / "limit").write_text("1000000")
-        assert job.wait(60) == 0
+            pictures.append(photograph(tmp_path, shown, f"picture{len(pictures)}"))
         assert levels[0] < levels[1] <= levels[2] == SIDE**2
         dark = [(picture.max(axis=-1) < 40).sum() for picture in pictures]
         assert dark[0] < dark[2]  # a finer grid has more edges
-        until(lambda: not (read_surface(surface).status == 0).any(), say)
-        time.sleep(4)
-        updates = len(shown())
+        updates = len(points())
         os.utime(surface)
         time.sleep(4)
-        assert len(shown()) == updates
-    finally:
-        for process in (job, window):
-            if process is not None:
-                os.killpg(process.pid, signal.SIGKILL)
-                process.wait()
+        assert len(points()) == updates
 
 
-GROWS = """
+GROWS = '''
 import shutil, time
 paths = sys.argv[1:]
 shutil.copy(paths[0], "grows.h5")
 r = LossSurfaceReader(FileNames=["grows.h5"])
-def look(**more):
-    time.sleep(2.5)
-    r.InvokeCommand("Poll")
-    r.UpdatePipeline()
-    low, high = r.GetDataInformation().GetExtent()[1:4:2]
-    tell(columns=r.GetDataInformation().GetExtent()[1] + 1, rows=high + 1, known=r.PointData["status"].GetRange()[1], **more)
-look(name="begun")
-look(name="nothing new")
+def look(name, columns=None):
+    """Poll once, or until there are so many columns: a busy machine rests longer between two looks."""
+    until = time.monotonic() + 60
+    while True:
+        time.sleep(1.2)
+        r.InvokeCommand("Poll")
+        r.UpdatePipeline()
+        extent = r.GetDataInformation().GetExtent()
+        if columns in (None, extent[1] + 1) or time.monotonic() > until:
+            break
+    tell(name=name, columns=extent[1] + 1, rows=extent[3] + 1)
+look("begun")
+look("nothing new")
 shutil.copy(paths[1], "grows.h5")
-r.Follow = 0
-look(name="paused")
-r.Follow = 1
-look(name="follows")
+r.FollowRunningJob = 0
+look("paused")
+r.FollowRunningJob = 1
+look("follows", columns=17)
 shutil.copy(paths[2], "grows.h5")
-look(name="done")
+look("done", columns=33)
 shutil.copy(paths[0], "grows.h5")
-look(name="asks no more")
+look("asks no more")
 r.InvokeCommand("Refresh")
-look(name="reloaded")
-"""
+look("reloaded")
+'''
 
 
 @pytest.mark.parametrize("program", [("pvpython",), TWO], ids=["one", "two"])
@@ -204,8 +225,8 @@ def test_a_reader_polls_a_growing_file_on_one_and_on_two_ranks(program, tmp_path
 
 
 ONE_ANSWER = """
-source = ProgrammableSource(OutputDataSetType="vtkPolyData")
-source.Script = '''
+made = ProgrammableSource(OutputDataSetType="vtkPolyData")
+made.Script = '''
 from vtkmodules.vtkCommonCore import vtkPoints
 from vtkmodules.vtkParallelCore import vtkMultiProcessController
 from paraloss.paraview_plugin.parts import ranks
@@ -221,8 +242,8 @@ points = vtkPoints()
 points.InsertNextPoint(answer["rank"], failed, rank)
 self.GetPolyDataOutput().SetPoints(points)
 '''
-source.UpdatePipeline()
-tell(points=source.GetDataInformation().GetNumberOfPoints(), bounds=source.GetDataInformation().GetBounds())
+made.UpdatePipeline()
+tell(points=made.GetDataInformation().GetNumberOfPoints(), bounds=made.GetDataInformation().GetBounds())
 """
 
 

@@ -19,10 +19,12 @@ from helpers import BIN, run, surface_of
 from matplotlib import image
 
 from paraloss import Surface
+from paraloss.compute.schedule.visit_order import coarse_to_fine
 from paraloss.converters import GridOptions
 from paraloss.errors import InputError
 from paraloss.rendering import write_page
 from paraloss.rendering.server import ViewServer
+from paraloss.surface import SurfaceWriter
 
 CHROMIUM = next((found for name in ("chromium", "chromium-browser", "google-chrome") if (found := shutil.which(name))), None)
 
@@ -126,6 +128,37 @@ def test_server_shows_what_a_running_job_adds(browser, tmp_path):
         assert page.complaints == []
     finally:
         server.close()
+
+
+@pytest.mark.slow
+def test_page_follows_a_file_to_its_finest_level_and_unchanged_files_are_not_sent(browser, tmp_path):
+    full = surface_of(tilted, 17, 17)
+    blank = Surface(full.x, full.y, {"train_loss": np.full(full.shape, np.nan)}, np.zeros(full.shape, np.uint8))
+    order = coarse_to_fine(full.shape)
+    with SurfaceWriter(tmp_path / "s.h5", blank, {}) as writer:
+        for index in order[:30]:
+            writer.add(int(index), [full.metric().ravel()[index]])
+        writer.flush()
+        server = ViewServer([tmp_path / "s.h5"], ["live"], GridOptions())
+        threading.Thread(target=server.run, daemon=True).start()
+        try:
+            page = opened_page(browser, server.url, offline=False)
+            assert page.evaluate("surfaces[0].x.length") == 5
+            address = server.url.replace("/?", "/data?")
+            with urllib.request.urlopen(address) as answer:
+                stamp = json.loads(answer.read())["stamp"]
+            with urllib.request.urlopen(f"{address}&since={stamp}") as answer:
+                assert (answer.status, answer.read()) == (204, b"")
+            for index in order[30:]:
+                writer.add(int(index), [full.metric().ravel()[index]])
+            writer.flush()
+            until = time.monotonic() + 30
+            while page.evaluate("surfaces[0].x.length") < 17 and time.monotonic() < until:
+                page.wait_for_timeout(300)
+            assert page.evaluate("[surfaces[0].x.length, data.done]") == [17, True]
+            assert page.complaints == []
+        finally:
+            server.close()
 
 
 @pytest.fixture
