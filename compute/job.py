@@ -155,11 +155,12 @@ class Job:
                 self.world.on_first(lambda: self._compare(finished, estimator.metrics, found[finished]))
         elif not self.pending:  # else all anchors are evaluated again, and compared
             index = int(estimator.anchors[0])
-            self.world.on_first(lambda: self._compare(index, self.setup.evaluator.metrics, self.setup.evaluator(grid[index])))
+            exact = self.setup.evaluator if estimator.correction is None else estimator.correction.wide
+            self.world.on_first(lambda: self._compare(index, exact.metrics, exact(grid[index])))
 
     def _compare(self, index: int, names: Sequence[str], values: Sequence[float]) -> None:
         """Compare the losses of a finished point with those in the file; raises as ``_check_again``."""
-        tolerance = rounding(self.setup.tuning["precision"])
+        tolerance = rounding(self.setup.arithmetic)
         now = dict(zip(names, values, strict=True))
         check_same_losses(self.path, self.settings.place(index), self.writer, index, now, tolerance)
 

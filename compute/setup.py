@@ -12,6 +12,8 @@ from paraloss.compute.directions.moving import still
 from paraloss.compute.directions.random import Direction
 from paraloss.compute.evaluate.capped import CappedEvaluator
 from paraloss.compute.evaluate.choose import make_evaluator
+from paraloss.compute.evaluate.corrected import CorrectedEvaluator
+from paraloss.compute.evaluate.correction import Correction
 from paraloss.compute.evaluate.estimator import Estimator, check_sample_losses
 from paraloss.compute.evaluate.exact import FullEstimator, SharedEstimator
 from paraloss.compute.evaluate.full import Evaluator
@@ -20,10 +22,11 @@ from paraloss.compute.evaluate.point import PointEvaluator
 from paraloss.compute.evaluate.regression import SampledEvaluator
 from paraloss.compute.evaluate.report import Report
 from paraloss.compute.evaluate.resuming import near_center
-from paraloss.compute.evaluate.tuning import check_points, choose_batch_size, choose_precision, worth_compiling
+from paraloss.compute.evaluate.tuning import choose_batch_size, worth_compiling
 from paraloss.compute.forward.batch_norm import normalizing_layers
 from paraloss.compute.forward.precision import own_precision, rounding
 from paraloss.compute.inputs.tensors import check_movable
+from paraloss.compute.number_types import at_most, choose_number_types
 from paraloss.compute.ranks.consistency import check_same_loss, check_same_problem
 from paraloss.compute.ranks.devices import rank_device, who_is_where
 from paraloss.compute.ranks.groups import Group
@@ -31,6 +34,7 @@ from paraloss.compute.ranks.sharing import from_first
 from paraloss.compute.ranks.world import World
 from paraloss.compute.settings import Settings
 from paraloss.errors import InputError
+from paraloss.height import OFFSET
 from paraloss.log import logger
 from paraloss.surface import check_fingerprint, read_directions, read_provenance
 
@@ -84,6 +88,11 @@ class Setup:
             self.evaluator.compile()
         self.estimator: Estimator = world.on_all(self._make_estimator)
 
+    @property
+    def arithmetic(self) -> str:
+        """The type that most evaluations are in: the fast one where it is corrected, else the precision of the results."""
+        return str(self.tuning.get("fast") or self.tuning["precision"])
+
     @cached_property
     def facts(self) -> dict[str, Any]:
         """How the values come about, for the surface's provenance."""
@@ -96,6 +105,7 @@ class Setup:
             "directions": self.fingerprint["directions"],
             "still": still(given.model, self.directions),
             "precision": self.tuning["precision"],
+            "evaluated": self._in_words(),
             "tuning": dict(self.tuning),
             "sampling": self.fingerprint["sampling"],
             "seed": self._options.seed,
@@ -107,6 +117,17 @@ class Setup:
             "torch_version": str(torch.__version__),
         }
 
+    def _in_words(self) -> str:
+        """What was evaluated at each point, and to what error."""
+        options, precision, fast = self._options, self.tuning["precision"], self.tuning.get("fast")
+        types = f"in {fast}, corrected by some in {precision}" if fast else f"in {precision}"
+        if options.rtol is not None:
+            return f"as many samples {types} as a standard error of {100 * options.rtol:g} % of the loss takes"
+        if options.loss_cap is not None:
+            return f"all samples {types}, fewer where the loss is above {options.loss_cap:g}"
+        bound = f": standard error at most {100 * options.precision_bound:g} % of (loss + {OFFSET:g})" if fast else ""
+        return f"all samples {types}{bound}"
+
     def _make_directions(self) -> list[Direction]:
         if not self._world.is_first:
             return []
@@ -117,12 +138,14 @@ class Setup:
                 return [{n: torch.from_numpy(t) for n, t in found[axis].items()} for axis in "xyz" if axis in found]
         return self._settings.plane.make(self._settings.model)
 
-    def _evaluator_in(self, precision: str, size: int | None = None, shard: tuple[int, int] = (0, 1)) -> PointEvaluator:
+    def _evaluator_in(
+        self, precision: str, size: int | None = None, shard: tuple[int, int] = (0, 1), most: int | None = None
+    ) -> PointEvaluator:
         given = self._settings
         evaluator = make_evaluator(
             given.model,
             given.criterion[1],
-            given.chosen,
+            given.chosen if most is None else {name: at_most(split, most) for name, split in given.chosen.items()},
             self.directions,
             self.device,
             batch_size=size or self._options.batch_size,
@@ -134,30 +157,20 @@ class Setup:
             shard=shard,
             undivided=self._undivided,
         )
-        self._undivided = sorted(evaluator.undivided)
+        if most is None:
+            self._undivided = sorted(evaluator.undivided)
         return evaluator
 
     def _tune(self) -> dict[str, Any]:
         given, options, points = self._settings, self._options, len(self._settings.grid)
         if self._resumed is not None:
             return dict(read_provenance(self._resumed)["tuning"])
-        used: str = options.precision
-        differences: dict[str, float] = {}
-        if used == "auto" and own_precision(given.model) != "fp32":
-            used = own_precision(given.model)
-        elif used == "auto":
-            used, differences = choose_precision(
-                self._evaluator_in,
-                self.device,
-                check_points(given.grid),
-                points,
-                options.precision_bound,
-                without=("fp16",) if options.sampled else (),  # whose points cannot be evaluated again
-            )
-        self._probe = self._evaluator_in(used)
+        used, fast, differences = choose_number_types(given, self.device, self._world.size, self._evaluator_in)
+        self._probe = self._evaluator_in(fast or used)
         size = options.batch_size or choose_batch_size(self._probe, points)
         return {
             "precision": used,
+            "fast": fast,
             "difference_from_fp32": differences,
             "batch_size": size,
             "overflow": "bf16"
@@ -181,7 +194,13 @@ class Setup:
         if ranks == 1:
             return 1
         wanted = options.split_data
-        if self._settings.measures or (wanted is None and self.tuning.get("indivisible")):
+        if wanted is not None and wanted > 1 and self.tuning.get("fast"):
+            raise InputError(
+                f"{{split_data}} {wanted}: ranks cannot share the corrections of {self.tuning['fast']} that the file was begun "
+                "with; leave it out",
+                arguments=("split_data",),
+            )
+        if self._settings.measures or (wanted is None and (self.tuning.get("indivisible") or self.tuning.get("fast"))):
             wanted = 1
         if wanted is not None and wanted > ranks:
             raise InputError(f"{{split_data}} {wanted} requires as many ranks; there are {ranks}", arguments=("split_data",))
@@ -200,7 +219,7 @@ class Setup:
             evaluator = self._probe
         else:
             self._probe = None  # its data leave the device first
-            evaluator = self._evaluator_in(self.tuning["precision"], size, shard)
+            evaluator = self._evaluator_in(self.arithmetic, size, shard)
         if wider := self.tuning.get("overflow"):
             evaluator.wider = partial(self._evaluator_in, wider, size, shard)
         return evaluator
@@ -215,17 +234,27 @@ class Setup:
                 with one_line_errors(place):
                     return self.evaluator.first_loss(self._settings.grid[index].tolist())
 
-            check_same_loss(self._world, self._world.on_all(loss), place, rounding(self.tuning["precision"]))
+            check_same_loss(self._world, self._world.on_all(loss), place, rounding(self.arithmetic))
 
     def _make_estimator(self) -> Estimator:
         steps, shape, options, evaluator = self._settings.grid, self._settings.shape, self._options, self.evaluator
         if self.group is not None:
             return SharedEstimator(evaluator, steps, self.group.team)
-        if not options.sampled:
+        correction = self._make_correction(evaluator)
+        if not options.sampled and correction is None:
             return FullEstimator(evaluator, steps)
         check_sample_losses(evaluator)
         assert isinstance(evaluator, Evaluator)  # no other knows the losses of samples
         if options.rtol is not None:
-            return SampledEvaluator(evaluator, shape, steps, options.rtol, options.seed, options.loss_cap)
+            return SampledEvaluator(evaluator, shape, steps, options.rtol, options.seed, options.loss_cap, correction)
+        if correction is not None:
+            return CorrectedEvaluator(evaluator, correction, steps, options.precision_bound)
         assert options.loss_cap is not None
         return CappedEvaluator(evaluator, steps, options.loss_cap, options.seed)
+
+    def _make_correction(self, fast: PointEvaluator) -> Correction | None:
+        if not self.tuning.get("fast"):
+            return None
+        wide = self._evaluator_in(self.tuning["precision"], fast.batch_size)
+        assert isinstance(fast, Evaluator) and isinstance(wide, Evaluator)
+        return Correction(fast, wide, self._options.seed)

@@ -48,7 +48,7 @@ def opening_lines(settings: Settings, setup: Setup, provenance: Mapping[str, Any
         f"{extent(settings)}; {_directions(settings)}",
         f"model: {name}, {moving}",
         f"samples: {samples}{data}; loss: {facts['criterion']}",
-        f"device: {describe_device(setup.device)}, {tuning['precision']}, batches of {tuning['batch_size']:,}"
+        f"device: {describe_device(setup.device)}, {facts['evaluated']}, batches of {tuning['batch_size']:,}"
         + "".join(f", {text}" for text in made_faster)
         + ranks,
     ]

@@ -92,5 +92,7 @@ def _paths(surface: Surface) -> list[str]:
 
 
 def _how(facts: Mapping[str, Any]) -> str:
+    if isinstance(facts.get("evaluated"), str):
+        return f"Computed with Paraloss: {facts['evaluated']}."
     precision = f" in {facts['precision']}" if isinstance(facts.get("precision"), str) else ""
     return f"Computed with Paraloss{precision}."

@@ -13,14 +13,14 @@ from torch import Tensor, nn
 from paraloss.compute.directions.random import Direction
 from paraloss.compute.evaluate.additivity import needs_one_batch, outputs_add_up
 from paraloss.compute.evaluate.folded import checked_fold
-from paraloss.compute.evaluate.on_samples import PROBED, SampleEvaluator
+from paraloss.compute.evaluate.on_samples import PROBED
 from paraloss.compute.evaluate.report import PLAIN_REPORT, Report
+from paraloss.compute.evaluate.sample_losses import SampleLosses
 from paraloss.compute.evaluate.sums import add_batch, empty_sums
 from paraloss.compute.forward.batch_norm import recompute_statistics
 from paraloss.compute.forward.batches import Batches, free_bytes
 from paraloss.compute.forward.precision import LOW, arithmetic
 from paraloss.compute.inputs.criterion import Criterion
-from paraloss.compute.inputs.losses import Losses
 from paraloss.compute.inputs.split import DataSet, Split
 from paraloss.errors import InputError
 from paraloss.log import logger
@@ -30,7 +30,7 @@ _LARGEST = 1e30  # output of the plain model up to which no other sample's activ
 _SHARE_FOR_OUTPUTS = 0.25  # of the free memory, for the outputs of all samples together
 
 
-class Evaluator(SampleEvaluator):
+class Evaluator(SampleLosses):
     """theta(x, y) = theta* + x * delta + y * eta, and the mean loss and accuracy there.
 
     Args:
@@ -130,40 +130,6 @@ class Evaluator(SampleEvaluator):
         if self.fused:
             with self._exactly(next(iter(self.manners))):
                 self._sound = _one_or_nan(self.model(self._guard))
-
-    def sample_losses(self, name: str, start: int, stop: int) -> tuple[Tensor, Tensor | None]:
-        """Losses, and hits where targets are classes, of samples start..stop where the model is: (n,) float64 each."""
-        losses: list[Tensor] = []
-        rights: list[Tensor] = []
-        with self._running(name):
-            for size in few_sizes(stop - start, self.batch_size):
-                inputs, targets = self.batches[name].rows(start, start + size)
-                start += size
-                outputs = self._run(inputs)
-                losses.append(_each(self.criterion.losses(outputs, targets)))
-                if "acc" in self.kinds[name]:
-                    rights.append(_each(self._metrics[name][0].sums(outputs, targets)))
-        found = torch.cat(losses)
-        return found * self._sound if self.fused else found, torch.cat(rights) if rights else None
-
-    def no_sample_losses(self) -> str:
-        """Why nothing is known of the losses of single samples; empty where they are known and count alike."""
-        if self.batch_bound:
-            return "the model or the loss draws random numbers or is in training mode, so that it depends on the batches"
-        for name in self._shards:
-            inputs, targets = self.batches[name].rows(0, self.batch_size)
-            with self._running(name):
-                outputs = self._run(inputs)
-                losses = self.criterion.losses(outputs, targets)
-                if losses.each is None:
-                    return "this loss returns a batch's mean or its sum; return one value per sample (reduction='none')"
-                if not self._counts_alike[name]:
-                    return f"targets of {name} are left out or weighted, so that samples count differently"
-                sizes = (-(-len(targets) // 2), len(targets) // 3)
-                alone = self.criterion.additive or outputs_add_up(self.criterion, outputs, targets, sizes)
-                if self.mixing or (name in self.undivided and not alone):
-                    return "the loss of a sample depends on the other samples of its batch"
-        return "metrics of your own need all samples" if self.report.user_metrics else ""
 
     def undivided_batches(self, name: str) -> Collection[Any]:
         """The batches of a split, only one where its loss is not a mean over samples."""
@@ -279,17 +245,6 @@ class Evaluator(SampleEvaluator):
             yield
 
 
-def few_sizes(samples: int, largest: int) -> Iterator[int]:
-    """Sizes of batches that ``samples`` are cut into: ``largest``, and for the rest powers of 2."""
-    for _ in range(samples // largest):
-        yield largest
-    rest = samples % largest
-    while rest:
-        size = 1 << (rest.bit_length() - 1)
-        yield size
-        rest -= size
-
-
 def _one_or_nan(outputs: Tensor) -> Tensor:
     """0-d float64: 1 where the plain model's outputs are far from overflow, else NaN.
 
@@ -298,8 +253,3 @@ def _one_or_nan(outputs: Tensor) -> Tensor:
     """
     largest = outputs.detach().double().abs().amax()
     return torch.where(largest < _LARGEST, torch.ones_like(largest), torch.full_like(largest, float("nan")))
-
-
-def _each(losses: Losses) -> Tensor:
-    assert losses.each is not None  # checked by ``no_sample_losses``
-    return losses.each.detach()

@@ -48,14 +48,15 @@ def check_same_losses(
         writer: the file.
         index: flat index of the point.
         now: metric -> value.
-        tolerance: relative difference that rounding may bring.
+        tolerance: relative difference that rounding may bring; on top of it five of the file's standard errors.
 
     Raises:
         SurfaceFileError: a loss differs; names it and both values.
     """
     for name in filter(is_loss, writer.names):
         before = float(writer.grid(name).ravel()[index])
-        if name in now and not same_number(before, now[name], tolerance):
+        error = float(writer.grid(f"{name}_stderr").ravel()[index]) if f"{name}_stderr" in writer.names else 0.0
+        if name in now and not same_number(before, now[name], tolerance) and not abs(before - now[name]) <= 5 * error:
             raise SurfaceFileError(
                 f"{path}: at {place} {name} is {before:.6g} there, {now[name]:.6g} now: the model's, the loss's or the data's "
                 "code has changed since. Start again with {overwrite}, or choose another {path}",

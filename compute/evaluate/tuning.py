@@ -10,16 +10,16 @@ import numpy as np
 import torch
 
 from paraloss.compute.evaluate.estimator import with_smaller_batches
+from paraloss.compute.evaluate.fast_type import FEW, WORTH
 from paraloss.compute.evaluate.point import PointEvaluator
 from paraloss.compute.forward.compiling import may_pay
 from paraloss.compute.forward.precision import faster_precisions
 from paraloss.log import logger
+from paraloss.progress import Progress
 
-_WORTH = 1.25  # a faster type must be that much faster to be taken
-_CLEAR = 1.5  # ratios of times between 1 / _CLEAR and _CLEAR of _WORTH are measured again
+_CLEAR = 1.5  # ratios of times between 1 / _CLEAR and _CLEAR of WORTH are measured again
 _ROUNDS = 3
 _GPU_SIZES = (256, 512, 1024, 2048, 4096, 8192)  # small ones may stay in the GPU's cache once a graph launches them
-_FEW = 100  # points; below, the check would cost more than it brings
 
 
 def choose_precision(
@@ -29,27 +29,29 @@ def choose_precision(
     todo: int,
     bound: float,
     without: Sequence[str] = (),
+    shown: bool = False,
 ) -> tuple[str, dict[str, float]]:
-    """The fastest precision whose losses stay within ``bound`` of those in fp32.
+    """The fastest precision whose losses stay within ``bound`` of those in fp32, without a correction.
 
     Args:
-        make: precision -> evaluator.
+        make: precision -> evaluator of a part of the samples, or of all.
         device: where it evaluates.
         points: coordinates to compare at.
         todo: number of points to evaluate; few of them are done in fp32 without a check.
         bound: largest relative difference of any loss at any of ``points`` that is accepted.
         without: precisions that are not considered.
+        shown: show progress on standard error.
 
     Returns:
         The precision, and the largest relative difference found for each that was tried.
     """
-    candidates = [name for name in faster_precisions(device) if name not in without] if todo >= _FEW else []
+    candidates = [name for name in faster_precisions(device) if name not in without] if todo >= FEW else []
     if not candidates:
         return "fp32", {}
     differences: dict[str, float] = {}
-    reference, seconds = _losses(make("fp32"), points)
+    reference, seconds = _losses(make("fp32"), points, "evaluating a few points in fp32", shown)
     for precision in candidates:
-        losses, faster = _losses(make(precision), points)
+        losses, faster = _losses(make(precision), points, f"evaluating a few points in {precision}", shown)
         finite = np.isfinite(reference)
         relative = np.abs(losses - reference)[finite] / np.maximum(np.abs(reference[finite]), 1e-300)
         difference = float(relative.max()) if finite.any() else 0.0
@@ -58,7 +60,7 @@ def choose_precision(
         found = f"{precision} differs from fp32 by up to {100 * difference:.2g} % at {len(points)} points"
         if not same_blanks or not difference <= bound:
             logger.info(f"precision: {found}, more than {100 * bound:.2g} %: not used (precision {precision} would)")
-        elif (gain := _gain(make, precision, points, seconds, faster)) < _WORTH:
+        elif (gain := _gain(make, precision, points, seconds, faster)) < WORTH:
             logger.info(f"precision: {found}, but is not faster here: not used")
         else:
             logger.info(f"precision: {found}, and is {gain:.1f} times as fast: used")
@@ -119,19 +121,23 @@ def _gain(
 ) -> float:
     """How many times as fast ``precision`` is; near the decision both are timed in turn until the machine's noise evens out."""
     for _ in range(_ROUNDS):
-        if not _WORTH / _CLEAR < seconds / faster < _WORTH * _CLEAR:
+        if not WORTH / _CLEAR < seconds / faster < WORTH * _CLEAR:
             break
         seconds = min(seconds, _losses(make("fp32"), points)[1])
         faster = min(faster, _losses(make(precision), points)[1])
     return seconds / faster
 
 
-def _losses(evaluator: PointEvaluator, points: Sequence[np.ndarray]) -> tuple[np.ndarray, float]:
+def _losses(
+    evaluator: PointEvaluator, points: Sequence[np.ndarray], title: str = "", shown: bool = False
+) -> tuple[np.ndarray, float]:
     """Losses at ``points``, and the shortest time per point, excluding the first."""
     rows, times = [], []
-    for point in points:
-        began = time.perf_counter()
-        rows.append(evaluator.metrics_of(with_smaller_batches(evaluator, partial(evaluator.sums, point.tolist()))))
-        times.append(time.perf_counter() - began)
+    with Progress(title, len(points), shown=shown) as bar:
+        for point in points:
+            began = time.perf_counter()
+            rows.append(evaluator.metrics_of(with_smaller_batches(evaluator, partial(evaluator.sums, point.tolist()))))
+            times.append(time.perf_counter() - began)
+            bar.advance()
     columns = [k for k, name in enumerate(evaluator.metrics) if name.endswith("_loss")]
     return np.array(rows)[:, columns], min(times[1:] or times)

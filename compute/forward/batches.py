@@ -74,6 +74,11 @@ class Batches:
         inputs, targets = self._inputs[start:stop].to(self.device), self._targets[start:stop].to(self.device)
         return self._ready(inputs, targets)
 
+    def at(self, rows: Tensor) -> tuple[Tensor, Tensor]:
+        """The samples with the indices ``rows`` as one batch."""
+        rows = rows.to(self._inputs.device)
+        return self._ready(self._inputs[rows].to(self.device), self._targets[rows].to(self.device))
+
     def _ready(self, inputs: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
         inputs, manner = inputs if self.ready else self._normalized(inputs), self._manner
         if manner.cast is not None:

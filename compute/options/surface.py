@@ -195,13 +195,14 @@ class AccuracyOptions(Options):
     """How accurate the values must be: less accuracy costs less time."""
 
     precision: Literal["auto", "fp64", "fp32", "tf32", "bf16", "fp16"] = "auto"
-    """Number type of the evaluation; auto: that of the model; for fp32 the fastest whose losses at nine points differ from
-    fp32's by at most the bound."""
+    """Number type of the evaluation; auto: that of the model; for fp32 a faster one of the hardware, corrected by samples in
+    fp32 to within the bound."""
     precision_bound: float = option(1e-3, is_share)
-    """Largest relative difference that precision auto accepts."""
+    """Largest standard error of such a correction, as a share of |loss| + 0.1; where single losses are not known, the largest
+    relative difference at nine points."""
     rtol: float | None = option(None, is_share)
-    """Standard error of each loss, as a share of it, that ends the evaluation of a point early, as in 0.01. Default: all
-    samples."""
+    """Standard error of each loss, as a share of it, over sampling and rounding, that ends the evaluation of a point early, as
+    in 0.01. Default: all samples."""
     loss_cap: float | None = None
     """Loss above which a point is left after its first samples. Default: none."""
     refine: float | None = option(None, is_share)

@@ -13,8 +13,8 @@ from cyclopts import Parameter
 from paraloss.text import printable
 
 _FACTS = (
-    "model", "checkpoint", "data", "samples", "criterion", "precision", "tuning", "sampling", "device", "torch_version",
-    "command",
+    "model", "checkpoint", "data", "samples", "criterion", "precision", "evaluated", "tuning", "sampling", "device",
+    "torch_version", "command",
 )  # fmt: skip
 
 

@@ -7,7 +7,7 @@ import torch
 
 from paraloss.compute import Evaluator, load_criterion, load_model
 from paraloss.compute.evaluate.estimator import with_smaller_batches
-from paraloss.compute.evaluate.full import few_sizes
+from paraloss.compute.evaluate.sample_losses import few_sizes
 from paraloss.compute.forward.precision import faster_precisions
 from paraloss.errors import InputError
 

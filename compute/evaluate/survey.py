@@ -1,0 +1,111 @@
+"""Means of all samples from a part of them: survey sampling with unequal probabilities and a regression.
+
+Sources: Cochran 1977, "Sampling techniques", chapter 7; Särndal, Swensson and Wretman 1992, "Model assisted survey sampling",
+chapter 6; Ohlsson 1998, "Sequential Poisson sampling".
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+_COLLINEAR = 1e-10
+_UNIT, _FEW = 32, 8192  # samples are added in multiples of this, of its double from so many samples on
+
+
+def drawing_order(drawn: Tensor, size: Tensor) -> Tensor:
+    """Order in which to draw samples, so that the first n are a sample for every n: ascending u / size.
+
+    Args:
+        drawn: (N,) uniform random numbers u.
+        size: (N,) positive: to what the chances of a sample are proportional.
+    """
+    return torch.argsort(drawn / size, stable=True)
+
+
+def inclusion(size: Tensor, count: int) -> Tensor:
+    """(N,) probability of each sample to be among the first ``count``: proportional to its size, at most 1."""
+    certain = torch.zeros(len(size), dtype=torch.bool)
+    if count >= len(size):
+        return torch.ones(len(size), dtype=torch.float64)
+    while True:
+        factor = (count - certain.sum()) / size[~certain].sum()
+        more = (factor * size >= 1) & ~certain
+        if not more.any():
+            return torch.where(certain, 1.0, (factor * size).clamp(max=1.0))
+        certain |= more
+
+
+def more_samples(count: int, population: int, error: float, bound: float) -> int:
+    """Number of samples for an error of ``bound``, were it to fall with 1 / n - 1 / N; at most three times as many.
+
+    Args:
+        count: samples so far.
+        population: N.
+        error: standard error that they gave.
+        bound: of the error; 0 or less asks for as many as allowed.
+    """
+    share = (bound / error) ** 2 if bound > 0 else 0.0
+    needed = 1.02 / (1 / population + (1 / count - 1 / population) * share)
+    return min(population, whole_units(max(1.05 * count, min(needed, 3 * count)), population))
+
+
+def whole_units(count: float, population: int) -> int:
+    """``count`` rounded up, so that batches have few sizes: for each new one, a GPU's library searches its kernels again."""
+    unit = _UNIT if population < _FEW else 2 * _UNIT
+    return math.ceil(count / unit) * unit
+
+
+def regression_estimate(values: Tensor, known: Tensor, chances: Tensor, skewness: float) -> tuple[float, float]:
+    """Estimate the mean over all N samples, and its standard error, from n.
+
+    Args:
+        values: (n,) values of the samples drawn.
+        known: (p, N) quantities that are known of every sample, the n drawn ones first, to which the values are about linear.
+        chances: (n,) inclusion probabilities.
+        skewness: the error is multiplied by 1 + skewness / n.
+
+    The error is sqrt(sum((1 - pi) * (e / (pi (1 - h)))^2)) / N with the residuals e of the regression and the leverage h (HC3).
+    """
+    population = known.shape[1]
+    if not torch.isfinite(known).all():
+        known = known[:0]
+    weights = 1 / chances
+    design = with_constant(known)
+    mine = design[: len(values)]
+    coefficients, leverage = solve(mine, values, weights)
+    residuals = values - mine @ coefficients
+    mean = design.mean(dim=0) @ coefficients + (weights * residuals).sum() / population
+    spread = weights * residuals / (1 - leverage)
+    error = (1 + skewness / len(values)) * ((1 - chances) * spread.square()).sum().sqrt() / population
+    return float(mean), float(error)
+
+
+def predictions(values: Tensor, known: Tensor, chances: Tensor) -> Tensor:
+    """(N,) values of all samples as the regression of ``regression_estimate`` predicts them, the drawn ones as they are."""
+    if not torch.isfinite(known).all():
+        known = known[:0]
+    design = with_constant(known)
+    coefficients, _ = solve(design[: len(values)], values, 1 / chances)
+    return torch.cat([values, design[len(values) :] @ coefficients])
+
+
+def with_constant(known: Tensor) -> Tensor:
+    """(N, p + 1): a one and the (p, N) known quantities, for each sample."""
+    return torch.cat([torch.ones(1, known.shape[1], dtype=known.dtype), known]).T
+
+
+def solve(design: Tensor, values: Tensor, weights: Tensor) -> tuple[Tensor, Tensor]:
+    """Weighted least squares that tolerates collinear columns: coefficients (p + 1,) and leverages (n,), at most 0.9."""
+    scale = design.square().mean(dim=0).sqrt().clamp_min(1e-300)
+    scaled = design / scale * weights.sqrt()[:, None]
+    gram = scaled.T @ scaled
+    if not torch.isfinite(gram).all():
+        return torch.zeros(design.shape[1], dtype=design.dtype), torch.zeros(len(design), dtype=design.dtype)
+    eigenvalues, vectors = torch.linalg.eigh(gram)
+    kept = eigenvalues > _COLLINEAR * eigenvalues[-1]
+    inverse = (vectors[:, kept] / eigenvalues[kept]) @ vectors[:, kept].T
+    leverage = ((scaled @ inverse) * scaled).sum(dim=1).clamp(max=0.9)
+    return inverse @ (scaled.T @ (values * weights.sqrt())) / scale, leverage
