@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from paraloss.compute.api import compute_surface, plan_surface
+    from paraloss.compute.connected.aligning import align
+    from paraloss.compute.connected.connecting import connect
     from paraloss.compute.directions.between import direction_between
     from paraloss.compute.directions.random import normalize, random_direction
     from paraloss.compute.ensemble import compute_ensemble
@@ -18,6 +20,7 @@ if TYPE_CHECKING:
     from paraloss.compute.inputs.pairs import as_data_set
     from paraloss.compute.inputs.sources import load_model
     from paraloss.compute.inputs.split import Split
+    from paraloss.compute.options.connected import AlignOptions, ConnectOptions
     from paraloss.compute.options.runs import ProjectionOptions, TrainOptions, TrajectoryOptions
     from paraloss.compute.options.surface import (
         AccuracyOptions,
@@ -32,6 +35,9 @@ if TYPE_CHECKING:
     from paraloss.compute.trajectory import project_run
 
 _HOMES = {
+    "connected.aligning": ("align",),
+    "connected.connecting": ("connect",),
+    "options.connected": ("AlignOptions", "ConnectOptions"),
     "api": ("compute_surface", "plan_surface"),
     "directions.between": ("direction_between",),
     "directions.random": ("normalize", "random_direction"),
@@ -59,6 +65,8 @@ _HOMES = {
 
 __all__ = [
     "AccuracyOptions",
+    "AlignOptions",
+    "ConnectOptions",
     "EffortOptions",
     "Evaluator",
     "InputOptions",
@@ -70,11 +78,13 @@ __all__ = [
     "SurfaceOptions",
     "TrainOptions",
     "TrajectoryOptions",
+    "align",
     "apply_checkpoint",
     "as_data_set",
     "classes_of",
     "compute_ensemble",
     "compute_surface",
+    "connect",
     "direction_between",
     "file_sha256",
     "load_checkpoint",

@@ -45,14 +45,11 @@ def load_all(weights: Path, inputs: InputOptions) -> tuple[nn.Module, Mapping[st
         InputError: something is neither named nor recorded, the record names what is not built in, or model, data and
             checkpoint do not fit together.
     """
-    model, data = inputs.model, inputs.data
+    data = inputs.data
     loss: str | Step | None = inputs.loss if inputs.step is None else load_step(inputs.step)
     checkpoint = open_checkpoint(weights)
     record = checkpoint.record
-    model_arguments = parse_arguments(inputs.model_arg or [])
-    if model is None:
-        model = _recorded(weights, record, "model", is_recordable)
-        model_arguments = {**_recorded_arguments(weights, record, model), **model_arguments}
+    model, model_arguments = _model_of(weights, record, inputs)
     if data is None:
         data = _recorded(weights, record, "data", PLACELESS.__contains__)
     if loss is None:
@@ -72,6 +69,35 @@ def load_all(weights: Path, inputs: InputOptions) -> tuple[nn.Module, Mapping[st
         **({"weights_left_out": list(found.left_out)} if found.left_out else {}),
     }
     return network, data_set, loss, facts
+
+
+@seeded(0)
+def load_without_data(weights: Path, inputs: InputOptions, shape: tuple[int, ...]) -> nn.Module:
+    """Load the model with its weights where there are no data.
+
+    Args:
+        weights: checkpoint file or folder.
+        inputs: names of the model; what is not named is taken from the checkpoint's record, as far as it is built in.
+        shape: shape of one input.
+
+    Raises:
+        InputError: the model is neither named nor recorded, or does not fit the checkpoint.
+    """
+    checkpoint = open_checkpoint(weights)
+    model, arguments = _model_of(weights, checkpoint.record, inputs)
+    classes = checkpoint.record.get("classes")
+    network = load_model(model, shape, classes if isinstance(classes, int) and 0 < classes <= _MOST_CLASSES else 10, arguments)
+    put(network, checkpoint.fitted(network, inputs.weights_key).state, str(weights))
+    return network
+
+
+def _model_of(weights: Path, record: Mapping[str, Any], inputs: InputOptions) -> tuple[str, dict[str, Any]]:
+    """The model's name and its options, named or recorded."""
+    arguments = parse_arguments(inputs.model_arg or [])
+    if inputs.model is not None:
+        return inputs.model, arguments
+    model = _recorded(weights, record, "model", is_recordable)
+    return model, {**_recorded_arguments(weights, record, model), **arguments}
 
 
 def _recorded(weights: Path, record: Mapping[str, Any], key: str, admitted: Callable[[str], bool]) -> str:

@@ -263,7 +263,16 @@ class SurfaceOptions(OutputOptions, EffortOptions, AccuracyOptions, MeasureOptio
         return self.rtol is not None or self.loss_cap is not None
 
 
-class MeasureKeywords(TypedDict, total=False):
+class EffortKeywords(TypedDict, total=False):
+    """Names and types of the options of ``EffortOptions``."""
+
+    device: str
+    batch_size: int | None
+    split_data: int | None
+    point_timeout: float | None
+
+
+class MeasureKeywords(EffortKeywords, total=False):
     """Names and types of the options that surfaces and trajectories share, for editors and type checkers."""
 
     splits: Names | None
@@ -276,10 +285,6 @@ class MeasureKeywords(TypedDict, total=False):
     rtol: float | None
     loss_cap: float | None
     refine: float | None
-    device: str
-    batch_size: int | None
-    split_data: int | None
-    point_timeout: float | None
     path: File | None
     overwrite: bool
     progress: bool

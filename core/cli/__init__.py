@@ -37,6 +37,8 @@ VERBS = {
     "train": "Train a model, with one checkpoint per epoch.",
     "compute": "Compute a loss surface or curve around a checkpoint.",
     "project": "Compute a run's path and the surface around it.",
+    "align": "Permute a model's hidden units to match another's.",
+    "connect": "Train a curve of low loss between two models.",
     "hessian": "Compute the Hessian's spectrum at a checkpoint.",
     "convert": "Convert surfaces to VTK, mesh and table formats.",
     "render": "Draw pictures, movies and pages.",

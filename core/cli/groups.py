@@ -6,6 +6,7 @@ from typing import Annotated, Any, get_type_hints
 
 from cyclopts import Group, Parameter
 
+from paraloss.compute.options.connected import AlignOptions, ConnectOptions
 from paraloss.compute.options.runs import ProjectionOptions, TrainOptions
 from paraloss.compute.options.surface import (
     AccuracyOptions,
@@ -18,18 +19,33 @@ from paraloss.compute.options.surface import (
 from paraloss.option import Flag, Options
 from paraloss.picture_options import GridOptions, MovieOptions, PictureOptions
 
-_INPUT, _PLANE, _MEASURE, _ACCURACY, _TRAINING, _EFFORT, _OUTPUT = (
+_INPUT, _PLANE, _MATCHING, _CURVE, _MEASURE, _ACCURACY, _TRAINING, _EFFORT, _OUTPUT = (
     Group(name, sort_key=number)
-    for number, name in enumerate(("Input", "Plane", "Data and metrics", "Accuracy", "Training", "Effort", "Output"), start=1)
+    for number, name in enumerate(
+        (
+            "Input",
+            "Plane",
+            "Matching",
+            "Curve",
+            "Data and metrics",
+            "Accuracy",
+            "Training",
+            "Effort",
+            "Output",
+        ),
+        start=1,
+    )
 )
 INPUT, PLANE, EFFORT = Parameter(group=_INPUT), Parameter(group=_PLANE), Parameter(group=_EFFORT)
 OUTPUT = Parameter(name=["--output", "-o"], group=_OUTPUT)
 OVERWRITE = Parameter(negative="", group=_OUTPUT)
 
-_HEIGHTS, _PICTURE, _MOVIE = (Group(name, sort_key=number) for number, name in enumerate(("Heights", "Picture", "Movie"), 7))
+_HEIGHTS, _PICTURE, _MOVIE = (Group(name, sort_key=number) for number, name in enumerate(("Heights", "Picture", "Movie"), 9))
 
 Inputs = Annotated[InputOptions, Parameter(name="*", group=_INPUT)]
 Plane = Annotated[PlaneOptions, Parameter(name="*", group=_PLANE)]
+Matching = Annotated[AlignOptions, Parameter(name="*", group=_MATCHING)]
+Connection = Annotated[ConnectOptions, Parameter(name="*", group=_CURVE)]
 Projection = Annotated[ProjectionOptions, Parameter(name="*", group=_PLANE)]
 Measure = Annotated[MeasureOptions, Parameter(name="*", group=_MEASURE)]
 Accuracy = Annotated[AccuracyOptions, Parameter(name="*", group=_ACCURACY)]
@@ -69,5 +85,7 @@ for _kind in (
     TrainOptions,
     EffortOptions,
     OutputOptions,
+    AlignOptions,
+    ConnectOptions,
 ):
     _name_flags(_kind)

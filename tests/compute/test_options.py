@@ -14,6 +14,7 @@ from torch import nn
 
 from paraloss.cli import flag, main
 from paraloss.compute import compute_ensemble, compute_surface
+from paraloss.compute.options import connected
 from paraloss.compute.options import runs as run_options
 from paraloss.compute.options import surface as options
 from paraloss.compute.settings import resolve
@@ -29,11 +30,15 @@ VERBS = {
     "project": (options.InputOptions, TRAJECTORY),
     "hessian": (options.InputOptions,),
     "train": (run_options.TrainOptions,),
+    "align": (options.InputOptions, connected.AlignOptions),
+    "connect": (options.InputOptions, connected.ConnectOptions),
 }
 KEYWORDS = {
     SURFACE: options.SurfaceKeywords,
     TRAJECTORY: run_options.TrajectoryKeywords,
     run_options.TrainOptions: run_options.TrainKeywords,
+    connected.AlignOptions: connected.AlignKeywords,
+    connected.ConnectOptions: connected.ConnectKeywords,
 }
 # Files begun by the first version, second row pending: tests/compute/begun/NAME.h5, and that version's losses in that row.
 BEGUN = {

@@ -105,3 +105,20 @@ def _whole_numbers(name: str, values: object) -> list[int]:
     if not isinstance(values, list) or not all(type(value) is int for value in values):
         raise ValueError(f"the shape and the offsets of '{name}' are not whole numbers: {str(values)[:60]}")
     return values
+
+
+def write(path: Path, tensors: Mapping[str, Tensor]) -> None:
+    """Write tensors by name: the header's length in 8 bytes, the header padded to 8, the numbers in its order."""
+    types = {name: code for code, name in _TYPES.items()}
+    header: dict[str, Any] = {}
+    end = 0
+    for name, tensor in tensors.items():
+        start, end = end, end + tensor.numel() * tensor.element_size()
+        code = types[str(tensor.dtype).removeprefix("torch.")]
+        header[name] = {"dtype": code, "shape": list(tensor.shape), "data_offsets": [start, end]}
+    text = json.dumps(header).encode()
+    text += b" " * (-len(text) % 8)
+    with path.open("wb") as file:
+        file.write(len(text).to_bytes(8, "little") + text)
+        for tensor in tensors.values():
+            file.write(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
