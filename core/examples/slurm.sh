@@ -8,7 +8,9 @@
 # Set these where you need them, in the line `sbatch --export=ALL,PARALOSS_VENV=$HOME/venv job.sh …` or here:
 #   PARALOSS_MODULES   modules to load, as in "python/3.11 openmpi"
 #   PARALOSS_VENV      folder of a virtual environment
-#   PARALOSS_MPI       how srun starts MPI, as in pmix or pmi2; `srun --mpi=list` names what there is
+#   PARALOSS_MPI       how srun starts MPI, as in pmix or pmi2; `srun --mpi=list` names what there is. Without it and without a
+#                      default of the cluster, the ranks that srun starts talk through torch.distributed and need no MPI
+#   PARALOSS_TORCHRUN  yes: torchrun on each node starts the ranks, without MPI
 #SBATCH --job-name=paraloss
 #SBATCH --nodes=1
 #SBATCH --ntasks-per-node=4
@@ -40,8 +42,14 @@ export OMP_NUM_THREADS=${SLURM_CPUS_PER_TASK:-1}
 stopped=
 forward() { stopped=yes; kill -TERM "$job" 2>/dev/null || true; }
 trap forward TERM
-srun --cpus-per-task="$OMP_NUM_THREADS" ${PARALOSS_MPI:+--mpi="$PARALOSS_MPI"} \
-    paraloss compute --weights "$weights" -o "$output" "$@" &
+launch=(srun --cpus-per-task="$OMP_NUM_THREADS" ${PARALOSS_MPI:+--mpi="$PARALOSS_MPI"} paraloss)
+if [ -n "${PARALOSS_TORCHRUN:-}" ]; then
+    hosts=($(scontrol show hostnames "$SLURM_JOB_NODELIST"))
+    launch=(srun --ntasks="${#hosts[@]}" --ntasks-per-node=1 --cpus-per-task="$((OMP_NUM_THREADS * SLURM_NTASKS_PER_NODE))"
+        torchrun --nnodes="${#hosts[@]}" --nproc-per-node="$SLURM_NTASKS_PER_NODE" --rdzv-backend=c10d
+        --rdzv-id="$SLURM_JOB_ID" --rdzv-endpoint="${hosts[0]}:$((15000 + SLURM_JOB_ID % 12000))" -m paraloss)
+fi
+"${launch[@]}" compute --weights "$weights" -o "$output" "$@" &
 job=$!
 code=0
 wait "$job" || code=$?

@@ -89,6 +89,22 @@ def test_an_array_computes_one_surface_per_checkpoint_in_natural_order(place, tr
     assert "--mpi=pmix" in (folder / "srun.log").read_text()
 
 
+@pytest.mark.slow
+def test_torchrun_starts_the_ranks_where_it_is_asked_for(place, trained):
+    folder, environment = place
+    srun = '#!/bin/bash\nwhile [[ "$1" == --* ]]; do echo "$1" >> srun.log; shift; done\necho "$@" >> srun.log\nexec "$@"\n'
+    (folder / "programs" / "srun").write_text(srun)
+    (folder / "programs" / "scontrol").write_text("#!/bin/bash\necho localhost\n")
+    environment |= {"PARALOSS_TORCHRUN": "yes", "SLURM_NTASKS_PER_NODE": "2", "SLURM_JOB_NODELIST": "localhost"}
+    environment["SLURM_JOB_ID"] = str(os.getpid())
+    command = ["bash", "job.sh", str(trained / "final.pt"), "s.h5", "--x=-1:1:3", "--samples", "10"]
+    done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False, timeout=240)
+    assert done.returncode == 0 and "1 on " in done.stderr, done.stderr
+    assert read_surface(folder / "s.h5").is_complete
+    asked = (folder / "srun.log").read_text().splitlines()
+    assert asked[:2] == ["--ntasks=1", "--ntasks-per-node=1"] and "--nproc-per-node=2" in asked[-1]
+
+
 def _finished(path):
     try:
         return int((read_surface(path).status != 0).sum())

@@ -9,20 +9,21 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import signal
 import subprocess
 import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from helpers import BIN
+from helpers import BIN, launcher
 
 MINE = """
 import os, pathlib, time
 import torch
 from torch import nn
 
-RANK, hold = os.environ.get("PMI_RANK", "0"), pathlib.Path("hold")
+RANK, hold = os.environ.get("PMI_RANK") or os.environ.get("RANK", "0"), pathlib.Path("hold")
 
 def written(path):
     try:
@@ -71,16 +72,16 @@ def prepare(folder: Path) -> None:
         torch.save({**weights, "last.bias": torch.zeros(3)}, folder / "path" / f"epoch_{number:03d}.pt")
 
 
-def start(folder: Path, command: Sequence[str], hold: str = "", ranks: int = 0) -> subprocess.Popen[str]:
+def start(folder: Path, command: Sequence[str], hold: str = "", ranks: int = 0, engine: str = "mpi") -> subprocess.Popen[str]:
     """Start ``paraloss`` in a process group of its own, to wait where ``hold`` says: "20", or "20 s.h5"."""
     for held in folder.glob("held*"):
         held.unlink()
     (folder / "hold").unlink(missing_ok=True)
     if hold:
         (folder / "hold").write_text(hold)
-    launcher = [str(BIN / "mpiexec"), "-n", str(ranks)] if ranks else []
+    before = launcher(ranks, engine) if ranks else []
     return subprocess.Popen(
-        [*launcher, str(BIN / "paraloss"), *command], cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        [*before, str(BIN / "paraloss"), *command], cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
         start_new_session=True, env={**os.environ, "OMP_NUM_THREADS": "1"},
     )  # fmt: skip
 
@@ -99,7 +100,7 @@ def wait_until_held(process: subprocess.Popen[str], folder: Path, ranks: int = 1
 
 
 def ranks_of(process: subprocess.Popen[str]) -> list[int]:
-    """The process numbers of the ranks below an mpiexec, in no order."""
+    """The process numbers of the ranks below a launcher, in no order; of torchrun with their guards."""
     found, waiting = [], [process.pid]
     while waiting:
         parent = waiting.pop()
@@ -107,7 +108,7 @@ def ranks_of(process: subprocess.Popen[str]) -> list[int]:
             for child in map(int, task.read_text().split()):
                 waiting.append(child)
                 with contextlib.suppress(OSError):
-                    if b"PMI_RANK=" in Path(f"/proc/{child}/environ").read_bytes():
+                    if re.search(rb"\0(PMI|LOCAL)_RANK=", Path(f"/proc/{child}/environ").read_bytes()):
                         found.append(child)
     return found
 

@@ -5,7 +5,7 @@ import subprocess
 import sys
 
 import pytest
-from helpers import BIN, run
+from helpers import launcher, run
 from jobs import MINE, OWN, prepare
 
 SCRIPT = """
@@ -16,7 +16,7 @@ import torch
 from paraloss import compute_surface
 from paraloss.compute.ranks.world import world
 
-rank = int(os.environ["PMI_RANK"])
+rank = int(os.environ.get("PMI_RANK") or os.environ["RANK"])
 {body}
 print("never", flush=True)
 """
@@ -36,20 +36,20 @@ CASES = {
 }
 
 
-def python(script, folder, ranks=2):
+def python(script, folder, engine="mpi"):
     (folder / "script.py").write_text(script)
     return subprocess.run(
-        [str(BIN / "mpiexec"), "-n", str(ranks), sys.executable, "script.py"], cwd=folder, capture_output=True, text=True,
+        [*launcher(2, engine), sys.executable, "script.py"], cwd=folder, capture_output=True, text=True,
         check=False, timeout=240, env={**os.environ, "OMP_NUM_THREADS": "1"},
     )  # fmt: skip
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("case", CASES)
-def test_a_python_program_ends_on_all_ranks(case, tmp_path):
+@pytest.mark.parametrize(("case", "engine"), [*((case, "mpi") for case in CASES), ("between", "torch"), ("tuning", "torch")])
+def test_a_python_program_ends_on_all_ranks(case, engine, tmp_path):
     (tmp_path / "mine.py").write_text(MINE)
     body, told = CASES[case]
-    done = python(SCRIPT.format(body=body), tmp_path)  # would hang for ever, and reach the time limit
+    done = python(SCRIPT.format(body=body), tmp_path, engine)  # would hang for ever, and reach the time limit
     assert done.returncode == 1, done.stderr
     assert told in done.stderr
     assert "never" not in done.stdout
@@ -67,18 +67,19 @@ def test_what_all_ranks_raise_is_printed_once_and_ends_without_a_complaint_of_mp
 
 
 @pytest.mark.slow
-def test_an_internal_error_on_one_rank_is_one_line_of_the_command(tmp_path):
+@pytest.mark.parametrize("engine", ["mpi", "torch"])
+def test_an_internal_error_on_one_rank_is_one_line_of_the_command(engine, tmp_path):
     """A loss that leaves Python's exceptions behind on rank 1 only."""
     prepare(tmp_path)
     (tmp_path / "bad.py").write_text(
         "import os, torch\n"
         "def loss(outputs, targets):\n"
-        "    if os.environ['PMI_RANK'] == '1':\n        raise BaseException('out of luck')\n"
+        "    if '1' in (os.environ.get('PMI_RANK'), os.environ.get('RANK')):\n        raise BaseException('out of luck')\n"
         "    return torch.nn.functional.cross_entropy(outputs, targets, reduction='none')\n"
     )
     done = run(
         "compute", "--weights", "path/epoch_000.pt", *OWN, "--loss", "bad.py:loss", "--curve", "--x=-1:1:9",
-        "--precision", "fp32", "-o", "s.h5", ranks=2, cwd=tmp_path, timeout=240,
+        "--precision", "fp32", "-o", "s.h5", ranks=2, engine=engine, cwd=tmp_path, timeout=240,
     )  # fmt: skip
     assert done.returncode != 0
     lines = [line for line in done.stderr.splitlines() if line.startswith("paraloss:")]

@@ -79,6 +79,19 @@ def test_ranks_end_together_with_one_line_and_without_a_complaint_of_mpi(number,
 
 
 @pytest.mark.slow
+def test_torchrun_passes_a_signal_on_and_the_ranks_end_in_good_order(folder):
+    process = start(folder, COMPUTE, hold="5 s.h5", ranks=2, engine="torch")
+    assert wait_until_held(process, folder, ranks=2)
+    (folder / "hold").write_text("1000000")
+    process.send_signal(signal.SIGINT)
+    code, lines, errors = ended(process)
+    lines = [line for line in lines if not line.startswith("Traceback")]  # torchrun's own
+    assert code != 0 and len(lines) == 1 and lines[0].startswith("paraloss: interrupted; "), errors
+    (folder / "hold").unlink()
+    kept_and_finished(folder, lines[0])
+
+
+@pytest.mark.slow
 def test_training_says_which_epochs_are_kept(folder):
     command = ["train", *OWN, "--epochs", "4", "--batch-size", "32", "-o", "run"]
     process = start(folder, command, hold="9")  # three batches per epoch: in the third epoch
