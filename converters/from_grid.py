@@ -17,6 +17,7 @@ from paraloss.surface import Surface
 from paraloss.text import one_line
 
 _WANTED = "this needs the output of the Loss Surface Reader, or a .vts that Paraloss wrote"
+_NO_METRIC_ENDS = ("_clipped", "_drawn")
 _NO_METRIC = ("clipped", "status", "Normals", "vtkGhostType", "basin")
 
 
@@ -41,8 +42,11 @@ def _from_grid(grid: vtkStructuredGrid) -> tuple[Surface, GridOptions]:
     places = vtk_to_numpy(grid.GetPoints().GetData()).astype(float).reshape(*shape, 3)
     arrays = {}
     for number in range(grid.GetPointData().GetNumberOfArrays()):
-        name = grid.GetPointData().GetArrayName(number)
-        if name not in _NO_METRIC and not name.startswith("log_") and not name.endswith("_clipped"):
+        name, components = (
+            grid.GetPointData().GetArrayName(number),
+            grid.GetPointData().GetArray(number).GetNumberOfComponents(),
+        )
+        if name not in _NO_METRIC and components == 1 and not name.startswith("log_") and not name.endswith(_NO_METRIC_ENDS):
             arrays[name] = vtk_to_numpy(grid.GetPointData().GetArray(number)).astype(float).reshape(shape)
     status = vtk_to_numpy(grid.GetPointData().GetArray("status")).reshape(shape)
     surface = Surface(places[0, :, 0], places[:, 0, 1], arrays, status.astype(np.uint8), _record(grid, "provenance"))

@@ -12,7 +12,7 @@ from vtkmodules.vtkFiltersCore import vtkAppendPolyData, vtkContourFilter, vtkSt
 from vtkmodules.vtkFiltersGeometry import vtkGeometryFilter
 from vtkmodules.vtkFiltersSources import vtkSphereSource
 
-from paraloss.converters.grid import height_map
+from paraloss.converters.grid import add_field_data, height_map
 from paraloss.errors import InputError
 from paraloss.height import to_log
 from paraloss.picture_options import GridOptions
@@ -63,6 +63,11 @@ def warp_structured(data: Any, name: str, options: GridOptions) -> vtkStructured
     normals = numpy_to_vtk((normal / np.maximum(length, 1e-300)).astype(np.float32).reshape(-1, 3), deep=True)
     normals.SetName("Normals")
     grid.GetPointData().SetNormals(normals)
+    if grid.GetPointData().GetArray("status") is None:
+        status = numpy_to_vtk(np.where(heights.blank, 0, DONE).astype(np.uint8).ravel(), deep=True)
+        status.SetName("status")
+        grid.GetPointData().AddArray(status)
+    add_field_data(grid, surface, heights)
     if heights.blank.any():
         hidden = numpy_to_vtk(np.where(heights.blank, vtkDataSetAttributes.HIDDENPOINT, 0).astype(np.uint8).ravel(), deep=True)
         hidden.SetName(vtkDataSetAttributes.GhostArrayName())
@@ -91,7 +96,8 @@ def contour_lines(grid: Any, levels: list[float], radius: float = 0.0) -> vtkPol
             0 leaves lines.
 
     Returns:
-        Lines or tubes; the point array ``level`` holds each line's value in the metric's unit.
+        Lines or tubes; the point array ``level``, the only one, holds each line's value in the metric's unit. With the
+        surface's own arrays ParaView would color the lines as the surface, on which they could not be seen.
     """
     name, log, offset, _, _ = height_facts(grid)
     contour = vtkContourFilter()
@@ -112,6 +118,7 @@ def contour_lines(grid: Any, levels: list[float], radius: float = 0.0) -> vtkPol
     drawn = _array(lines, name)
     level_array = numpy_to_vtk(np.exp(drawn) - offset if log else drawn, deep=True)
     level_array.SetName("level")
+    lines.GetPointData().Initialize()
     lines.GetPointData().AddArray(level_array)
     if not radius:
         return lines

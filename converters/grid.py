@@ -173,8 +173,8 @@ def to_structured_grid(
     normals = surface_normals(surface.x, surface.y, z)[part]
     grid.GetPointData().SetNormals(_array("Normals", normals.reshape(-1, 3)))
     grid.GetPointData().SetActiveScalars(heights.array)
-    _hide(grid, heights.blank[part])
-    _add_field_data(grid, surface, heights)
+    hide(grid, heights.blank[part])
+    add_field_data(grid, surface, heights)
     return grid
 
 
@@ -225,7 +225,8 @@ def surface_normals(x: np.ndarray, y: np.ndarray, z: np.ndarray) -> np.ndarray:
     return normals
 
 
-def _hide(grid: vtkStructuredGrid, blank: np.ndarray) -> None:
+def hide(grid: vtkStructuredGrid, blank: np.ndarray) -> None:
+    """Hide the points of a grid that are blank, a bool array of its shape, and the cells around them."""
     if not blank.any():
         return
     name = vtkDataSetAttributes.GhostArrayName()
@@ -240,7 +241,8 @@ def blank_cells(blank: np.ndarray) -> np.ndarray:
     return np.asarray(blank[:-1, :-1] | blank[1:, :-1] | blank[:-1, 1:] | blank[1:, 1:])
 
 
-def _add_field_data(grid: vtkStructuredGrid, surface: Surface, heights: HeightMap) -> None:
+def add_field_data(grid: vtkStructuredGrid, surface: Surface, heights: HeightMap) -> None:
+    """Put the facts of the heights, the provenance and the paths into the field data of a grid, see ``to_structured_grid``."""
     numbers: dict[str, float] = {
         "log_offset": heights.options.log_offset,
         "height_scale": heights.scale,

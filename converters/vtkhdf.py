@@ -12,6 +12,8 @@ from typing import Any
 import h5py
 import numpy as np
 from vtkmodules.util.numpy_support import vtk_to_numpy
+from vtkmodules.vtkCommonCore import vtkStringArray
+from vtkmodules.vtkCommonDataModel import vtkPolyData
 
 from paraloss.converters.formats import register
 from paraloss.converters.grid import to_polydata
@@ -71,6 +73,20 @@ def _write_quads(root: h5py.Group, surface: Surface, options: GridOptions, compr
     for index in range(mesh.GetPointData().GetNumberOfArrays()):
         array = mesh.GetPointData().GetArray(index)
         points.create_dataset(array.GetName(), data=vtk_to_numpy(array), **_FILTERS[compress])
+    _write_field_data(root.create_group("FieldData"), mesh)
+
+
+def _write_field_data(group: h5py.Group, mesh: vtkPolyData) -> None:
+    """The facts of the heights and the paths, which the plugin's filters read."""
+    facts = mesh.GetFieldData()
+    for index in range(facts.GetNumberOfArrays()):
+        array = facts.GetAbstractArray(index)
+        if isinstance(array, vtkStringArray):
+            # The reader of 5.11 knows ASCII of variable length alone.
+            texts = [array.GetValue(k).encode("ascii", "backslashreplace") for k in range(array.GetNumberOfValues())]
+            group.create_dataset(array.GetName(), data=texts, dtype=h5py.string_dtype("ascii"))
+        else:
+            group.create_dataset(array.GetName(), data=vtk_to_numpy(array))
 
 
 def _set_type(root: h5py.Group, kind: bytes) -> None:

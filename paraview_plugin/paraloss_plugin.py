@@ -36,7 +36,9 @@ def _find_paraloss():
 
 _find_paraloss()
 
-from paraloss.paraview_plugin.parts import extents, messages, properties, ranks, reading  # noqa: E402
+from paraloss.paraview_plugin.parts import appearance, extents, messages, properties, ranks, reading  # noqa: E402
+
+appearance.color_new_representations()
 
 
 @smproxy.reader(
@@ -146,7 +148,7 @@ class LossSurfaceReader(properties.HeightOptions, VTKPythonAlgorithmBase):
 
 @smproxy.filter(name="LossSurface", label="Loss Surface", support_reload=False)
 @smproperty.input(name="Input", port_index=0)
-@smdomain.datatype(dataTypes=["vtkStructuredGrid", "vtkImageData", "vtkRectilinearGrid"])
+@smdomain.datatype(dataTypes=["vtkStructuredGrid", "vtkImageData", "vtkRectilinearGrid", "vtkUnstructuredGrid"])
 @smproperty.xml(properties.SCALAR_XML + properties.height_xml("Scalar"))
 class LossSurface(properties.HeightOptions, VTKPythonAlgorithmBase):
     """Log, clip, height and normals for any flat structured grid or image with a scalar, as the reader makes them."""
@@ -166,8 +168,12 @@ class LossSurface(properties.HeightOptions, VTKPythonAlgorithmBase):
     @messages.reports_errors
     def RequestData(self, request, inputs, outputs):
         from paraloss.converters.geometry import warp_structured
+        from paraloss.converters.structured import as_structured
 
         data = inputs[0].GetInformationObject(0).Get(vtkStructuredGrid.DATA_OBJECT())
+        if data.IsA("vtkUnstructuredGrid") and not extents.on_first_piece(outputs):
+            return 1  # it has no extent that ranks could share
+        data = as_structured(data)
         name = properties.scalar_name(data, self.GetInputArrayInformation(0))
         grid = warp_structured(data, name, self.grid_options(name))
         vtkStructuredGrid.GetData(outputs, 0).ShallowCopy(extents.cut(grid, outputs.GetInformationObject(0)))
@@ -175,13 +181,15 @@ class LossSurface(properties.HeightOptions, VTKPythonAlgorithmBase):
 
 
 class _OnSurface(VTKPythonAlgorithmBase):
-    """A filter from a surface that Paraloss made to polygons on it."""
+    """A filter from a surface that Paraloss made to polygons on it; the surface stays visible."""
 
     def __init__(self):
         VTKPythonAlgorithmBase.__init__(self, nInputPorts=1, nOutputPorts=1, outputType="vtkPolyData")
 
     def FillInputPortInformation(self, port, info):
-        info.Set(self.INPUT_REQUIRED_DATA_TYPE(), "vtkStructuredGrid")
+        info.Remove(self.INPUT_REQUIRED_DATA_TYPE())
+        info.Append(self.INPUT_REQUIRED_DATA_TYPE(), "vtkStructuredGrid")
+        info.Append(self.INPUT_REQUIRED_DATA_TYPE(), "vtkUnstructuredGrid")  # as ``.hdf`` opens
         return 1
 
     def RequestUpdateExtent(self, request, inputs, outputs):
@@ -190,14 +198,18 @@ class _OnSurface(VTKPythonAlgorithmBase):
 
     @messages.reports_errors
     def RequestData(self, request, inputs, outputs):
+        from paraloss.converters.structured import as_structured
+
         if extents.on_first_piece(outputs):
-            vtkPolyData.GetData(outputs, 0).ShallowCopy(self._make(vtkStructuredGrid.GetData(inputs[0], 0)))
+            data = inputs[0].GetInformationObject(0).Get(vtkStructuredGrid.DATA_OBJECT())
+            vtkPolyData.GetData(outputs, 0).ShallowCopy(self._make(as_structured(data)))
         return 1
 
 
 @smproxy.filter(name="SurfaceContours", label="Surface Contours", support_reload=False)
+@smhint.xml(properties.INPUT_STAYS_XML)
 @smproperty.input(name="Input", port_index=0)
-@smdomain.datatype(dataTypes=["vtkStructuredGrid"])
+@smdomain.datatype(dataTypes=["vtkStructuredGrid", "vtkUnstructuredGrid"])
 class SurfaceContours(_OnSurface):
     """Contour lines draped on a loss surface, at levels in the loss's own unit."""
 
@@ -233,8 +245,9 @@ class SurfaceContours(_OnSurface):
 
 
 @smproxy.filter(name="OptimizerTrajectory", label="Optimizer Trajectory", support_reload=False)
+@smhint.xml(properties.INPUT_STAYS_XML)
 @smproperty.input(name="Input", port_index=0)
-@smdomain.datatype(dataTypes=["vtkStructuredGrid"])
+@smdomain.datatype(dataTypes=["vtkStructuredGrid", "vtkUnstructuredGrid"])
 class OptimizerTrajectory(_OnSurface):
     """The optimizer paths that the surface's file holds, as tubes on the surface or at each checkpoint's own loss.
 
@@ -271,8 +284,9 @@ class OptimizerTrajectory(_OnSurface):
 
 
 @smproxy.filter(name="MinimumMarker", label="Minimum Marker", support_reload=False)
+@smhint.xml(properties.INPUT_STAYS_XML)
 @smproperty.input(name="Input", port_index=0)
-@smdomain.datatype(dataTypes=["vtkStructuredGrid"])
+@smdomain.datatype(dataTypes=["vtkStructuredGrid", "vtkUnstructuredGrid"])
 class MinimumMarker(_OnSurface):
     """A sphere at the lowest point of a loss surface; its arrays hold the place and the loss."""
 

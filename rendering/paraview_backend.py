@@ -1,12 +1,14 @@
-"""ParaView as a drawing engine: runs ``state_files/render.py`` in pvbatch, under a virtual display where there is none."""
+"""ParaView as a drawing engine: runs ``state_files/render.py`` in pvbatch, with a display or without."""
 
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -28,24 +30,45 @@ RENDER_SCRIPT = next(
 
 
 def can_draw() -> bool:
-    """Whether pvbatch and a display, real or virtual, are available."""
-    return bool(shutil.which("pvbatch")) and bool(os.environ.get("DISPLAY") or shutil.which("xvfb-run"))
+    """Whether pvbatch can draw here: on a display, real or virtual, or from ParaView 6.0 on without one."""
+    return bool(shutil.which("pvbatch")) and bool(os.environ.get("DISPLAY") or shutil.which("xvfb-run") or _needs_no_display())
 
 
-def display_launcher() -> list[str]:
-    """The words to put before a ParaView command: none with a display, ``xvfb-run …`` without.
+def paraview_command(program: str) -> list[str]:
+    """The words that start a program of ParaView without a window: pvbatch, pvpython or pvserver.
+
+    Where there is no display, ParaView 6.0 and later draw through EGL; earlier ones need a virtual display.
 
     Raises:
-        MissingPackage: neither a display nor xvfb-run.
+        MissingPackage: neither a display nor xvfb-run, and ParaView needs one.
     """
     if os.environ.get("DISPLAY"):
-        return []
+        return [program]
+    if _needs_no_display():
+        return [program, "--opengl-window-backend", "EGL"]
     if not shutil.which("xvfb-run"):
-        raise MissingPackage("ParaView needs a display and there is none: apt install xvfb, or use --backend pyvista")
+        raise MissingPackage(
+            "ParaView before 6.0 needs a display and there is none: apt install xvfb, or use --backend pyvista"
+        )
     # -a alone takes the first free number, and two that start at once take the same: begin at a number of this process's own.
     # Without -noreset the server starts over when its last client leaves, and a client that comes just then is lost.
     server = "-noreset -screen 0 1280x1024x24"
-    return ["xvfb-run", "-a", "-n", str(100 + os.getpid() % 30_000), "-s", server]
+    return ["xvfb-run", "-a", "-n", str(100 + os.getpid() % 30_000), "-s", server, program]
+
+
+def _needs_no_display() -> bool:
+    return _version_of(shutil.which("pvbatch") or "") >= (6, 0)
+
+
+@cache
+def _version_of(program: str) -> tuple[int, ...]:
+    """(major, minor) of a program of ParaView; empty where it does not run."""
+    try:
+        done = processes.run([program, "--version"], capture=True, env=paraview_environment())
+    except OSError:
+        return ()
+    found = re.search(r"version (\d+)\.(\d+)", done.stdout + done.stderr)
+    return tuple(map(int, found.groups())) if found else ()
 
 
 def paraview_environment() -> dict[str, str]:
@@ -97,7 +120,7 @@ def _pvbatch(surfaces: Sequence[Surface], composition: Composition, picture: Pat
     inner = replace(composition, layout=cells, picture=picture_alone, panels=panels, axes=None)
     written = picture.with_name("composition.json")
     written.write_text(to_json(inner), encoding="utf-8")
-    command = [*display_launcher(), "pvbatch", str(RENDER_SCRIPT), *files, "-o", str(picture)]
+    command = [*paraview_command("pvbatch"), str(RENDER_SCRIPT), *files, "-o", str(picture)]
     command += ["--composition", str(written), *extra]
     # xvfb-run keeps its files in TMPDIR: they lie in this folder, and go with it however the drawing ends.
     done = processes.run(command, capture=True, env={**paraview_environment(), "TMPDIR": str(picture.parent)})

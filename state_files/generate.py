@@ -36,7 +36,7 @@ def main():
                 sample(number).save(file)
             simple.ResetSession()
             load_plugin()
-            drawn = scene.draw(name, files)
+            drawn = scene.draw(name, files, scene.Wanted().showing(trajectory=False))
             follow_the_users_data(drawn)
             simple.SaveState(str(HERE / f"{name}.pvsm"))
             text = (HERE / f"{name}.pvsm").read_text()

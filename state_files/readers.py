@@ -22,6 +22,7 @@ if "paraloss" not in sys.modules:  # the plugin's file makes `import paraloss` w
 from paraloss.converters import open_surface  # noqa: E402
 from paraloss.converters.from_grid import from_structured_grid  # noqa: E402
 from paraloss.converters.grid_file import check_grid_file  # noqa: E402
+from paraloss.converters.structured import as_structured  # noqa: E402
 from paraloss.errors import InputError  # noqa: E402
 from paraloss.picture_options import GridOptions  # noqa: E402
 
@@ -56,13 +57,20 @@ def read(files, heights=GridOptions()):
     """
     load_plugin()
     files = [str(Path(file).resolve()) for file in files]
+    name = pipeline_name(files)
     if Path(files[0]).suffix.lower() != ".vts":
-        return simple.LossSurfaceReader(FileNames=files, **reader_properties(heights))
+        return simple.LossSurfaceReader(registrationName=name, FileNames=files, **reader_properties(heights))
     if heights != GridOptions():
         raise InputError(f"{files[0]}: the heights of a .vts are made already; convert it with other options, or open the .h5")
     for file in files:
         check_grid_file(file)
-    return simple.XMLStructuredGridReader(FileName=files)
+    return simple.XMLStructuredGridReader(registrationName=name, FileName=files)
+
+
+def pipeline_name(files):
+    """What the pipeline browser shows for files: the name of one, the first and the last of a time series."""
+    names = [Path(file).name for file in files]
+    return names[0] if len(names) == 1 else f"{names[0]} to {names[-1]}"
 
 
 def reader_properties(options):
@@ -89,10 +97,11 @@ def surface_behind(source):
 
     Read from the file if it is on this machine: a fetched grid would be one rank's part only.
     """
+    reader = source.GetXMLName() == "LossSurfaceReader"
     vts = source.GetXMLName() == "XMLStructuredGridReader"
-    if servermanager.ActiveConnection.IsRemote():
+    if servermanager.ActiveConnection.IsRemote() or not (reader or vts):
         source.UpdatePipeline()
-        surface, made = from_structured_grid(servermanager.Fetch(source))
+        surface, made = from_structured_grid(as_structured(servermanager.Fetch(source)))
     elif vts:
         from vtkmodules.vtkIOXML import vtkXMLStructuredGridReader
 
@@ -102,7 +111,7 @@ def surface_behind(source):
         surface, made = from_structured_grid(reader.GetOutput())
     else:
         surface, made = open_surface(_property(source, "FileNames").GetAsString()).drawable(), None
-    return surface, made if vts else _reader_options(source)
+    return surface, _reader_options(source) if reader else made
 
 
 def paths_of(file):

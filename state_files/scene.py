@@ -17,7 +17,7 @@ from paraloss.errors import InputError
 from paraloss.look import COLOR_MAPS, MARK_COLOR
 from paraloss.picture_options import DRAWN_BY_PARAVIEW, GridOptions, PictureOptions
 
-__all__ = ["AS_SCRIPT", "STATES", "Scene", "Wanted", "compose_sources", "draw", "paths_of", "show"]
+__all__ = ["AS_SCRIPT", "STATES", "Scene", "Wanted", "compose_sources", "draw", "paths_of", "show", "waiting_view"]
 AS_SCRIPT = ("__main__", "__vtkconsole__")
 STATES = ("lit_surface", "side_by_side", "contours", "trajectory", "training_time_series", "volume")
 
@@ -35,7 +35,7 @@ class Wanted:
     """
 
     heights: GridOptions = field(default_factory=GridOptions)
-    picture: PictureOptions = field(default_factory=lambda: PictureOptions(trajectory=False))
+    picture: PictureOptions = field(default_factory=PictureOptions)
     size: tuple[int, int] = (1600, 900)
     finer: int = 1
     composition: Composition | None = None
@@ -54,7 +54,7 @@ def draw(state, files, wanted=None):
 
 def show(groups, wanted):
     """A scene with a view for each group of files; several files of a group are a time series."""
-    waiting = _waiting_view()
+    waiting = waiting_view()
     size = tuple(waiting.ViewSize) if waiting else wanted.size  # the window halves its view for the second surface
     sources = [read(files, wanted.heights) for files in groups]
     composition = wanted.composition or compose_sources(sources, wanted.picture, size)
@@ -78,9 +78,15 @@ def compose_sources(sources, picture, size):
     return compose(surfaces, heights, picture, layout=bare(size, picture, len(sources)))
 
 
-def _waiting_view():
-    """The empty view of ParaView's window: making another one beside it hangs in 5.11."""
-    return simple.GetActiveView() if simple.GetRenderViews() else None
+def source_name(source):
+    """The name of a source in the pipeline browser."""
+    return next((name for (name, _), one in simple.GetSources().items() if one == source), source.GetXMLName())
+
+
+def waiting_view():
+    """The active view of ParaView's window, or its first that draws: making another one beside it hangs in 5.11."""
+    views, active = simple.GetRenderViews(), simple.GetActiveView()
+    return active if active in views else (views[0] if views else None)
 
 
 class Scene:
@@ -97,8 +103,9 @@ class Scene:
         simple._DisableFirstRenderCameraReset()  # as ParaView's own scripts do: it would undo ``aim``
         self.sources, self.composition, self.finer = sources, composition, finer
         self.size = tuple(finer * side for side in composition.layout.size)
-        waiting = None if views else _waiting_view()
+        waiting = None if views else waiting_view()
         self.views = list(views)
+        self._names = set()
         if self.views or waiting:
             self.layout = simple.GetLayout((self.views or [waiting])[0])
         else:
@@ -113,6 +120,19 @@ class Scene:
             for number, source in enumerate(sources):
                 self._fill(number, source)
         self.aim()
+
+    def made(self, kind, number, what, **properties):
+        """A source or filter named after the file of view ``number`` and ``what`` it is; an earlier scene's is used again."""
+        name = f"{source_name(self.sources[number])} {what}"
+        while name in self._names:  # the same file in two views
+            name += "'"
+        self._names.add(name)
+        found = simple.FindSource(name)
+        if found is None or found.GetXMLLabel().replace(" ", "") != kind:
+            return getattr(simple, kind)(registrationName=name, **properties)
+        for key, value in properties.items():
+            setattr(found, key, value)
+        return found
 
     def add(self, proxy, number=0, color=None, array=None):
         """Show another source in view ``number``: in one color, or colored by ``array``."""
@@ -131,10 +151,11 @@ class Scene:
     def add_paths(self, number, paths):
         """Show optimizer paths on the surface of view ``number``, in their colors, with the names of several runs."""
         for path in [path for path in paths if path.balls]:
-            which = {"Path": path.number} if len(paths) > 1 else {}
-            self.add(simple.OptimizerTrajectory(Input=self.sources[number], **which), number, color=path.color)
-            for mark in path.balls:
-                ball = simple.Sphere(Center=list(mark.center), Radius=mark.radius)
+            which, run = ({"Path": path.number}, f" of {path.label}") if len(paths) > 1 else ({}, "")
+            tube = self.made("OptimizerTrajectory", number, f"path{run}", Input=self.sources[number], **which)
+            self.add(tube, number, color=path.color)
+            for mark, end in zip(path.balls, ("start", "end"), strict=False):
+                ball = self.made("Sphere", number, f"{end}{run}", Center=list(mark.center), Radius=mark.radius)
                 ball.ThetaResolution = ball.PhiResolution = 32
                 self.add(ball, number, color=mark.color)
             if path.label:
@@ -142,7 +163,7 @@ class Scene:
 
     def _add_name(self, number, path):
         """The name of a run, in its color, in the upper left corner of a view."""
-        text = simple.Text(Text=path.label)
+        text = self.made("Text", number, f"name of {path.label}", Text=path.label)
         display, font = simple.Show(text, self.views[number]), max(10, round(0.024 * self.size[1]))
         display.WindowLocation, display.FontSize, display.Bold = "Any Location", font, 1
         display.Position = [0.02, 0.95 - 1.6 * path.number * font / self.size[1]]
@@ -186,7 +207,7 @@ class Scene:
     def _fill(self, number, source):
         """The surface of one view, with its lines and marks."""
         picture, look, panel = self.composition.picture, self.composition.look, self.composition.panels[number]
-        display = simple.Show(source, self.views[number], "StructuredGridRepresentation")
+        display = simple.Show(source, self.views[number])
         display.Representation = "Surface"
         display.Ambient, display.Diffuse = look.material.ambient, look.material.diffuse
         display.Specular, display.SpecularPower = look.material.specular, look.material.specular_power
@@ -194,10 +215,12 @@ class Scene:
         self._color(number, display)
         if self.composition.levels:
             levels, radius = " ".join(map(repr, self.composition.levels)), self.composition.line_radius
-            lines = self.add(simple.SurfaceContours(Input=source, Levels=levels, Radius=radius), number)
+            lines = self.add(
+                self.made("SurfaceContours", number, "contours", Input=source, Levels=levels, Radius=radius), number
+            )
             lines.Ambient, lines.Diffuse, lines.Specular = 1.0, 0.0, 0.0  # the color itself, whatever the light
         if picture.minimum:
-            self.add(simple.MinimumMarker(Input=source), number, color=MARK_COLOR)
+            self.add(self.made("MinimumMarker", number, "minimum", Input=source), number, color=MARK_COLOR)
         self.add_paths(number, panel.paths)
 
     def _color(self, number, display):

@@ -20,7 +20,7 @@ def draw(files, wanted):
     if len(scene.paths_of(files[0])) > 1:
         return scene.show([files[:1]], wanted.showing(trajectory=True))
     drawn = scene.show([files[:1]], wanted.showing(trajectory=False))
-    drawn.add(scene.simple.OptimizerTrajectory(Input=drawn.sources[0]), array="step")
+    drawn.add(drawn.made("OptimizerTrajectory", 0, "path", Input=drawn.sources[0]), array="step")
     return drawn
 
 

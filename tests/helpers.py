@@ -104,6 +104,13 @@ def under_display(
     return subprocess.CompletedProcess(command, process.returncode, stdout, stderr)
 
 
+def on_two_ranks(*options: str) -> tuple[str, ...]:
+    """The words that start two ranks of the ``pvbatch`` on the PATH, with the MPI that lies beside it."""
+    mpirun = Path(shutil.which("pvbatch") or "/usr/bin/pvbatch").with_name("mpirun")
+    patient = ("--mca", "mpi_yield_when_idle", "1")  # a rank that waits leaves its core to others
+    return (str(mpirun), "--allow-run-as-root", "--oversubscribe", *patient, "-n", "2", *options, "pvbatch")
+
+
 def needs_paraview() -> None:
     """In CI ParaView must be there; on a developer's own machine the test skips."""
     if shutil.which("pvpython") and shutil.which("xvfb-run"):

@@ -8,11 +8,14 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
+from paraloss.errors import InputError
+
 
 def paraview(
     *files: Path,
     state: str = "lit_surface",
     install: Annotated[bool, Parameter(negative="")] = False,
+    uninstall: Annotated[bool, Parameter(negative="")] = False,
 ) -> None:
     """Open ParaView with the plugin loaded, the files opened and the lit state applied.
 
@@ -21,12 +24,21 @@ def paraview(
     Args:
         files: Surface files. Default: none, the plugin alone.
         state: lit_surface, side_by_side, contours, trajectory or training_time_series.
-        install: Set ParaView up to load the plugin at every later start; open nothing now.
+        install: Set ParaView up to load the plugin at every later start, with a button "Paraloss: light it"; open nothing now.
+        uninstall: Take back what --install wrote.
     """
-    from paraloss.rendering.paraview_gui import install_plugin, start_paraview
+    from paraloss.rendering.paraview_gui import start_paraview
+    from paraloss.rendering.paraview_install import install_plugin, uninstall_plugin
 
-    if install:
-        for path in install_plugin():
-            print(path)
+    if install and uninstall:
+        raise InputError("{install} and {uninstall} exclude each other", arguments=("install", "uninstall"))
+    if install or uninstall:
+        changed = install_plugin() if install else uninstall_plugin()
+        for path, what in changed.items():
+            print(f"{path}: {what}")
+        if not changed:
+            print(
+                "nothing to do: all is in place" if install else "nothing to do: nothing of Paraloss is installed in ParaView"
+            )
     else:
         sys.exit(start_paraview(files, state))

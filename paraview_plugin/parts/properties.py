@@ -163,6 +163,8 @@ SCALAR_XML = """
   </StringVectorProperty>
 """
 
+INPUT_STAYS_XML = '<Visibility replace_input="0"/>'
+
 OWN_LOSS_XML = """
   <IntVectorProperty name="OwnLoss" label="At Own Loss" command="SetOwnLoss" number_of_elements="1" default_values="0">
     <BooleanDomain name="bool"/>

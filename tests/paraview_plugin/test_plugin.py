@@ -10,8 +10,9 @@ from pathlib import Path
 import h5py
 import numpy as np
 import pytest
-from helpers import needs_paraview, run, surface_of, under_display, virtual_display
+from helpers import needs_paraview, on_two_ranks, run, surface_of, under_display, virtual_display
 from matplotlib import image
+from screens import read_xwd
 from skimage.metrics import structural_similarity
 
 from paraloss import Surface, read_surface, to_structured_grid, write_surface
@@ -259,9 +260,8 @@ def test_bad_files_get_a_message_and_paraview_goes_on(tmp_path):
 
 def test_two_ranks_read_disjoint_halves_and_draw_the_picture_of_one(tmp_path):
     write_surface(bumpy(101, 81), tmp_path / "s.h5")
-    mpirun = ("/usr/bin/mpirun", "--allow-run-as-root", "--oversubscribe", "-n", "2", "-x", "PARALOSS_TRACE", "pvbatch")
     pictures = []
-    for program in (("pvbatch",), mpirun):
+    for program in (("pvbatch",), on_two_ranks("-x", "PARALOSS_TRACE")):
         command = [*program, str(RENDER), str(tmp_path / "s.h5"), "-o", str(tmp_path / "s.png"), "--size", "800x450"]
         done = under_display(command, PARALOSS_TRACE="1")
         assert (tmp_path / "s.png").exists(), done.stdout + done.stderr
@@ -376,12 +376,8 @@ def test_the_window_opens_with_the_lit_surface_and_install_makes_the_plugin_load
     done = under_display(["bash", "-c", inner], timeout=180, screen="1280x900x24", **places)
     settings = list((home / ".config" / "ParaView").glob("ParaView*.ini"))
     assert settings, done.stdout + done.stderr
-    raw = (tmp_path / "screen.xwd").read_bytes()
-    header = np.frombuffer(raw[:100], ">u4")
-    width, height, line = int(header[4]), int(header[5]), int(header[12])
-    start = int(header[0]) + int(header[19]) * 12
-    screen = np.frombuffer(raw[start : start + line * height], np.uint8).reshape(height, line // 4, 4)[:, :width, :3]
-    blue, red = screen[..., 0].astype(int), screen[..., 2].astype(int)
+    screen = read_xwd(tmp_path / "screen.xwd")
+    red, blue = screen[..., 0].astype(int), screen[..., 2].astype(int)
     assert (blue - red > 60).sum() > 5000, (tmp_path / "log").read_text()  # the basin of the surface
     assert (red - blue > 60).sum() > 1000  # its rim
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from helpers import needs_paraview, under_display
+from helpers import needs_paraview, on_two_ranks, under_display
 from matplotlib import image
 from skimage.metrics import structural_similarity
 from test_plugin import HOUSE, RENDER, bumpy, pvpython
@@ -13,7 +13,7 @@ from paraloss.converters import convert
 
 pytestmark = pytest.mark.paraview
 CURE = str(HOUSE / "state_files" / "gui")  # lets the other rank of ParaView 5.11 load the plugin, too
-TWO = ("/usr/bin/mpirun", "--allow-run-as-root", "--oversubscribe", "-n", "2", "pvbatch")
+TWO = on_two_ranks()
 
 FACTS = """
 def facts(name, source):
