@@ -11,7 +11,9 @@ if TYPE_CHECKING:
     from paraloss.compute.connected.aligning import align
     from paraloss.compute.connected.connecting import connect
     from paraloss.compute.directions.between import direction_between
+    from paraloss.compute.directions.files import load_directions
     from paraloss.compute.directions.random import normalize, random_direction
+    from paraloss.compute.directions.recipe import random_recipe
     from paraloss.compute.ensemble import compute_ensemble
     from paraloss.compute.evaluate.full import Evaluator
     from paraloss.compute.inputs.checkpoints import apply_checkpoint, file_sha256, load_checkpoint
@@ -40,7 +42,9 @@ _HOMES = {
     "options.connected": ("AlignOptions", "ConnectOptions"),
     "api": ("compute_surface", "plan_surface"),
     "directions.between": ("direction_between",),
+    "directions.files": ("load_directions",),
     "directions.random": ("normalize", "random_direction"),
+    "directions.recipe": ("random_recipe",),
     "ensemble": ("compute_ensemble",),
     "evaluate.full": ("Evaluator",),
     "inputs.checkpoints": ("apply_checkpoint", "file_sha256", "load_checkpoint"),
@@ -90,11 +94,13 @@ __all__ = [
     "load_checkpoint",
     "load_criterion",
     "load_data",
+    "load_directions",
     "load_model",
     "normalize",
     "plan_surface",
     "project_run",
     "random_direction",
+    "random_recipe",
     "train",
 ]
 

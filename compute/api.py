@@ -12,7 +12,7 @@ from paraloss.compute.inputs.problem import Loss, load_loss
 from paraloss.compute.inputs.randomness import seeded
 from paraloss.compute.job import Job
 from paraloss.compute.options.surface import SurfaceKeywords, SurfaceOptions
-from paraloss.compute.ranks.world import world
+from paraloss.compute.ranks.world import World, world
 from paraloss.compute.settings import Settings, resolve
 from paraloss.compute.summary import estimate, opening_lines
 from paraloss.log import logger
@@ -63,12 +63,15 @@ def compute_surface(
         TypeError: an option that does not exist.
     """
     asked = combine(SurfaceOptions, groups, options, "compute_surface")
-    job = _begin(model, loss, data, asked, step)
-    if job.progress:
-        for line in opening_lines(job.settings, job.setup, provenance or {}):
-            logger.info(line)
-    kept = {**({} if trajectory is None else {"": trajectory}), **(paths or {})}
-    return job.run(kept, {"options": asked.facts(), **(provenance or {})})
+    ranks = world()
+    settings: Settings = ranks.on_all(lambda: resolve(model, load_loss(loss, step), data, asked))
+    with settings.home:
+        job = _begin(settings, ranks)
+        if job.progress:
+            for line in opening_lines(job.settings, job.setup, provenance or {}):
+                logger.info(line)
+        kept = {**({} if trajectory is None else {"": trajectory}), **(paths or {})}
+        return job.run(kept, {"options": asked.facts(), **(provenance or {})})
 
 
 @seeded(0)
@@ -100,27 +103,22 @@ def plan_surface(
         SurfaceFileError: as ``compute_surface``.
     """
     asked = combine(SurfaceOptions, groups, options, "plan_surface")
-    job = _begin(model, loss, data, asked, step)
-    done = job.world.on_first(job.finished)
-    left = len(job.settings.grid) - done
-    time: str = job.world.on_all(lambda: estimate(job.settings, job.setup, left))
-    kept = [f"resuming: {done:,} of {len(job.settings.grid):,} points are finished already"] if job.resumed else []
-    return [*opening_lines(job.settings, job.setup, provenance or {}), *kept, time]
-
-
-def _begin(
-    model: nn.Module,
-    loss: str | Callable[..., Any] | Loss,
-    data: Any,
-    asked: SurfaceOptions,
-    step: str | Callable[..., Any] | None,
-) -> Job:
-    """Make the job, and warn on rank 0 of steps that pass by a model."""
     ranks = world()
     settings: Settings = ranks.on_all(lambda: resolve(model, load_loss(loss, step), data, asked))
+    with settings.home:
+        job = _begin(settings, ranks)
+        done = ranks.on_first(job.finished)
+        left = len(settings.grid) - done
+        time: str = ranks.on_all(lambda: estimate(job.settings, job.setup, left))
+        kept = [f"resuming: {done:,} of {len(settings.grid):,} points are finished already"] if job.resumed else []
+        return [*opening_lines(job.settings, job.setup, provenance or {}), *kept, time]
+
+
+def _begin(settings: Settings, ranks: World) -> Job:
+    """Make the job, and warn on rank 0 of steps that pass by a model."""
     job = Job(settings, ranks)
     for axis, end in zip(settings.steps, settings.plane.ends, strict=True):
-        if end is not None and asked.directions is None and ranks.is_first:
+        if end is not None and settings.options.directions is None and ranks.is_first:
             _warn_of_missed_models(axis, settings.steps[axis])
     return job
 

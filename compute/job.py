@@ -28,6 +28,7 @@ from paraloss.log import logger
 from paraloss.progress import Progress
 from paraloss.stopping import keeping, last_resort
 from paraloss.surface import INTERPOLATED, PENDING, Surface, SurfaceWriter, read_surface
+from paraloss.surface.recipes import Recipe
 
 
 class Job:
@@ -53,6 +54,7 @@ class Job:
             world.on_first(lambda: self._check_output(path))
             self.resumed = world.on_first(lambda: path.exists() and not self.options.overwrite)
         self.setup = Setup(settings, world, path if self.resumed else None)
+        self.settings = self.setup.settings
 
     def run(self, paths: Mapping[str, Mapping[str, np.ndarray]], provenance: Mapping[str, Any]) -> Surface:
         """Evaluate every point that the file does not hold yet.
@@ -116,11 +118,20 @@ class Job:
             metrics={name: np.full(shape, np.nan) for name in self.setup.estimator.metrics},
             status=np.full(shape, PENDING, np.uint8),
             provenance={**self.setup.facts, "command": command, **provenance},
-            directions={
-                axis: {name: tensor.numpy() for name, tensor in direction.items()}
-                for axis, direction in zip("xyz", self.setup.directions, strict=False)
-            },
+            **self._kept_directions(),
         ).with_paths(paths)
+
+    def _kept_directions(self) -> dict[str, Any]:
+        """What the file holds of the directions: tensors, recipes, or both."""
+        axes = dict(zip("xyz", self.setup.directions, strict=False))
+        recipes = {axis: source for axis, source in axes.items() if isinstance(source, Recipe)}
+        kept = dict(zip("xyz", self.setup.tensors, strict=False)) if self.options.save_directions and recipes else axes
+        tensors = {
+            axis: {name: tensor.numpy() for name, tensor in source.items()}
+            for axis, source in kept.items()
+            if not isinstance(source, Recipe)
+        }
+        return {"directions": tensors, "recipes": recipes}
 
     def _open_writer(self, stack: ExitStack, empty: Surface) -> SurfaceWriter:
         """The file, locked for as long as ``stack`` lives."""

@@ -12,16 +12,18 @@ import numpy as np
 import torch
 from torch import nn
 
-from paraloss.compute.directions.files import load_directions
+from paraloss.compute.directions.files import load_sources
 from paraloss.compute.directions.moving import names_to_move
 from paraloss.compute.directions.plane import Plane, tensors_of
-from paraloss.compute.directions.random import Direction
+from paraloss.compute.directions.sources import Source
+from paraloss.compute.evaluate.home import Home, is_large
 from paraloss.compute.evaluate.measures import choose_measures
 from paraloss.compute.inputs.checkpoints import state_sha256
 from paraloss.compute.inputs.metrics import UserMetric, load_metrics
 from paraloss.compute.inputs.problem import AnySplit, Loss, splits_for
-from paraloss.compute.options.surface import SurfaceOptions
+from paraloss.compute.options.surface import Generator, SurfaceOptions
 from paraloss.errors import InputError
+from paraloss.surface.recipes import Recipe
 
 End = Mapping[str, torch.Tensor] | None
 
@@ -42,6 +44,7 @@ class Settings:
         moving: names of the tensors that move, and that these metrics are of; None for all.
         user_metrics: the user's own metrics.
         options: everything else that was asked for.
+        home: puts the model back where it is moved itself.
     """
 
     model: nn.Module
@@ -55,6 +58,7 @@ class Settings:
     moving: frozenset[str] | None
     user_metrics: Sequence[UserMetric]
     options: SurfaceOptions
+    home: Home
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -130,6 +134,7 @@ def resolve(model: nn.Module, loss: tuple[str, Loss], data: Any, options: Surfac
         moving=moving,
         user_metrics=user_metrics,
         options=options,
+        home=Home(model),
     )
 
 
@@ -138,12 +143,13 @@ def _plane(model: nn.Module, options: SurfaceOptions, axes: int, warn: bool, mov
     ends: list[End] = [None if target is None else tensors_of(target, model, options.weights_key) for target in targets]
     dir_type = options.dir_type or ("states" if any(ends) else "weights")
     given = options.directions
-    directions: list[Direction] | None = None
+    directions: list[Source] | None = None
     if isinstance(given, (str, Path)):
-        directions = load_directions(Path(given), model)
+        directions = load_sources(Path(given), model)
     elif given is not None:
-        directions = [dict(direction) for direction in given]
-    return Plane(ends, options.norms[:axes], options.ignore, dir_type, options.seed, directions, warn, moving)
+        directions = [direction if isinstance(direction, Recipe) else dict(direction) for direction in given]
+    generator: Generator = options.generator if options.generator != "auto" else "philox" if is_large(model) else "li2018"
+    return Plane(ends, options.norms[:axes], options.ignore, dir_type, options.seed, directions, warn, moving, generator)
 
 
 def _choose_splits(data: Mapping[str, AnySplit], wanted: Sequence[str]) -> dict[str, AnySplit]:

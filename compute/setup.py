@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ import torch
 
 from paraloss.compute.directions.moving import still
 from paraloss.compute.directions.random import Direction
+from paraloss.compute.directions.sources import Source, as_tensors, share_sources
 from paraloss.compute.evaluate.capped import CappedEvaluator
 from paraloss.compute.evaluate.choose import make_evaluator
 from paraloss.compute.evaluate.corrected import CorrectedEvaluator
@@ -18,6 +20,7 @@ from paraloss.compute.evaluate.estimator import Estimator, check_sample_losses
 from paraloss.compute.evaluate.exact import FullEstimator, SharedEstimator
 from paraloss.compute.evaluate.full import Evaluator
 from paraloss.compute.evaluate.guarded import one_line_errors
+from paraloss.compute.evaluate.home import is_large
 from paraloss.compute.evaluate.point import PointEvaluator
 from paraloss.compute.evaluate.regression import SampledEvaluator
 from paraloss.compute.evaluate.report import Report
@@ -27,16 +30,17 @@ from paraloss.compute.forward.batch_norm import normalizing_layers
 from paraloss.compute.forward.precision import own_precision, rounding
 from paraloss.compute.inputs.tensors import check_movable
 from paraloss.compute.number_types import at_most, choose_number_types
+from paraloss.compute.options.surface import Generator
 from paraloss.compute.ranks.consistency import check_same_loss, check_same_problem
 from paraloss.compute.ranks.devices import rank_device, who_is_where
 from paraloss.compute.ranks.groups import Group
-from paraloss.compute.ranks.sharing import from_first
 from paraloss.compute.ranks.world import World
 from paraloss.compute.settings import Settings
 from paraloss.errors import InputError
 from paraloss.height import OFFSET
 from paraloss.log import logger
-from paraloss.surface import check_fingerprint, read_directions, read_provenance
+from paraloss.surface import check_fingerprint, read_directions, read_generator, read_provenance, read_recipes
+from paraloss.surface.recipes import Recipe
 
 
 class Setup:
@@ -48,8 +52,10 @@ class Setup:
         resumed: surface file to finish, which holds directions and tuning; None begins a new one.
 
     Attributes:
+        settings: as given; of a file that is resumed, with the generator that it was begun with.
         fingerprint: see ``Settings.fingerprint``.
-        directions: one per axis, on every rank.
+        directions: one per axis, tensors or a recipe, on every rank.
+        in_place: whether the model is moved itself; see ``Home``.
         tuning: precision, batch size and compilation: decided once, by rank 0, and kept when a file is resumed.
         device: this rank's.
         groups: number of points that are evaluated at the same time.
@@ -64,7 +70,8 @@ class Setup:
     """
 
     def __init__(self, settings: Settings, world: World, resumed: Path | None) -> None:
-        self._settings, self._world, self._resumed = settings, world, resumed
+        self.settings = settings = self._as_begun(settings, world, resumed)
+        self._world, self._resumed = world, resumed
         self._options = settings.options
         self.device = rank_device(self._options.device, world)
         places = who_is_where(world, self.device)
@@ -75,7 +82,8 @@ class Setup:
         world.on_all(lambda: check_movable(settings.model))
         self.fingerprint = settings.fingerprint()
         check_same_problem(world, self.fingerprint)
-        self.directions = from_first(world, world.on_all(self._make_directions))
+        self.directions = share_sources(world, world.on_all(self._make_directions))
+        self.in_place = self._moves_in_place()
         self._undivided: list[str] | None = None  # measured by the first evaluator
         self._probe: PointEvaluator | None = None  # rank 0's, so that data are not twice on its device
         self.tuning: dict[str, Any] = world.on_first(self._tune)
@@ -96,7 +104,7 @@ class Setup:
     @cached_property
     def facts(self) -> dict[str, Any]:
         """How the values come about, for the surface's provenance."""
-        given, device = self._settings, self.device
+        given, device = self.settings, self.device
         return {
             "weights_sha256": self.fingerprint["weights"],
             "samples": {name: len(split) for name, split in given.chosen.items()},
@@ -109,6 +117,7 @@ class Setup:
             "tuning": dict(self.tuning),
             "sampling": self.fingerprint["sampling"],
             "seed": self._options.seed,
+            "in_place": self.in_place,
             "device": torch.cuda.get_device_name(device) if device.type == "cuda" else device.type,
             "ranks": self._world.size,
             "batch_norms_folded": self.evaluator.folded,
@@ -128,25 +137,45 @@ class Setup:
         bound = f": standard error at most {100 * options.precision_bound:g} % of (loss + {OFFSET:g})" if fast else ""
         return f"all samples {types}{bound}"
 
-    def _make_directions(self) -> list[Direction]:
+    @staticmethod
+    def _as_begun(settings: Settings, world: World, resumed: Path | None) -> Settings:
+        """``settings`` with the generator that the file was begun with, where none is asked for."""
+        if resumed is None or settings.options.generator != "auto":
+            return settings
+        generator: Generator = "philox" if world.on_first(lambda: read_generator(resumed)) == "philox" else "li2018"
+        return replace(settings, plane=settings.plane.with_generator(generator))
+
+    def _make_directions(self) -> list[Source]:
         if not self._world.is_first:
             return []
         if self._resumed is not None:
             check_fingerprint(self._resumed, self.fingerprint)
-            found = read_directions(self._resumed)
-            if found:  # else a repair dropped them: they follow from the settings, which are the same
-                return [{n: torch.from_numpy(t) for n, t in found[axis].items()} for axis in "xyz" if axis in found]
-        return self._settings.plane.make(self._settings.model)
+            recipes = read_recipes(self._resumed)
+            found = read_directions(self._resumed, beside_recipes=True)
+            axes = [axis for axis in "xyz" if axis in recipes or axis in found]
+            if axes:  # else a repair dropped them: they follow from the settings, which are the same
+                return [recipes.get(axis) or {n: torch.from_numpy(t) for n, t in found[axis].items()} for axis in axes]
+        return self.settings.plane.make(self.settings.model)
+
+    def _moves_in_place(self) -> bool:
+        by_recipe = any(isinstance(direction, Recipe) for direction in self.directions)
+        asked = self._options.in_place
+        return (by_recipe and is_large(self.settings.model)) if asked is None else asked
+
+    @cached_property
+    def tensors(self) -> list[Direction]:
+        """The directions, the numbers of recipes made."""
+        return [as_tensors(direction, self.settings.model) for direction in self.directions]
 
     def _evaluator_in(
         self, precision: str, size: int | None = None, shard: tuple[int, int] = (0, 1), most: int | None = None
     ) -> PointEvaluator:
-        given = self._settings
+        given = self.settings
         evaluator = make_evaluator(
-            given.model,
+            given.home if self.in_place else given.model,
             given.criterion[1],
             given.chosen if most is None else {name: at_most(split, most) for name, split in given.chosen.items()},
-            self.directions,
+            self.directions if self.in_place else self.tensors,
             self.device,
             batch_size=size or self._options.batch_size,
             precision=precision,
@@ -162,10 +191,13 @@ class Setup:
         return evaluator
 
     def _tune(self) -> dict[str, Any]:
-        given, options, points = self._settings, self._options, len(self._settings.grid)
+        given, options, points = self.settings, self._options, len(self.settings.grid)
         if self._resumed is not None:
             return dict(read_provenance(self._resumed)["tuning"])
-        used, fast, differences = choose_number_types(given, self.device, self._world.size, self._evaluator_in)
+        if self.in_place:  # one model cannot be in two number types
+            used, fast, differences = own_precision(given.model) if options.precision == "auto" else options.precision, "", {}
+        else:
+            used, fast, differences = choose_number_types(given, self.device, self._world.size, self._evaluator_in)
         self._probe = self._evaluator_in(fast or used)
         size = options.batch_size or choose_batch_size(self._probe, points)
         return {
@@ -200,11 +232,11 @@ class Setup:
                 "with; leave it out",
                 arguments=("split_data",),
             )
-        if self._settings.measures or (wanted is None and (self.tuning.get("indivisible") or self.tuning.get("fast"))):
+        if self.settings.measures or (wanted is None and (self.tuning.get("indivisible") or self.tuning.get("fast"))):
             wanted = 1
         if wanted is not None and wanted > ranks:
             raise InputError(f"{{split_data}} {wanted} requires as many ranks; there are {ranks}", arguments=("split_data",))
-        groups = min(ranks, len(self._settings.grid)) if wanted is None else max(1, ranks // wanted)
+        groups = min(ranks, len(self.settings.grid)) if wanted is None else max(1, ranks // wanted)
         if groups < ranks and options.sampled:
             raise InputError(
                 "{split_data} shares all samples of a point; it excludes {rtol} and {loss_cap}",
@@ -227,17 +259,17 @@ class Setup:
     def _check_loss(self) -> None:
         """Check that all ranks find the same loss at one displaced point."""
         if self._world.size > 1:
-            index = near_center(self._settings.grid)
-            place = self._settings.place(index)
+            index = near_center(self.settings.grid)
+            place = self.settings.place(index)
 
             def loss() -> float:
                 with one_line_errors(place):
-                    return self.evaluator.first_loss(self._settings.grid[index].tolist())
+                    return self.evaluator.first_loss(self.settings.grid[index].tolist())
 
             check_same_loss(self._world, self._world.on_all(loss), place, rounding(self.arithmetic))
 
     def _make_estimator(self) -> Estimator:
-        steps, shape, options, evaluator = self._settings.grid, self._settings.shape, self._options, self.evaluator
+        steps, shape, options, evaluator = self.settings.grid, self.settings.shape, self._options, self.evaluator
         if self.group is not None:
             return SharedEstimator(evaluator, steps, self.group.team)
         correction = self._make_correction(evaluator)
@@ -255,6 +287,12 @@ class Setup:
     def _make_correction(self, fast: PointEvaluator) -> Correction | None:
         if not self.tuning.get("fast"):
             return None
+        if self.in_place:
+            raise InputError(
+                f"{{in_place}}: the file was begun in {self.tuning['fast']} with corrections, which compare two models; "
+                "leave it out",
+                arguments=("in_place",),
+            )
         wide = self._evaluator_in(self.tuning["precision"], fast.batch_size)
         assert isinstance(fast, Evaluator) and isinstance(wide, Evaluator)
         return Correction(fast, wide, self._options.seed)

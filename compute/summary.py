@@ -8,6 +8,7 @@ from math import ceil
 from pathlib import Path
 from typing import Any
 
+from paraloss.compute.directions.sources import bytes_in_file
 from paraloss.compute.ranks.devices import describe_device
 from paraloss.compute.settings import Settings
 from paraloss.compute.setup import Setup
@@ -64,7 +65,8 @@ def _directions(settings: Settings) -> str:
     for axis, norm, end in zip(settings.steps, asked.norms, settings.plane.ends, strict=False):
         target = targets[axis]
         name = Path(target).name if isinstance(target, (str, Path)) else "the model given"
-        parts.append(f"{axis} random, normalized by {norm}" if end is None else f"{axis} to {name}")
+        by = ", by recipe (philox)" if settings.plane.generator == "philox" else ""
+        parts.append(f"{axis} random, normalized by {norm}{by}" if end is None else f"{axis} to {name}")
     return ", ".join(parts)
 
 
@@ -93,6 +95,7 @@ def estimate(settings: Settings, setup: Setup, left: int) -> str:
             break
     point, rounds = min(times), ceil(left / setup.groups)
     most = "at most " if settings.options.sampled or settings.options.refine is not None else ""
-    numbers = sum(tensor.numel() * tensor.element_size() for direction in setup.directions for tensor in direction.values())
+    kept = [*setup.directions, *(setup.tensors if settings.options.save_directions else [])]
+    numbers = sum(map(bytes_in_file, kept))
     size = numbers + len(settings.grid) * (8 * len(setup.estimator.metrics) + 1) + _OVERHEAD
     return f"estimate: {point:.3g} s per point, {most}{duration(point * rounds)} for {left:,} points; file {size / 1e6:.3g} MB"

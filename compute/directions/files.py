@@ -9,16 +9,24 @@ from torch import nn
 
 from paraloss.compute.directions.between import movable
 from paraloss.compute.directions.random import Direction
+from paraloss.compute.directions.recipe import check_recipe
+from paraloss.compute.directions.sources import Source, as_tensors
 from paraloss.errors import InputError
 from paraloss.surface import read_directions
 from paraloss.surface.hdf5 import member, members, open_hdf5, read_dataset, read_text
 from paraloss.surface.reader import read_direction_groups
+from paraloss.surface.recipes import recipes_of
 
 SPECTRUM_FORMAT = "paraloss-spectrum"  # a file of evaluate/spectrum_file.py
 
 
 def load_directions(path: str | Path, model: nn.Module) -> list[Direction]:
-    """x and, where there are more, y and z.
+    """x and, where there are more, y and z, as tensors: made where the file holds recipes; see ``load_sources``."""
+    return [as_tensors(source, model) for source in load_sources(path, model)]
+
+
+def load_sources(path: str | Path, model: nn.Module) -> list[Source]:
+    """x and, where there are more, y and z, as the file holds them.
 
     Args:
         path: a surface file of ours, a spectrum with its eigenvectors (``paraloss hessian``), or Li et al.'s direction file,
@@ -38,12 +46,17 @@ def load_directions(path: str | Path, model: nn.Module) -> list[Direction]:
                     for axis in foreign]  # fmt: skip
         spectrum = read_text(file, "format") == SPECTRUM_FORMAT
         kept = read_direction_groups(file, path) if spectrum else {}
-    found = kept or read_directions(path)
-    if "x" not in found:
+        recipes = {} if spectrum else recipes_of(file, path)
+    found = kept or read_directions(path, beside_recipes=True)
+    if "x" not in found and "x" not in recipes:
         raise InputError(f"{path}: holds no directions")
     tensors = movable(model)
-    directions = []
+    directions: list[Source] = []
     for axis in ("x", "y", "z"):
+        if axis in recipes:
+            check_recipe(recipes[axis], model, f"{path}: ")
+            directions.append(recipes[axis])
+            continue
         direction = {name: torch.from_numpy(values) for name, values in found.get(axis, {}).items()}
         for name, values in direction.items():
             if name not in tensors or tensors[name].shape != values.shape:

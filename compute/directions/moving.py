@@ -10,7 +10,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from paraloss.compute.directions.between import movable
-from paraloss.compute.directions.random import Direction
+from paraloss.compute.directions.sources import Source, moves
 from paraloss.compute.inputs.tensors import distinct_parameters, tied_names
 from paraloss.errors import InputError
 
@@ -49,14 +49,14 @@ def names_to_move(model: nn.Module, patterns: str | Sequence[str] | None) -> fro
     return frozenset(chosen)
 
 
-def still(model: nn.Module, directions: Sequence[Direction]) -> dict[str, Any]:
+def still(model: nn.Module, directions: Sequence[Source]) -> dict[str, Any]:
     """Describe the parameters that no direction moves, for a file's provenance.
 
     Returns:
         "tensors" and "numbers" that stand still, "of_tensors" and "of_numbers" in all, and the first "names".
     """
     parameters = distinct_parameters(model)
-    names = [name for name in parameters if not any(name in d and bool(d[name].any()) for d in directions)]
+    names = [name for name in parameters if not any(moves(source, name) for source in directions)]
     return {
         "tensors": len(names),
         "of_tensors": len(parameters),

@@ -30,7 +30,7 @@ class MovingWeights:
 
     def __init__(self, model: nn.Module, directions: Sequence[Direction]) -> None:
         tensors: dict[str, Tensor] = {**dict(model.named_parameters()), **dict(model.named_buffers())}
-        directions = [_checked(direction, tensors, tied_names(model)) for direction in directions]
+        directions = [checked_direction(direction, tensors, tied_names(model)) for direction in directions]
         names = [name for name in tensors if any(name in direction for direction in directions)]
         types = (torch.float64, torch.complex128)
         exact = any(tensor.dtype in types for direction in directions for tensor in direction.values())
@@ -83,7 +83,7 @@ class _Part:
         self._buffer.copy_(moved)
 
 
-def _checked(direction: Direction, tensors: Mapping[str, Tensor], tied: Mapping[str, str]) -> Direction:
+def checked_direction(direction: Direction, tensors: Mapping[str, Tensor], tied: Mapping[str, str]) -> Direction:
     """``direction`` by the first name of each tensor."""
     found: Direction = {}
     for name, values in direction.items():

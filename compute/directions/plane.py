@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import hashlib
 from collections.abc import Mapping, Sequence
 from pathlib import PurePath
@@ -12,14 +13,17 @@ from torch import nn
 
 from paraloss.compute.directions.between import direction_between, statistics_differ
 from paraloss.compute.directions.moving import left_behind
-from paraloss.compute.directions.random import Direction, random_direction
+from paraloss.compute.directions.random import random_direction
+from paraloss.compute.directions.recipe import random_recipe
+from paraloss.compute.directions.sources import Source, moves, names_in, only
 from paraloss.compute.inputs.checkpoints import load_checkpoint
 from paraloss.compute.inputs.contents import contents_of
 from paraloss.compute.inputs.fitting import fit
 from paraloss.compute.inputs.tensors import state_tensors, tensor_bytes
-from paraloss.compute.options.surface import DirectionType, Ignore, Norm, Target
+from paraloss.compute.options.surface import DirectionType, Generator, Ignore, Norm, Target
 from paraloss.errors import InputError
 from paraloss.log import logger
+from paraloss.surface.recipes import Recipe, recipes_sha256
 
 
 class Plane:
@@ -34,6 +38,7 @@ class Plane:
         given: directions that are there already, instead of all that.
         warn: whether to warn of batch-norm statistics that differ.
         moving: names of the tensors that move; None for all.
+        generator: where random numbers come from: ``li2018``, torch's as in Li et al.'s code, or ``philox``, by recipe.
     """
 
     def __init__(
@@ -43,11 +48,12 @@ class Plane:
         ignore: Ignore,
         dir_type: DirectionType,
         seed: int,
-        given: Sequence[Direction] | None = None,
+        given: Sequence[Source] | None = None,
         warn: bool = True,
         moving: frozenset[str] | None = None,
+        generator: Generator = "li2018",
     ) -> None:
-        self.moving = moving
+        self.moving, self.generator = moving, generator
         self.given, self.ends, self.warn = given, tuple(ends), warn
         self.norms = tuple(norms)
         self.ignore, self.dir_type, self.seed = ignore, dir_type, seed
@@ -61,16 +67,29 @@ class Plane:
 
     def _chosen(self) -> list[dict[str, Any]]:
         if self.given:
-            return [{"given": _tensors_sha256(direction)} for direction in self.given[: len(self.ends)]]
+            return [{"given": _sha256(direction)} for direction in self.given[: len(self.ends)]]
+        # Files from before there was another generator than li2018 do not name it.
+        drawn = {} if self.generator == "li2018" else {"generator": self.generator}
         return [
-            {"to": _tensors_sha256(end), "type": self.dir_type}
+            {"to": _sha256(end), "type": self.dir_type}
             if end
-            else {"norm": norm, "ignore": self.ignore, "type": self.dir_type, "seed": self.seed}
+            else {"norm": norm, "ignore": self.ignore, "type": self.dir_type, "seed": self.seed, **drawn}
             for end, norm in zip(self.ends, self.norms, strict=True)
         ]
 
-    def make(self, model: nn.Module) -> list[Direction]:
-        """Make one direction per axis.
+    def with_generator(self, generator: Generator) -> Plane:
+        """Return the same plane with random numbers from ``generator``."""
+        other = copy.copy(self)
+        other.generator = generator
+        return other
+
+    @property
+    def is_random(self) -> bool:
+        """Whether a direction is random."""
+        return not self.given and not all(self.ends)
+
+    def make(self, model: nn.Module) -> list[Source]:
+        """Make one direction per axis; where the model is spread over processes, on all of them together.
 
         Raises:
             InputError: a checkpoint does not fit the model, too few directions were given, or nothing moves along one.
@@ -79,9 +98,9 @@ class Plane:
         directions = self._make(model)
         if moving is None:
             return directions
-        directions = [{name: part for name, part in direction.items() if name in moving} for direction in directions]
+        directions = [only(direction, moving) for direction in directions]
         for axis, direction in zip("xyz", directions, strict=False):
-            if not any(bool(part.any()) for part in direction.values()):
+            if not any(moves(direction, name) for name in names_in(direction)):
                 raise InputError(
                     f"nothing moves along {axis}: the tensors that {{move}} names are zero in that direction; biases and other "
                     "tensors of one dimension move with {ignore}=none",
@@ -89,7 +108,7 @@ class Plane:
                 )
         return directions
 
-    def _make(self, model: nn.Module) -> list[Direction]:
+    def _make(self, model: nn.Module) -> list[Source]:
         if self.given:
             if len(self.given) < len(self.ends):
                 raise InputError(
@@ -97,10 +116,16 @@ class Plane:
                     "leave out {y} for a curve, {z} for a surface",
                     arguments=("y", "z"),
                 )
-            return [{name: _storable(tensor) for name, tensor in given.items()} for given in self.given[: len(self.ends)]]
+            return [
+                given if isinstance(given, Recipe) else {name: _storable(tensor) for name, tensor in given.items()}
+                for given in self.given[: len(self.ends)]
+            ]
         generator = torch.Generator().manual_seed(self.seed)
-        directions = []
+        directions: list[Source] = []
         for axis, end, norm in zip("xyz"[: len(self.ends)], self.ends, self.norms, strict=True):
+            if end is None and self.generator == "philox":
+                directions.append(random_recipe(model, self.seed, axis, norm, self.ignore, self.moving))
+                continue
             if end is None:
                 directions.append(random_direction(model, generator, norm, self.ignore, self.dir_type, self.moving))
                 continue
@@ -147,7 +172,9 @@ def _storable(tensor: torch.Tensor) -> torch.Tensor:
     return tensor if tensor.is_complex() else tensor.to(torch.promote_types(tensor.dtype, torch.float32))
 
 
-def _tensors_sha256(tensors: Mapping[str, torch.Tensor]) -> str:
+def _sha256(tensors: Mapping[str, torch.Tensor] | Recipe) -> str:
+    if isinstance(tensors, Recipe):
+        return recipes_sha256({tensors.axis: tensors})
     digest = hashlib.sha256()
     for name in sorted(tensors):
         digest.update(name.encode())

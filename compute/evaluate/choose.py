@@ -8,8 +8,9 @@ from typing import Any
 import torch
 from torch import nn
 
-from paraloss.compute.directions.random import Direction
+from paraloss.compute.directions.sources import Source
 from paraloss.compute.evaluate.full import Evaluator
+from paraloss.compute.evaluate.home import Home
 from paraloss.compute.evaluate.point import PointEvaluator
 from paraloss.compute.evaluate.stepping import StepEvaluator
 from paraloss.compute.inputs.criterion import Criterion
@@ -18,17 +19,17 @@ from paraloss.compute.inputs.steps import Step
 
 
 def make_evaluator(
-    model: nn.Module,
+    model: nn.Module | Home,
     loss: Loss,
     data: Mapping[str, AnySplit],
-    directions: Sequence[Direction],
+    directions: Sequence[Source],
     device: str | torch.device = "cpu",
     **options: Any,
 ) -> PointEvaluator:
     """Make the evaluator that fits ``loss``.
 
     Args:
-        model: the center; it is copied and left as it is.
+        model: the center; it is copied and left as it is; or a ``Home``, see ``PointEvaluator``.
         loss: a criterion, or a step.
         data: splits to evaluate, of the kind that ``loss`` takes.
         directions: one per axis.

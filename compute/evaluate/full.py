@@ -10,9 +10,10 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
-from paraloss.compute.directions.random import Direction
+from paraloss.compute.directions.sources import Source
 from paraloss.compute.evaluate.additivity import needs_one_batch, outputs_add_up
 from paraloss.compute.evaluate.folded import checked_fold
+from paraloss.compute.evaluate.home import Home
 from paraloss.compute.evaluate.on_samples import PROBED
 from paraloss.compute.evaluate.report import PLAIN_REPORT, Report
 from paraloss.compute.evaluate.sample_losses import SampleLosses
@@ -34,7 +35,7 @@ class Evaluator(SampleLosses):
     """theta(x, y) = theta* + x * delta + y * eta, and the mean loss and accuracy there.
 
     Args:
-        model: the center; copied, not modified.
+        model: the center; copied, not modified; or a ``Home``, see ``PointEvaluator``.
         criterion: the losses of a batch, see ``paraloss.compute.inputs.criterion``.
         data: splits to evaluate; they are moved to ``device`` and stay there (streamed where they do not fit).
         directions: one per axis.
@@ -71,10 +72,10 @@ class Evaluator(SampleLosses):
 
     def __init__(
         self,
-        model: nn.Module,
+        model: nn.Module | Home,
         criterion: Criterion,
         data: DataSet,
-        directions: Sequence[Direction],
+        directions: Sequence[Source],
         device: str | torch.device = "cpu",
         batch_size: int | None = None,
         precision: str | None = None,
@@ -221,6 +222,9 @@ class Evaluator(SampleLosses):
         """Fold and fuse where that changes nothing."""
         manner = self.manners[name]
         self._forward, self.folded, self.fused = self.model, 0, 0
+        if self.in_place:
+            self.not_folded = "the model is moved in place"
+            return
         if self.batch_bound or manner.gradients != "inference":
             self.not_folded = "the model draws random numbers, differentiates or is in training mode"
             return

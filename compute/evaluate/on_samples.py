@@ -11,8 +11,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from paraloss.compute.directions.random import Direction
+from paraloss.compute.directions.sources import Source
 from paraloss.compute.evaluate.additivity import check_broadcasting, may_broadcast
+from paraloss.compute.evaluate.home import Home
 from paraloss.compute.evaluate.point import PointEvaluator
 from paraloss.compute.evaluate.report import Report
 from paraloss.compute.forward.batches import Batches, default_batch_size
@@ -45,10 +46,10 @@ class SampleEvaluator(PointEvaluator):
 
     def __init__(
         self,
-        model: nn.Module,
+        model: nn.Module | Home,
         criterion: Criterion,
         data: DataSet,
-        directions: Sequence[Direction],
+        directions: Sequence[Source],
         device: str | torch.device,
         batch_size: int | None,
         precision: str | None,
@@ -151,6 +152,8 @@ class SampleEvaluator(PointEvaluator):
             return "the device has none"
         if not self.records:
             return "not asked for"
+        if self.in_place:
+            return "the model is moved in place"
         if self.batch_bound or any(manner.gradients == "grad" for manner in self.manners.values()):
             return "the model draws random numbers, differentiates or is in training mode"
         sources = [*self.batches.values(), *([] if self._bn_batches is None else [self._bn_batches])]

@@ -11,8 +11,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from paraloss.compute.directions.moving_in_place import MovingInPlace
 from paraloss.compute.directions.moving_weights import MovingWeights
-from paraloss.compute.directions.random import Direction
+from paraloss.compute.directions.sources import Source, names_in, tensors_only
+from paraloss.compute.evaluate.home import Home
 from paraloss.compute.evaluate.measures import measure_all, metric_names
 from paraloss.compute.evaluate.report import Report
 from paraloss.compute.evaluate.sums import metrics_of
@@ -33,15 +35,16 @@ class PointEvaluator:
     """theta(x, y) = theta* + x * delta + y * eta, and the metrics there; how batches are evaluated is for subclasses.
 
     Args:
-        model: the center; it is copied and left as it is.
+        model: the center; it is copied and left as it is. A ``Home``'s model is moved itself.
         loss: a criterion or a step.
-        directions: one per axis.
+        directions: one per axis; recipes only with a ``Home``.
         device: where to compute.
         precision: see ``Evaluator``.
         report: which metrics a call returns.
 
     Attributes:
-        model: the copy.
+        model: the copy, or what the ``Home`` has moved.
+        in_place: whether there is a ``Home``.
         manners: split -> how its batches are run.
         samples: split -> number of samples.
         kinds: split -> names of its metrics, without the split.
@@ -63,28 +66,37 @@ class PointEvaluator:
 
     def __init__(
         self,
-        model: nn.Module,
+        model: nn.Module | Home,
         loss: BatchLoss,
-        directions: Sequence[Direction],
+        directions: Sequence[Source],
         device: str | torch.device,
         precision: str | None,
         report: Report,
     ) -> None:
         self.device, self.loss = torch.device(device), loss
         self.report = replace(report, user_metrics=[metric.to(self.device) for metric in report.user_metrics])
-        self.precision = precision or own_precision(model)
-        if self.precision != own_precision(model):
+        self.in_place = isinstance(model, Home)
+        original = model.model if isinstance(model, Home) else model
+        self.precision = precision or own_precision(original)
+        if self.precision != own_precision(original):
             check_precision(self.precision, self.device)
-        self._autocast = self.precision in LOW and self.precision != own_precision(model)
-        named = converted(copy_model(model, self.device), self.precision)
-        if self.device.type == "cuda":
-            self._layouts = weights_in_channels_last(named)
+        self._autocast = self.precision in LOW and self.precision != own_precision(original)
+        watched = {name for direction in directions for name in names_in(direction)}
+        if isinstance(model, Home):
+            named, center = model.body(self.device, self.precision, watched)
+            self._make_weights: Callable[[], MovingWeights | MovingInPlace] = partial(MovingInPlace, named, directions, center)
+        else:
+            named = converted(copy_model(model, self.device), self.precision)
+            if self.device.type == "cuda":
+                self._layouts = weights_in_channels_last(named)
+            self._make_weights = partial(MovingWeights, named, tensors_only(directions))
         self.model, self.train_mode = computing_part(named).train(report.train_mode), report.train_mode
         names = report.moving
         self.measured = None if names is None else [p for name, p in named.named_parameters() if name in names]
-        self._make_weights = partial(MovingWeights, named, directions)
         self.weights, self._axes = self._make_weights(), len(directions)
-        self._original = ForeignTensors(model, {name for direction in directions for name in direction})
+        if self.in_place:
+            self.weights.move_to([0.0] * self._axes)  # another evaluator may have left it elsewhere
+        self._original = ForeignTensors(original, watched if named is not original else set())
         self.manners: dict[str, Manner] = {}
         self.samples: dict[str, int] = {}
         self.kinds: dict[str, list[str]] = {}

@@ -10,8 +10,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from paraloss.compute.directions.random import Direction
+from paraloss.compute.directions.sources import Source
 from paraloss.compute.evaluate.additivity import adds_up
+from paraloss.compute.evaluate.home import Home
 from paraloss.compute.evaluate.point import PointEvaluator
 from paraloss.compute.evaluate.report import PLAIN_REPORT, Report
 from paraloss.compute.evaluate.sums import add_batch, empty_sums
@@ -36,7 +37,7 @@ class StepEvaluator(PointEvaluator):
     """The mean loss at any point, as a step gives it batch by batch.
 
     Args:
-        model: the center; it is copied and left as it is.
+        model: the center; it is copied and left as it is; or a ``Home``, see ``PointEvaluator``.
         step: the losses of a batch.
         data: splits to evaluate.
         directions: one per axis.
@@ -54,10 +55,10 @@ class StepEvaluator(PointEvaluator):
 
     def __init__(
         self,
-        model: nn.Module,
+        model: nn.Module | Home,
         step: Step,
         data: Mapping[str, BatchSplit],
-        directions: Sequence[Direction],
+        directions: Sequence[Source],
         device: str | torch.device = "cpu",
         batch_size: int | None = None,
         precision: str | None = None,

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from paraloss.compute.inputs.tensors import check_movable
+from paraloss.compute.inputs.tensors import check_movable, is_spread
 from paraloss.errors import InputError
 
 _WRAPPERS = (nn.DataParallel, nn.parallel.DistributedDataParallel)
@@ -25,6 +25,9 @@ def copy_model(model: nn.Module, device: torch.device | str | None = None) -> nn
         InputError: a parameter cannot be moved, see ``check_movable``, or the model cannot be copied.
     """
     check_movable(model)
+    for name, tensor in model.named_parameters():
+        if is_spread(tensor):
+            raise InputError(f"'{name}' is spread over processes (DTensor); gather the whole model on every rank first")
     memo: dict[int, Any] = {}
     places: dict[tuple[Any, ...], Tensor] = {}
     for module in model.modules():

@@ -54,9 +54,14 @@ def rounding(precision: str) -> float:
     return {"fp64": 1e-8, "fp32": 1e-4, "tf32": 1e-2}.get(precision, 5e-2)
 
 
+def converts(model: nn.Module, precision: str) -> bool:
+    """Whether ``precision`` requires other types of the model's tensors: float64, or float32 for a model of less."""
+    return precision != own_precision(model) and (precision == "fp64" or own_precision(model) != "fp32")
+
+
 def converted(model: nn.Module, precision: str) -> nn.Module:
     """``model``, its tensors converted in place where ``precision`` is not its own: to float64, else to float32."""
-    if precision == own_precision(model) or (precision != "fp64" and own_precision(model) == "fp32"):
+    if not converts(model, precision):
         return model
     real, complex_ = (torch.float64, torch.complex128) if precision == "fp64" else (torch.float32, torch.complex64)
     types = {True: complex_, False: real}

@@ -42,7 +42,7 @@ def state_tensors(model: nn.Module) -> dict[str, Tensor]:
 
 def tensor_bytes(tensor: Tensor) -> bytes:
     """The numbers of ``tensor``, of any type and layout, in logical order."""
-    tensor = tensor.detach().cpu()
+    tensor = whole(tensor.detach()).cpu()
     if tensor.layout == torch.sparse_coo:
         tensor = tensor.coalesce()
         return tensor_bytes(tensor.indices()) + tensor_bytes(tensor.values())
@@ -60,33 +60,53 @@ def check_movable(model: nn.Module) -> None:
     """Check that every parameter holds numbers of its own that can move.
 
     Raises:
-        InputError: a parameter is not initialized yet, sparse, distributed or without storage, or shares a part of its
-            memory with another tensor of the model; names it.
+        InputError: a parameter is not initialized yet, sparse, without storage, or spread over processes in a way that is
+            not known, or shares a part of its memory with another tensor of the model; names it.
     """
     for name, tensor in (*model.named_parameters(), *model.named_buffers()):
         if is_lazy(tensor):
             raise InputError(f"the parameter '{name}' of a lazy module has no shape yet; run the model on one batch first")
         if tensor.is_meta:
             raise InputError(f"'{name}' is on the meta device and holds no numbers; load the weights first")
-        if type(tensor.data).__name__ == "DTensor":
-            raise InputError(f"'{name}' is spread over processes (DTensor); gather the whole model on every rank first")
+        if is_spread(tensor):
+            _check_spread(name, tensor)
     for name, parameter in model.named_parameters():
         if parameter.layout != torch.strided:
             raise InputError(f"the parameter '{name}' is sparse ({parameter.layout}); make it dense to move it")
     _check_memory(model)
 
 
+def is_spread(tensor: Tensor) -> bool:
+    """Whether a tensor is spread over processes, as ``fully_shard`` and tensor parallelism leave it."""
+    return type(tensor.data).__name__ == "DTensor"
+
+
+def whole(tensor: Tensor) -> Tensor:
+    """Return all of a tensor; one that is spread over processes is gathered, which all of them must do together."""
+    spread: Any = tensor
+    return spread.full_tensor() if is_spread(tensor) else tensor  # type: ignore[no-any-return]
+
+
+def _check_spread(name: str, tensor: Any) -> None:
+    for placement in tensor.placements:
+        if not (placement.is_replicate() or type(placement).__name__ == "Shard"):
+            raise InputError(
+                f"'{name}' is spread over processes as {placement}, which cannot be moved; use fully_shard or tensor "
+                "parallelism alone, or gather the whole model on every rank first"
+            )
+
+
 def _check_memory(model: nn.Module) -> None:
     known: dict[int, list[tuple[str, Tensor]]] = {}
     for name, parameter in model.named_parameters():
-        if parameter.numel():
+        if parameter.numel() and not is_spread(parameter):
             known.setdefault(parameter.untyped_storage().data_ptr(), []).append((name, parameter))
     registered = {id(parameter) for parameter in model.parameters()}
     others = [
         (name, tensor) for name, tensor in (*model.named_buffers(), *_loose_tensors(model)) if id(tensor) not in registered
     ]
     for name, tensor in others:
-        if tensor.layout != torch.strided or not tensor.numel():
+        if tensor.layout != torch.strided or not tensor.numel() or is_spread(tensor):
             continue
         for parameter_name, owner in known.get(tensor.untyped_storage().data_ptr(), []):
             if _overlap(owner, tensor):
@@ -116,7 +136,7 @@ def _loose_tensors(model: nn.Module) -> Iterator[tuple[str, Tensor]]:
 
 
 def _place(tensor: Tensor) -> Any:
-    if not tensor.numel() or tensor.layout != torch.strided or is_lazy(tensor):
+    if not tensor.numel() or tensor.layout != torch.strided or is_lazy(tensor) or is_spread(tensor):
         return id(tensor)
     return tensor.untyped_storage().data_ptr(), tensor.storage_offset(), tuple(tensor.shape), tensor.stride(), tensor.dtype
 

@@ -19,6 +19,7 @@ from paraloss.option import Flag, Options, above, at_least, at_most, is_share, o
 Norm = Literal["filter", "layer", "weight", "dfilter", "dlayer", "none"]
 Ignore = Literal["biasbn", "none"]
 DirectionType = Literal["weights", "states"]
+Generator = Literal["li2018", "philox"]
 PLAIN = ("loss", "acc")  # metrics that a forward pass gives
 COSTLY = ("grad_norm", "hessian")
 MOST_SAMPLES, MOST_SEED = 10**12, 2**62
@@ -111,6 +112,11 @@ class PlaneOptions(Options):
     move: Annotated[Patterns | None, Flag(opposite=False)] = option(None, decides=True)
     """Pattern of the names of parameters that move, as in 'layers.*.attn.*'; may be repeated. trainable: those that require
     gradients. Default: all."""
+    generator: Literal["auto", "li2018", "philox"] = "auto"
+    """Random numbers of directions: li2018, the tensors of Li et al.'s code; philox, recipes whose numbers are made again at
+    each point. auto: that of the file that is resumed; philox for models of more than 100 million parameters."""
+    save_directions: Annotated[bool, Flag(opposite=False)] = False
+    """Keep the tensors of directions by recipe in the file, too."""
     seed: int = option(123, within(-MOST_SEED, MOST_SEED))
     """Seed of the random directions, and of the order of samples where points are left early."""
 
@@ -220,6 +226,9 @@ class EffortOptions(Options):
     """Samples per batch. Default: chosen by the size of a sample, by a probe where the work is long."""
     split_data: int | None = option(None, at_least(1))
     """Ranks that share the samples of one point. Default: 1, more where there are fewer points than ranks."""
+    in_place: bool | None = None
+    """Move the model itself, tensor by tensor, instead of a copy: twice the memory of the weights instead of ten, but more
+    time per point. It is put back at the end. Default: where directions by recipe move more than 100 million parameters."""
     point_timeout: float | None = option(None, above(0))
     """Longest time per point in seconds; the job ends, with what is finished kept, where one takes longer. Default: none."""
 
@@ -269,6 +278,7 @@ class EffortKeywords(TypedDict, total=False):
     device: str
     batch_size: int | None
     split_data: int | None
+    in_place: bool | None
     point_timeout: float | None
 
 
@@ -308,6 +318,8 @@ class SurfaceKeywords(MeasureKeywords, total=False):
     ignore: Ignore
     dir_type: DirectionType | None
     move: Patterns | None
+    generator: Literal["auto", "li2018", "philox"]
+    save_directions: bool
     seed: int
 
 

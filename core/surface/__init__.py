@@ -18,7 +18,7 @@ from paraloss.surface.value import (
 )
 
 if TYPE_CHECKING:
-    from paraloss.surface.fingerprint import check_fingerprint
+    from paraloss.surface.fingerprint import check_fingerprint, read_generator
     from paraloss.surface.reader import (
         Outline,
         read_directions,
@@ -27,15 +27,19 @@ if TYPE_CHECKING:
         read_surface,
         read_window,
     )
+    from paraloss.surface.recipes import Recipe, read_recipes
     from paraloss.surface.writer import SurfaceWriter, write_surface
 
 _HOMES = {
     "Outline": "reader",
+    "Recipe": "recipes",
     "SurfaceWriter": "writer",
     "check_fingerprint": "fingerprint",
     "read_directions": "reader",
+    "read_generator": "fingerprint",
     "read_outline": "reader",
     "read_provenance": "reader",
+    "read_recipes": "recipes",
     "read_surface": "reader",
     "read_window": "reader",
     "write_surface": "writer",
@@ -47,14 +51,17 @@ __all__ = [
     "NOT_FINITE",
     "PENDING",
     "Outline",
+    "Recipe",
     "Surface",
     "SurfaceWriter",
     "Tensors",
     "check_fingerprint",
     "complete_stride",
     "read_directions",
+    "read_generator",
     "read_outline",
     "read_provenance",
+    "read_recipes",
     "read_surface",
     "read_window",
     "subgrid",

@@ -40,6 +40,19 @@ def check_fingerprint(path: str | Path, settings: Mapping[str, Any]) -> None:
         )
 
 
+def read_generator(path: str | Path) -> str:
+    """Read which generator the random directions of a surface file come from; li2018 where the file names none.
+
+    Raises:
+        SurfaceFileError: the file cannot be read.
+    """
+    with open_hdf5(path) as file:
+        check_format(file, path)
+        axes = read_json(file, "fingerprint", path).get("directions")
+    named = [axis.get("generator") for axis in axes if isinstance(axis, dict)] if isinstance(axes, list) else []
+    return next((name for name in named if isinstance(name, str)), "li2018")
+
+
 def _flat(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     """Flatten ``{"a": {"b": 1}}`` to ``{"a.b": 1}``; steps of an axis stay together."""
     flat: dict[str, Any] = {}

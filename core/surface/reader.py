@@ -27,6 +27,7 @@ from paraloss.surface.hdf5 import (
     read_provenance_of,
     read_text,
 )
+from paraloss.surface.recipes import recipes_of
 from paraloss.surface.value import PENDING, Surface, complete_stride, subgrid
 from paraloss.text import printable
 
@@ -46,7 +47,7 @@ def read_surface(path: str | Path, directions: bool = False) -> Surface:
 
     Args:
         path: the file.
-        directions: read the directions too (as large as two checkpoints).
+        directions: read the directions too (as large as two checkpoints, where they are no recipes).
 
     Raises:
         SurfaceFileError: the file is missing, not HDF5, not a surface file, of a newer format, or inconsistent.
@@ -67,6 +68,7 @@ def read_surface(path: str | Path, directions: bool = False) -> Surface:
             status=status,
             provenance=read_provenance_of(file, path),
             directions=read_direction_groups(file, path) if directions else {},
+            recipes=recipes_of(file, path) if directions else {},
             trajectory=read_trajectory(file, path),
             trajectories=read_trajectories(file, path),
         )
@@ -164,16 +166,27 @@ def finite_range(values: np.ndarray) -> tuple[float, float]:
     return (float(finite.min()), float(finite.max())) if finite.size else (float("nan"), float("nan"))
 
 
-def read_directions(path: str | Path) -> dict[str, dict[str, np.ndarray]]:
+def read_directions(path: str | Path, beside_recipes: bool = False) -> dict[str, dict[str, np.ndarray]]:
     """Read the directions in a surface file: "x", "y" -> parameter name -> array of the parameter's shape.
 
+    Args:
+        path: the file.
+        beside_recipes: read what tensors there are where the file holds directions by recipe.
+
     Raises:
-        SurfaceFileError: as ``read_surface``, or the directions are not those that were written.
+        SurfaceFileError: as ``read_surface``, the directions are not those that were written, or they are recipes.
     """
     with open_hdf5(path) as file:
         check_format(file, path)
         found = read_direction_groups(file, path)
         expected = read_text(file, "directions_sha256")
+        missing = "" if beside_recipes else "".join(axis for axis in members(file, "recipes", path) if axis not in found)
+    if missing:
+        raise SurfaceFileError(
+            f"{path}: direction {printable(missing[0])} is a recipe, of which the model makes the numbers: use "
+            "paraloss.compute.load_directions, or compute the file with {save_directions}",
+            arguments=("save_directions",),
+        )
     if expected is not None and directions_sha256(found) != expected:
         raise SurfaceFileError(f"{path}: its directions are damaged; mend it with: paraloss info --repair {path}")
     return found

@@ -24,6 +24,7 @@ from paraloss.locking import locked
 from paraloss.surface import DONE, NOT_FINITE, PENDING
 from paraloss.surface.hdf5 import checked, open_hdf5, read_text, write_text
 from paraloss.surface.reader import FORMAT, directions_sha256, metric_names, read_direction_groups
+from paraloss.surface.recipes import drop_recipes, recipes_of
 
 _MAGIC = b"\x89HDF\r\n\x1a\n"
 
@@ -120,6 +121,19 @@ def _mend(copy: Path, path: Path, length: int) -> list[str]:
 
 def _check_directions(file: h5py.File, path: Path) -> list[str]:
     """Drop directions that are not what was written: they are made again from the seed or the checkpoints."""
+    return [*_check_recipes(file, path), *_check_tensors(file, path)]
+
+
+def _check_recipes(file: h5py.File, path: Path) -> list[str]:
+    try:
+        recipes_of(file, path)
+    except (SurfaceFileError, OSError, KeyError, RuntimeError, ValueError, TypeError):
+        drop_recipes(file)
+        return ["the recipes of the directions were damaged; they are made again when the computation goes on"]
+    return []
+
+
+def _check_tensors(file: h5py.File, path: Path) -> list[str]:
     expected = read_text(file, "directions_sha256")
     if expected is None:
         return []

@@ -5,12 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from paraloss.errors import InputError, ShapeMismatch
 from paraloss.height import OFFSET, default_metric, metric_scale
+
+if TYPE_CHECKING:
+    from paraloss.surface.recipes import Recipe
 
 PENDING, DONE, NOT_FINITE, INTERPOLATED = 0, 1, 2, 3
 """Values of ``Surface.status``: not evaluated yet; evaluated; evaluated with a result that is not finite; not evaluated
@@ -60,6 +63,7 @@ class Surface:
         trajectory: the path of one run: "x", "y", "loss", "step", "residual" -> (n,), or None.
         z: (nz,) steps along a third direction of a volume (3D); else None.
         trajectories: paths of several runs in one plane: label -> as ``trajectory``, in the order of the runs.
+        recipes: "x", "y", "z" -> the recipe of a direction whose numbers are not kept; empty as ``directions``.
 
     Raises:
         ShapeMismatch: an array does not fit the coordinates; the message names it.
@@ -74,6 +78,7 @@ class Surface:
     trajectory: Tensors | None = None
     z: np.ndarray | None = None
     trajectories: Mapping[str, Tensors] = field(default_factory=dict)
+    recipes: Mapping[str, Recipe] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         for name, values in self.metrics.items():

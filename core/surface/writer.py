@@ -35,6 +35,7 @@ from paraloss.surface.reader import (
     read_trajectories,
     read_trajectory,
 )
+from paraloss.surface.recipes import recipes_of, write_recipes
 from paraloss.surface.value import DONE, INTERPOLATED, NOT_FINITE, PENDING, Surface
 
 
@@ -84,9 +85,13 @@ class SurfaceWriter:
             self._file = open_unlocked(self.path, "r+")
             for name in (*surface.metrics, *(f"{RANGES}/{name}" for name in surface.metrics), "status"):
                 checked(self._file, name, self.path)  # a link must not lead the results into another file
-            if surface.directions and "directions" not in self._file:  # a repair dropped them
-                _write_directions(self._file, surface)
-                self._file.flush()
+            for name, kept in (("directions", surface.directions), ("recipes", surface.recipes)):
+                if kept and name not in self._file:  # a repair dropped them
+                    if name == "directions":
+                        _write_directions(self._file, surface)
+                    else:
+                        write_recipes(self._file, surface.recipes)
+                    self._file.flush()
         self.shape = surface.shape
         self.names = list(surface.metrics)
         self._queue: list[tuple[int, Sequence[float]]] = []
@@ -177,6 +182,7 @@ class SurfaceWriter:
             status=self._file["status"][...],
             provenance=read_provenance_of(self._file, place),
             directions=read_direction_groups(self._file, place),
+            recipes=recipes_of(self._file, place),
             trajectory=read_trajectory(self._file, place),
             trajectories=read_trajectories(self._file, place),
         )
@@ -212,6 +218,7 @@ def _write_new_file(file: h5py.File, surface: Surface, fingerprint: Mapping[str,
         _allocate(file, f"{RANGES}/{name}", np.array(finite_range(np.asarray(values, np.float64))))
     _allocate(file, "status", np.asarray(surface.status, np.uint8))
     _write_directions(file, surface)
+    write_recipes(file, surface.recipes)
     for name, values in (surface.trajectory or {}).items():
         file.create_dataset(f"trajectory/{name}", data=values)
     for number, (label, path) in enumerate(surface.trajectories.items()):
