@@ -70,7 +70,7 @@ class MovingInPlace:
                 moved = piece.cut(center).to(local.device, torch.float64 if wide else torch.float32)
                 weights = moved
                 for step, source in zip(coordinates, self._sources, strict=True):
-                    if name in names_in(source):
+                    if step and name in names_in(source):
                         part = _values(source, name, piece, weights)
                         moved = torch.add(moved, part, alpha=float(step))
                 piece.cut(local).copy_(moved)
