@@ -67,7 +67,8 @@ def _directions(settings: Settings) -> str:
         name = Path(target).name if isinstance(target, (str, Path)) else "the model given"
         by = ", by recipe (philox)" if settings.plane.generator == "philox" else ""
         parts.append(f"{axis} random, normalized by {norm}{by}" if end is None else f"{axis} to {name}")
-    return ", ".join(parts)
+    seed = f", seed {asked.seed}" if None in settings.plane.ends[: len(parts)] else ""
+    return ", ".join(parts) + seed
 
 
 def extent(settings: Settings) -> str:

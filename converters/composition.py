@@ -25,7 +25,7 @@ from paraloss.camera import (
 from paraloss.converters.axes import Axes
 from paraloss.converters.grid import HeightMap, height_map
 from paraloss.converters.layout import Layout, framed, usual_size
-from paraloss.converters.paths import DrawnPath, drawn_paths
+from paraloss.converters.paths import Ball, DrawnPath, drawn_paths, lowest_ball
 from paraloss.converters.scale import (
     color_range,
     drawn_value,
@@ -38,9 +38,10 @@ from paraloss.converters.scale import (
     scale_ticks,
     shared_heights,
 )
+from paraloss.converters.viewpoint import best_view, sight_of
 from paraloss.errors import InputError
 from paraloss.height import MetricScale
-from paraloss.look import FLOOR_BELOW, OVERLAY_COLORS, Color, Look
+from paraloss.look import FLOOR_BELOW, OVERLAY_COLORS, OVERLAY_DARKER, OVERLAY_OPACITY, Color, Look
 from paraloss.picture_options import GridOptions, PictureOptions
 from paraloss.surface import Surface
 from paraloss.text import printable
@@ -87,13 +88,25 @@ class Panel:
         label: title.
         options: options of its heights, with metric, logarithm, scale and base decided.
         color: color of the whole surface; None: that of the scale.
+        line: color of its contour lines; None: the look's.
+        opacity: opacity, 1 is solid.
         paths: the optimizer paths on it.
+        minimum: mark of its lowest point, where the picture shows one.
     """
 
     label: str
     options: GridOptions
     color: Color | None
     paths: tuple[DrawnPath, ...] = ()
+    minimum: Ball | None = None
+    line: Color | None = None
+    opacity: float = 1.0
+
+    @property
+    def balls(self) -> tuple[Ball, ...]:
+        """All round marks: of the minimum, of the ends of the paths."""
+        ends = tuple(ball for path in self.paths for ball in path.balls)
+        return ends if self.minimum is None else (self.minimum, *ends)
 
     @property
     def legend(self) -> tuple[tuple[str, Color], ...]:
@@ -179,6 +192,8 @@ def compose(
     options = replace(options, log_offset=chosen.offset) if chosen.note else options
     heights = shared_heights(surfaces, options, lit=not picture.from_above)
     ends = joint_range(heights)
+    if picture.seeks_view:
+        picture = _seen_best(surfaces, heights, picture)
     levels = _levels(heights[0], ends, picture)
     points = camera_points(np.concatenate([drawn_points(s, h) for s, h in zip(surfaces, heights, strict=True)]))
     width = float(np.ptp(points[:, :2], axis=0).max())
@@ -190,12 +205,13 @@ def compose(
     seen = points if axes is None else np.concatenate([points, axes.corners])
     layout = layout or framed(usual_size(picture, len(surfaces)), picture, labels)
     colors = [None if picture.color_is_value else _one_color(number, picture) for number in range(len(surfaces))]
+    panels = tuple(
+        _panel(surface, one, label, picture, width, color)
+        for surface, one, label, color in zip(surfaces, heights, labels, colors, strict=True)
+    )
     smoothed = sorted({f"smoothed {s.provenance['smoothed']}×" for s in surfaces if "smoothed" in s.provenance})
     return Composition(
-        panels=tuple(
-            _panel(surface, one, label, picture, width, color)
-            for surface, one, label, color in zip(surfaces, heights, labels, colors, strict=True)
-        ),
+        panels=_overlaid(panels, heights) if picture.overlay else panels,
         picture=picture,
         look=picture.preset,
         scale=_color_scale(surfaces, heights, options, picture, levels, chosen) if picture.color_is_value else None,
@@ -212,6 +228,13 @@ def compose(
         note=", ".join([*smoothed, *filter(None, [chosen.note])]),
         axes=axes,
     )
+
+
+def _seen_best(surfaces: Sequence[Surface], heights: Sequence[HeightMap], picture: PictureOptions) -> PictureOptions:
+    """The options with the view decided that they leave open."""
+    sights = [sight_of(surface, one, picture.trajectory) for surface, one in zip(surfaces, heights, strict=True)]
+    azimuth, elevation = best_view(sights) or (None, None)
+    return replace(picture, view="paper", azimuth=azimuth, elevation=elevation)
 
 
 def drawn_points(surface: Surface, heights: HeightMap) -> np.ndarray:
@@ -260,7 +283,28 @@ def _panel(
         height_scale=heights.scale,
         height_base=heights.base,
     )
-    return Panel(label, options, color, drawn_paths(surface, heights, width, picture.preset) if picture.trajectory else ())
+    paths = drawn_paths(surface, heights, width, picture.preset) if picture.trajectory else ()
+    return Panel(label, options, color, paths, lowest_ball(surface, heights, width) if picture.minimum else None)
+
+
+def _overlaid(panels: Sequence[Panel], heights: Sequence[HeightMap]) -> tuple[Panel, ...]:
+    """Panels that share a place: the lowest on average solid, those above it translucent, lines in the surfaces' colors."""
+    means = [float(np.nanmean(np.where(one.blank, np.nan, one.heights))) for one in heights]
+    lowest = int(np.argmin(means))
+    return tuple(
+        replace(
+            panel,
+            opacity=1.0 if number == lowest else OVERLAY_OPACITY,
+            line=None if panel.color is None else _darker(panel.color),
+            minimum=panel.minimum and replace(panel.minimum, color=panel.color or panel.minimum.color),
+        )
+        for number, panel in enumerate(panels)
+    )
+
+
+def _darker(color: Color) -> Color:
+    red, green, blue = color
+    return red * OVERLAY_DARKER, green * OVERLAY_DARKER, blue * OVERLAY_DARKER
 
 
 def _one_color(number: int, picture: PictureOptions) -> Color | None:

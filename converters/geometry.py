@@ -15,6 +15,7 @@ from vtkmodules.vtkFiltersSources import vtkSphereSource
 from paraloss.converters.grid import add_field_data, height_map
 from paraloss.errors import InputError
 from paraloss.height import to_log
+from paraloss.look import MINIMUM_RADIUS
 from paraloss.picture_options import GridOptions
 from paraloss.surface import DONE, Surface
 
@@ -162,7 +163,7 @@ def surface_width(grid: Any) -> float:
     return float(max(bounds[1] - bounds[0], bounds[3] - bounds[2]))
 
 
-def minimum_marker(grid: Any, radius: float = 0.012) -> vtkPolyData:
+def minimum_marker(grid: Any, radius: float = MINIMUM_RADIUS) -> vtkPolyData:
     """A sphere at the lowest evaluated point, with its place and value as point arrays ``x``, ``y``, ``value``."""
     name, log, offset, _, _ = height_facts(grid)
     values = _array(grid, name)

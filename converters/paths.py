@@ -18,7 +18,7 @@ from paraloss.converters.grid import HeightMap, height_map, to_structured_grid
 from paraloss.converters.path_fields import paths_in
 from paraloss.errors import InputError
 from paraloss.height import to_log
-from paraloss.look import BALL_RADIUS, LOOKS, MARK_COLOR, PATH_COLORS, PATH_RADIUS, START_COLOR, Color, Look
+from paraloss.look import BALL_RADIUS, LOOKS, MARK_COLOR, MINIMUM_RADIUS, PATH_COLORS, PATH_RADIUS, START_COLOR, Color, Look
 from paraloss.picture_options import GridOptions
 from paraloss.surface import Surface, Tensors
 
@@ -72,6 +72,16 @@ def _ends(path: Tensors, surface: Surface, heights: HeightMap, radius: float, en
     z = bilinear(surface.x, np.asarray(surface.y), heights.heights, x, y)
     places = zip(x.tolist(), y.tolist(), z.tolist(), (START_COLOR, end), strict=True)
     return tuple(Ball((a, b, c), radius, color) for a, b, c, color in places if np.isfinite([a, b, c]).all())
+
+
+def lowest_ball(surface: Surface, heights: HeightMap, width: float) -> Ball | None:
+    """The mark of the lowest point of a surface that is ``width`` wide; None where no point is drawn."""
+    z = np.where(heights.blank, np.nan, heights.heights)
+    if not np.isfinite(z).any():
+        return None
+    row, column = np.unravel_index(int(np.nanargmin(z)), z.shape)
+    center = (float(surface.x[column]), float(np.asarray(surface.y)[row]), float(z[row, column]))
+    return Ball(center, MINIMUM_RADIUS * width, MARK_COLOR)
 
 
 def drape_trajectory(grid: Any, own_loss: bool = False, radius: float = PATH_RADIUS, number: int | None = None) -> vtkPolyData:

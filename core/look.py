@@ -91,8 +91,11 @@ LOOKS: Mapping[str, Look] = {
 HEIGHT_OF_WIDTH = 0.55
 """The surface's height when it is scaled automatically, in widths: neither flat nor needle-like."""
 
-PATH_RADIUS, BALL_RADIUS = 0.004, 0.011
-"""Radius of the optimizer's path and of the balls at its ends, in widths."""
+PATH_RADIUS, BALL_RADIUS, MINIMUM_RADIUS = 0.004, 0.011, 0.012
+"""Radius of the optimizer's path, of the balls at its ends, and of the mark of the lowest point, in widths."""
+
+SHINE = 0.45
+"""Opacity with which marks and paths are seen through a surface that hides them."""
 
 PATH_COLORS = (
     (1.00, 0.58, 0.00), (0.80, 0.08, 0.60), (0.00, 0.52, 0.28), (0.10, 0.72, 0.90),
@@ -109,9 +112,10 @@ VIEW_ANGLE = 30.0
 FLOOR_BELOW = 0.12
 """Distance of the floor with contour lines below the surface, in widths."""
 
-OVERLAY_COLORS = ((0.12, 0.31, 0.61), (0.71, 0.20, 0.12), (0.18, 0.49, 0.27), (0.48, 0.31, 0.64))
-OVERLAY_OPACITY = 0.62
-"""Colors and opacity of several surfaces in one place."""
+OVERLAY_COLORS = ((0.16, 0.42, 0.78), (0.88, 0.36, 0.10), (0.10, 0.58, 0.36), (0.62, 0.36, 0.72))
+OVERLAY_OPACITY, OVERLAY_LINES, OVERLAY_DARKER = 0.42, 10, 0.45
+"""Several surfaces in one place: their colors, opacity of all but the lowest, number of contour lines on each, whose colors
+are this much of the surface's."""
 
 
 @dataclass(frozen=True)

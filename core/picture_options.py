@@ -11,8 +11,11 @@ from dataclasses import dataclass, fields
 from typing import Any, Literal
 
 from paraloss.errors import InputError
-from paraloss.look import CAMERAS, COLOR_MAPS, LOOKS, Camera, Look, camera_from
+from paraloss.look import CAMERAS, COLOR_MAPS, LOOKS, OVERLAY_LINES, Camera, Look, camera_from
 from paraloss.option import Options, at_least, combine, option, within
+
+AUTO = "auto"
+"""The camera direction that a composition chooses."""
 
 LIT = "lit"
 FROM_ABOVE = ("contour", "filled", "heat")
@@ -50,7 +53,8 @@ class PictureOptions(Options):
     Attributes:
         style: lit in 3D, or from above: contour (lines with labels), filled, heat. Default: lit; contour for .pdf and .svg.
             Volumes: iso (shells of equal loss) or fog.
-        view: Camera direction: paper, front, corner or top.
+        view: Camera direction: paper, front, corner or top. Default: paper, or the nearest to it from where the surface
+            does not hide its basin, its minimum and its paths.
         azimuth: Where the viewer stands, degrees: 0 in front, 90 on the right. Default: the view's.
         elevation: Angle above the surface's plane, degrees; 90 looks straight down. Default: the view's.
         look: Lights, material, colors: paper, dark, flat (unlit, with contour lines) or clay (one color).
@@ -63,7 +67,7 @@ class PictureOptions(Options):
         minimum: Mark the lowest point.
         trajectory: Draw the optimizer's path if the file has one.
         axes: Draw axes with ticks, the vertical one in the metric's unit.
-        overlay: Draw several surfaces in one place, translucent.
+        overlay: Draw several surfaces in one place, in a color each: the lowest solid, those above translucent.
         columns: Columns of a grid of several surfaces. Default: one row for up to three, else about square.
         transparent: Leave the background out (.png).
 
@@ -72,7 +76,7 @@ class PictureOptions(Options):
     """
 
     style: str | None = None
-    view: str = "paper"
+    view: str = AUTO
     azimuth: float | None = option(None, within(-360, 360))
     elevation: float | None = option(None, within(-90, 90))
     look: str = "paper"
@@ -92,7 +96,7 @@ class PictureOptions(Options):
         """Check that names are known."""
         if self.style is not None:
             _one_of(self.style, (LIT, *FROM_ABOVE, *OF_VOLUMES), "style")
-        _one_of(self.view, CAMERAS, "view")
+        _one_of(self.view, (AUTO, *CAMERAS), "view")
         _one_of(self.look, LOOKS, "look")
         if self.color_map is not None:
             _one_of(self.color_map, COLOR_MAPS, "color map")
@@ -104,11 +108,16 @@ class PictureOptions(Options):
 
     @property
     def camera(self) -> Camera:
-        """The direction of the camera."""
-        named = CAMERAS[self.view]
+        """The direction of the camera; the usual one where it is left open."""
+        named = CAMERAS["paper" if self.view == AUTO else self.view]
         if self.azimuth is None and self.elevation is None:
             return named
         return camera_from(named, self.azimuth, self.elevation)
+
+    @property
+    def seeks_view(self) -> bool:
+        """Whether a composition chooses the direction of the camera."""
+        return self.view == AUTO and self.azimuth is None and self.elevation is None and not self.from_above
 
     @property
     def colors(self) -> str:
@@ -128,7 +137,8 @@ class PictureOptions(Options):
     @property
     def lines(self) -> int:
         """Number of evenly spaced contour lines on a lit surface."""
-        return self.preset.contours if self.contours is None else self.contours
+        usual = max(OVERLAY_LINES, self.preset.contours) if self.overlay else self.preset.contours
+        return usual if self.contours is None else self.contours
 
     def shape(self, surfaces: int) -> tuple[int, int]:
         """(rows, columns) of the grid that ``surfaces`` are drawn in."""
@@ -165,7 +175,9 @@ DRAWN_BY_PARAVIEW = (
     "style", "view", "azimuth", "elevation", "look", "color_map", "color_by", "scalar_bar", "contours", "minimum", "trajectory",
     "transparent",
 )  # fmt: skip
-DRAWN_IN_A_PAGE = ("style", "view", "azimuth", "elevation", "look", "color_map", "color_by", "contours", "trajectory")
+DRAWN_IN_A_PAGE = (
+    "style", "view", "azimuth", "elevation", "look", "color_map", "color_by", "contours", "minimum", "trajectory",
+)  # fmt: skip
 DRAWN_FROM_ABOVE = (
     "style", "look", "color_map", "color_by", "scalar_bar", "contours", "trajectory", "columns", "transparent",
 )  # fmt: skip

@@ -12,38 +12,44 @@ from paraloss.camera import PlacedCamera
 from paraloss.converters import to_structured_grid
 from paraloss.converters.colors import color_table
 from paraloss.converters.composition import Composition
-from paraloss.converters.geometry import contour_lines, minimum_marker
+from paraloss.converters.geometry import contour_lines
 from paraloss.converters.paths import drape_trajectory
 from paraloss.errors import MissingPackage
-from paraloss.look import MARK_COLOR, OVERLAY_OPACITY
+from paraloss.look import SHINE, Color
 from paraloss.surface import Surface
 
 _BALL = {"ambient": 0.45, "diffuse": 0.6}
+_WHOLE_DEPTH = 66_000.0  # the distance from the farthest to the nearest place that is drawn, in units of the depth buffer
 
 
 def add_panel(plotter: Any, composition: Composition, index: int, surface: Surface) -> Any:
     """Add surface number ``index`` with its lines and marks; returns its grid."""
-    picture, look, panel, pv = composition.picture, composition.look, composition.panels[index], quiet_pyvista()
+    look, panel, pv = composition.look, composition.panels[index], quiet_pyvista()
     grid = pv.wrap(to_structured_grid(surface, panel.options))
     add_sheet(plotter, composition, index, grid)
-    add_contours(plotter, composition, grid)
+    add_contours(plotter, composition, grid, panel.line)
     line_width = max(1.0, composition.layout.cell[1] / 620)
     if composition.floor_levels:
         _add_floor(plotter, composition, grid, line_width)
-    if picture.minimum:
-        marker = pv.wrap(minimum_marker(grid))
-        plotter.add_mesh(marker, color=MARK_COLOR, specular=0.3, show_scalar_bar=False, **_BALL)
     for path in panel.paths:
         tube = pv.wrap(drape_trajectory(grid, number=path.number))
         if tube.n_points:
-            plotter.add_mesh(tube, color=path.color, ambient=0.4, diffuse=0.6, show_scalar_bar=False)
-        for ball in path.balls:
-            sphere = pv.Sphere(radius=ball.radius, center=ball.center, theta_resolution=32, phi_resolution=32)
-            plotter.add_mesh(sphere, color=ball.color, show_scalar_bar=False, **_BALL)
+            _add_mark(plotter, tube, path.color, ambient=0.4, diffuse=0.6)
+    for ball in panel.balls:
+        sphere = pv.Sphere(radius=ball.radius, center=ball.center, theta_resolution=32, phi_resolution=32)
+        _add_mark(plotter, sphere, ball.color, specular=0.3, **_BALL)
     if composition.axes is not None and index == 0:
         for start, end in composition.axes.segments:
             plotter.add_lines(np.array([start, end]), color=look.text, width=line_width)
     return grid
+
+
+def _add_mark(plotter: Any, mesh: Any, color: Color, **material: float) -> None:
+    """Add a mark or a path, and a pale one in front of everything, which is seen where the surface hides the mark."""
+    plotter.add_mesh(mesh, color=color, show_scalar_bar=False, **material)
+    shining = plotter.add_mesh(mesh, color=color, opacity=SHINE, show_scalar_bar=False, **material)
+    shining.mapper.SetResolveCoincidentTopologyToPolygonOffset()
+    shining.mapper.SetRelativeCoincidentTopologyPolygonOffsetParameters(0.0, -_WHOLE_DEPTH)
 
 
 def add_sheet(plotter: Any, composition: Composition, index: int, grid: Any, **extra: Any) -> None:
@@ -51,8 +57,7 @@ def add_sheet(plotter: Any, composition: Composition, index: int, grid: Any, **e
     material, scale, color = composition.look.material, composition.scale, composition.panels[index].color
     if color is not None:
         shown: dict[str, Any] = {"color": color}
-        if composition.picture.overlay:
-            shown["opacity"] = OVERLAY_OPACITY
+        shown["opacity"] = composition.panels[index].opacity
     else:
         assert scale is not None
         shown = {
@@ -70,14 +75,14 @@ def add_sheet(plotter: Any, composition: Composition, index: int, grid: Any, **e
     actor.prop.interpolation = "Phong"
 
 
-def add_contours(plotter: Any, composition: Composition, grid: Any, **extra: Any) -> bool:
-    """Add the composition's contour lines; whether there are any."""
+def add_contours(plotter: Any, composition: Composition, grid: Any, color: Color | None = None, **extra: Any) -> bool:
+    """Add the composition's contour lines, in the look's color by default; whether there are any."""
     if not composition.levels:
         return False
     lines = quiet_pyvista().wrap(contour_lines(grid, list(composition.levels), composition.line_radius))
     if not lines.n_points:
         return False
-    plotter.add_mesh(lines, color=composition.look.line, lighting=False, show_scalar_bar=False, **extra)
+    plotter.add_mesh(lines, color=color or composition.look.line, lighting=False, show_scalar_bar=False, **extra)
     return True
 
 

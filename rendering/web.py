@@ -18,7 +18,7 @@ from paraloss.converters.grid import as_float32
 from paraloss.converters.paths import DrawnPath
 from paraloss.errors import InputError
 from paraloss.files import check_output, replacing
-from paraloss.look import BALL_RADIUS, COLOR_MAPS, HEIGHT_OF_WIDTH, LOOKS, MARK_COLOR, START_COLOR
+from paraloss.look import BALL_RADIUS, COLOR_MAPS, HEIGHT_OF_WIDTH, LOOKS, MARK_COLOR, MINIMUM_RADIUS, SHINE, START_COLOR
 from paraloss.picture_options import DRAWN_IN_A_PAGE, LIT, GridOptions, PictureOptions, combined
 from paraloss.surface import Surface
 
@@ -74,6 +74,8 @@ def page(
         "maps": {name: (color_table(name, 256) * 255).round().astype(int).ravel().tolist() for name in COLOR_MAPS},
         "height": HEIGHT_OF_WIDTH,
         "ball": BALL_RADIUS,
+        "mark": {"radius": MINIMUM_RADIUS, "color": MARK_COLOR},
+        "shine": SHINE,
         "live": live,
         **data_of(surfaces, labels, options, picture, stamp),
     }
@@ -132,6 +134,7 @@ def _composed(composition: Composition, options: GridOptions) -> dict[str, Any]:
         "look": picture.look,
         "map": picture.color_map,
         "camera": picture.camera.position,
+        "minimum": picture.minimum,
     }
 
 

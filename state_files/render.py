@@ -19,7 +19,7 @@ from paraloss.converters.composition_json import from_json
 from paraloss.errors import ParalossError
 from paraloss.files import check_output
 from paraloss.look import CAMERAS, COLOR_MAPS, LOOKS
-from paraloss.picture_options import GridOptions, PictureOptions
+from paraloss.picture_options import AUTO, GridOptions, PictureOptions
 
 MOST_FRAMES = 100_000
 
@@ -42,7 +42,9 @@ def parser():
     heights.add_argument("--zmax", type=float, help="upper limit in the metric's unit")
     heights.add_argument("--zmin", type=float, help="lower limit in the metric's unit")
     heights.add_argument("--height-scale", type=float, help="height per unit; default: 0.55 times as high as wide")
-    picture.add_argument("--view", default="paper", choices=list(CAMERAS))
+    picture.add_argument(
+        "--view", default=AUTO, choices=[AUTO, *CAMERAS], help="auto: from where basin, minimum and paths are seen"
+    )
     picture.add_argument("--azimuth", type=float, help="where the viewer stands, degrees: 0 in front, 90 on the right")
     picture.add_argument("--elevation", type=float, help="angle above the surface's plane, degrees")
     picture.add_argument("--look", default="paper", choices=list(LOOKS), help="lights, material, colors")

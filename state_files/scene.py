@@ -14,7 +14,7 @@ from screenshot import screenshot, set_where_known
 from paraloss.converters.composition import Composition, compose
 from paraloss.converters.layout import bare, has_scale
 from paraloss.errors import InputError
-from paraloss.look import COLOR_MAPS, MARK_COLOR
+from paraloss.look import COLOR_MAPS, MARK_COLOR, SHINE
 from paraloss.picture_options import DRAWN_BY_PARAVIEW, GridOptions, PictureOptions
 
 __all__ = ["AS_SCRIPT", "STATES", "Scene", "Wanted", "compose_sources", "draw", "paths_of", "show", "waiting_view"]
@@ -106,6 +106,7 @@ class Scene:
         waiting = None if views else waiting_view()
         self.views = list(views)
         self._names = set()
+        self.is_picture = not waiting  # in ParaView's window the pipeline holds what the user may change, and nothing else
         if self.views or waiting:
             self.layout = simple.GetLayout((self.views or [waiting])[0])
         else:
@@ -148,16 +149,30 @@ class Scene:
             display.AmbientColor = display.DiffuseColor = list(color or self.composition.look.line)
         return display
 
+    def add_mark(self, proxy, number, color):
+        """Show a mark or a path in view ``number``, and a pale one in front of everything: seen where the surface hides it."""
+        self.add(proxy, number, color=color)
+        if not self.is_picture:
+            return
+        pale = simple.ExtractSurface(Input=proxy)
+        display = self.add(pale, number, color=color)
+        display.Opacity = SHINE
+        pale.UpdatePipeline()
+        simple.Render(self.views[number])
+        mapper = display.GetClientSideObject().GetActiveRepresentation().GetActor().GetMapper()
+        mapper.SetResolveCoincidentTopologyToPolygonOffset()
+        mapper.SetRelativeCoincidentTopologyPolygonOffsetParameters(0.0, -66_000.0)  # the whole depth of the scene
+
     def add_paths(self, number, paths):
         """Show optimizer paths on the surface of view ``number``, in their colors, with the names of several runs."""
         for path in [path for path in paths if path.balls]:
             which, run = ({"Path": path.number}, f" of {path.label}") if len(paths) > 1 else ({}, "")
             tube = self.made("OptimizerTrajectory", number, f"path{run}", Input=self.sources[number], **which)
-            self.add(tube, number, color=path.color)
+            self.add_mark(tube, number, path.color)
             for mark, end in zip(path.balls, ("start", "end"), strict=False):
                 ball = self.made("Sphere", number, f"{end}{run}", Center=list(mark.center), Radius=mark.radius)
                 ball.ThetaResolution = ball.PhiResolution = 32
-                self.add(ball, number, color=mark.color)
+                self.add_mark(ball, number, mark.color)
             if path.label:
                 self._add_name(number, path)
 
@@ -220,7 +235,7 @@ class Scene:
             )
             lines.Ambient, lines.Diffuse, lines.Specular = 1.0, 0.0, 0.0  # the color itself, whatever the light
         if picture.minimum:
-            self.add(self.made("MinimumMarker", number, "minimum", Input=source), number, color=MARK_COLOR)
+            self.add_mark(self.made("MinimumMarker", number, "minimum", Input=source), number, MARK_COLOR)
         self.add_paths(number, panel.paths)
 
     def _color(self, number, display):

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
+from browsing import CHROMIUM
 from standing import dismiss
 from torch import nn
 
@@ -18,6 +21,7 @@ torch.set_num_threads(1)  # the tests run in two processes on two cores
 # Files of half a minute and more, the longest first: begun last, one of them would keep one of two workers busy alone.
 LONG = (
     "docs/test_code_blocks.py",
+    "first_hour/test_first_hour.py",
     "paraview_plugin/test_plugin.py",
     "cli/test_main_road.py",
     "compute/test_mpi.py",
@@ -46,6 +50,22 @@ def nobody_stays() -> Iterator[None]:
     """Ranks that stood ready for the tests of a session end with it."""
     yield
     dismiss()
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    """Chromium, without a window."""
+    if CHROMIUM is None:
+        if os.environ.get("CI"):
+            pytest.fail("chromium must be installed in CI")
+        pytest.skip("no Chromium here")
+    from playwright.sync_api import sync_playwright
+
+    flags = ["--no-sandbox", "--use-angle=swiftshader", "--enable-unsafe-swiftshader", "--ignore-gpu-blocklist"]
+    with sync_playwright() as playwright:
+        opened = playwright.chromium.launch(executable_path=CHROMIUM, args=flags)
+        yield opened
+        opened.close()
 
 
 @pytest.fixture(scope="session")

@@ -1,13 +1,11 @@
 """Figures at their width in print: page size, fonts and sizes of letters as the PDF has them, dots as the PNG has them."""
 
-import re
-import zlib
-
 import numpy as np
 import pytest
 import torch
 from helpers import call, surface_of
 from matplotlib import image
+from pdfs import read_pdf
 from PIL import Image
 
 from paraloss import Surface, render
@@ -34,23 +32,6 @@ def curve():
 def surfaces():
     one = surface_of(bowl, 21, 21)
     return {"one": [one], "two": [one, one], "paths": [one.with_paths({"SGD": path_to(0.5, 0.4), "Adam": path_to(0.1, 0.8)})]}
-
-
-def read_pdf(path):
-    """Page size in inches, kinds of fonts, and the sizes of all text on the page in points."""
-    raw = path.read_bytes()
-    box = [float(number) for number in re.search(rb"/MediaBox \[([^\]]*)\]", raw)[1].split()]
-    sizes = []
-    for stream in re.findall(rb"stream\r?\n(.*?)\r?\nendstream", raw, re.S):
-        try:
-            content = zlib.decompress(stream)
-        except zlib.error:
-            continue
-        if b" Tf" in content:
-            assert b" cm\n" not in content or not re.search(rb"BT.*? cm", content)  # text is not scaled afterwards
-            sizes += [float(size) for size in re.findall(rb"/\S+ ([\d.]+) Tf", content)]
-    kinds = set(re.findall(rb"/Subtype /(Type\w+|CIDFont\w+|TrueType)", raw))
-    return (box[2] - box[0]) / 72, (box[3] - box[1]) / 72, {kind.decode() for kind in kinds}, sizes
 
 
 @pytest.mark.parametrize("what", ["one", "two", "paths", "curve"])

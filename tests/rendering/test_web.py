@@ -2,7 +2,6 @@
 
 import json
 import os
-import shutil
 import signal
 import socket
 import struct
@@ -15,6 +14,7 @@ import urllib.request
 
 import numpy as np
 import pytest
+from browsing import opened_page, shot
 from helpers import BIN, run, surface_of
 from matplotlib import image
 
@@ -25,40 +25,6 @@ from paraloss.errors import InputError
 from paraloss.rendering import write_page
 from paraloss.rendering.server import ViewServer
 from paraloss.surface import SurfaceWriter
-
-CHROMIUM = next((found for name in ("chromium", "chromium-browser", "google-chrome") if (found := shutil.which(name))), None)
-
-
-@pytest.fixture(scope="module")
-def browser():
-    if CHROMIUM is None:
-        if os.environ.get("CI"):
-            pytest.fail("chromium must be installed in CI")
-        pytest.skip("no Chromium here")
-    from playwright.sync_api import sync_playwright
-
-    flags = ["--no-sandbox", "--use-angle=swiftshader", "--enable-unsafe-swiftshader", "--ignore-gpu-blocklist"]
-    with sync_playwright() as playwright:
-        opened = playwright.chromium.launch(executable_path=CHROMIUM, args=flags)
-        yield opened
-        opened.close()
-
-
-def opened_page(browser, address, offline=True):
-    context = browser.new_context(offline=offline, viewport={"width": 1000, "height": 700})
-    page = context.new_page()
-    page.complaints = []
-    page.on("console", lambda message: page.complaints.append(message.text) if message.type == "error" else None)
-    page.on("pageerror", lambda error: page.complaints.append(str(error)))
-    page.goto(address)
-    page.locator("body[data-painted]").wait_for(state="attached")  # a function that polls needs eval, which the page forbids
-    return page
-
-
-def shot(page, path):
-    page.evaluate("() => new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)))")
-    page.screenshot(path=path)
-    return image.imread(path)[..., :3]
 
 
 def tilted(x, y):
