@@ -70,7 +70,7 @@ def _examine(release: str, asked: argparse.Namespace) -> Version:
         if release != SYSTEM:
             if asked.fresh:
                 remove(ROOTS / release)
-            enter(make_root(release, ROOTS), Path(shims), [Path("/tmp"), HOUSE])
+            enter(make_root(release, ROOTS), Path(shims), [Path("/tmp"), *{HOUSE, _installed()}])
         path = f"{shims}:{Path(sys.executable).parent}:{os.environ['PATH']}"
         environment = {**os.environ, "PATH": path, "CI": "true", "TMPDIR": "/tmp", "OMP_NUM_THREADS": "1"}
         environment["PARALOSS_PICTURES"] = str(RESULTS / release / "changed")
@@ -81,6 +81,14 @@ def _examine(release: str, asked: argparse.Namespace) -> Version:
             version.tests = _run_tests(RESULTS / release, environment)
         draw_scenes(RESULTS / release, environment)
     return version
+
+
+def _installed() -> Path:
+    """The folder of the plugin and the states that ``paraloss`` of this environment gives to ParaView."""
+    code = "from paraloss.rendering.paraview_gui import STATES_FOLDER; print(STATES_FOLDER.parent)"
+    outside = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=outside, cwd="/", check=True)
+    return Path(done.stdout.strip())
 
 
 def _numbers(release: str, environment: dict[str, str]) -> Version:

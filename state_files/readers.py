@@ -105,10 +105,10 @@ def surface_behind(source):
     elif vts:
         from vtkmodules.vtkIOXML import vtkXMLStructuredGridReader
 
-        reader = vtkXMLStructuredGridReader()
-        reader.SetFileName(source.FileName[0])
-        reader.Update()
-        surface, made = from_structured_grid(reader.GetOutput())
+        file = vtkXMLStructuredGridReader()
+        file.SetFileName(source.FileName[0])
+        file.Update()
+        surface, made = from_structured_grid(file.GetOutput())
     else:
         surface, made = open_surface(_property(source, "FileNames").GetAsString()).drawable(), None
     return surface, _reader_options(source) if reader else made
