@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -10,11 +11,14 @@ from torch import nn
 
 from paraloss.compute.inputs.problem import Loss, load_loss
 from paraloss.compute.inputs.randomness import seeded
+from paraloss.compute.inputs.rewriting import check_new_checkpoint
 from paraloss.compute.job import Job
+from paraloss.compute.lowest import Form, save_lowest
 from paraloss.compute.options.surface import SurfaceKeywords, SurfaceOptions
 from paraloss.compute.ranks.world import World, world
 from paraloss.compute.settings import Settings, resolve
 from paraloss.compute.summary import estimate, opening_lines
+from paraloss.files import files_in
 from paraloss.log import logger
 from paraloss.option import Options, combine
 from paraloss.surface import Surface
@@ -33,6 +37,7 @@ def compute_surface(
     trajectory: Mapping[str, np.ndarray] | None = None,
     paths: Mapping[str, Mapping[str, np.ndarray]] | None = None,
     provenance: Mapping[str, Any] | None = None,
+    like: str | Path | None = None,
     **options: Unpack[SurfaceKeywords],
 ) -> Surface:
     """Evaluate a model's loss and accuracy over a plane, a line or a volume through its weights.
@@ -51,6 +56,7 @@ def compute_surface(
         trajectory: projected path to keep with the surface: "x", "y", "loss", "step", "residual", (n,) each.
         paths: the same for several runs: label -> as ``trajectory``.
         provenance: further facts for the file, such as the model's name.
+        like: checkpoint whose form ``save_best`` keeps. Default: ``{"state_dict": …}``.
         options: single options by name, as in the groups of ``paraloss.compute.options``, where each is documented. They win
             over groups.
 
@@ -64,6 +70,8 @@ def compute_surface(
     """
     asked = combine(SurfaceOptions, groups, options, "compute_surface")
     ranks = world()
+    if asked.save_best is not None:
+        ranks.on_first(lambda: _check_best(asked, like))
     settings: Settings = ranks.on_all(lambda: resolve(model, load_loss(loss, step), data, asked))
     with settings.home:
         job = _begin(settings, ranks)
@@ -71,7 +79,19 @@ def compute_surface(
             for line in opening_lines(job.settings, job.setup, provenance or {}):
                 logger.info(line)
         kept = {**({} if trajectory is None else {"": trajectory}), **(paths or {})}
-        return job.run(kept, {"options": asked.facts(), **(provenance or {})})
+        surface = job.run(kept, {"options": asked.facts(), **(provenance or {})})
+    if asked.save_best is not None:
+        form = Form(Path(asked.save_best), None if like is None else Path(like), asked.weights_key, asked.overwrite)
+        ranks.on_first(lambda: save_lowest(settings, surface, job.setup.directions, job.setup.device, form))
+    return surface
+
+
+def _check_best(asked: SurfaceOptions, like: str | Path | None) -> None:
+    """Refuse before the first point what would be refused after the last."""
+    assert asked.save_best is not None
+    inputs = files_in(like, asked.x_to, asked.y_to, asked.z_to, asked.directions)
+    begun = asked.path is not None and Path(asked.path).exists()
+    check_new_checkpoint(Path(asked.save_best), inputs, asked.overwrite or begun)
 
 
 @seeded(0)

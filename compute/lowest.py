@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ from paraloss.compute.inputs.checkpoints import put
 from paraloss.compute.inputs.problem import AnySplit, Loss
 from paraloss.compute.inputs.rewriting import holds, save_like
 from paraloss.compute.inputs.tensors import state_tensors
+from paraloss.compute.settings import Settings
 from paraloss.errors import InputError
 from paraloss.log import logger
 from paraloss.surface import DONE, Surface
@@ -71,6 +72,30 @@ def lowest_point(surface: Surface) -> tuple[int, float]:
     return index, float(values[index])
 
 
+def save_lowest(
+    settings: Settings, surface: Surface, directions: Sequence[Direction], device: torch.device, form: Form
+) -> None:
+    """Write the lowest point of a surface as a checkpoint.
+
+    Args:
+        settings: what was computed.
+        surface: the values.
+        directions: one per axis.
+        device: where to compute.
+        form: how to write it.
+
+    Raises:
+        InputError: no point has a finite loss, or the file exists and holds something else.
+    """
+    index, _ = lowest_point(surface)
+    steps = settings.grid[index].tolist()
+    place = Place(directions, steps, settings.bn_data)
+    size = settings.options.batch_size
+    state, metrics = model_at(settings.model, settings.criterion[1], settings.chosen, place, device, size)
+    note = {"lowest_at": dict(zip("xyz", steps, strict=False))}
+    write_lowest(settings.model, state, metrics, replace(form, note=note))
+
+
 def model_at(
     model: nn.Module,
     loss: Loss,
@@ -110,5 +135,5 @@ def write_lowest(model: nn.Module, state: Mapping[str, Tensor], metrics: Mapping
             arguments=("overwrite",),
         )
     save_like(form.path, state, model, form.like, form.weights_key, {**form.note, **metrics})
-    told = ", ".join(f"{name} {value:.6g}" for name, value in metrics.items() if name.endswith(("_loss", "_acc")))
-    logger.info(f"{form.path}: {told}")
+    shown = ", ".join(f"{name} {value:.6g}" for name, value in metrics.items() if name.endswith(("_loss", "_acc")))
+    logger.info(f"{form.path}: {shown}")

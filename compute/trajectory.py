@@ -127,6 +127,8 @@ def project_run(
         move=asked.move,
         paths=paths,
         provenance={**(provenance or {}), **facts},
+        like=center.path,
+        weights_key=asked.weights_key,
     )
 
 

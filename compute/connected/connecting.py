@@ -191,8 +191,8 @@ def _prepare(job: CurveJob) -> None:
     if asked.overwrite:
         file.unlink(missing_ok=True)
     elif all(bend.exists() for bend in job.bends):
-        for bend in job.bends:
-            check_settings(bend, load_checkpoint(bend)[1].get(_SETTINGS) or {}, job.settings)
+        for made in job.bends:
+            check_settings(made, load_checkpoint(made)[1].get(_SETTINGS) or {}, job.settings)
         return
     else:
         foreign = [bend.name for bend in job.bends if bend.exists()] if not file.exists() else []

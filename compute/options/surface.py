@@ -242,6 +242,8 @@ class OutputOptions(Options):
     (Python)."""
     overwrite: Annotated[bool, Flag(opposite=False)] = False
     """Start again where the file exists."""
+    save_best: File | None = None
+    """Checkpoint to write: the evaluated point with the lowest loss, in the form of the checkpoint at the origin."""
     progress: bool = True
     """Show progress on standard error."""
 
@@ -297,6 +299,7 @@ class MeasureKeywords(EffortKeywords, total=False):
     refine: float | None
     path: File | None
     overwrite: bool
+    save_best: File | None
     progress: bool
 
 

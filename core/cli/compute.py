@@ -52,6 +52,8 @@ def compute(
 
     if not 1 <= repeats <= 10_000:
         raise InputError(f"{{repeats}} must be at least 1 and at most 10,000, not {repeats}", arguments=("repeats",))
+    if repeats > 1 and output.save_best is not None:
+        raise InputError("{save_best} saves the lowest point of one plane: leave out {repeats}", ("save_best", "repeats"))
     path = output.path or Path("surface.h5")
     options = combine(
         SurfaceOptions,
@@ -68,7 +70,7 @@ def compute(
         if ranks.is_first:
             print("\n".join(lines) + (f"\nand that for each of {repeats} planes" if repeats > 1 else ""))
         return
-    work: Any = compute_surface if repeats == 1 else partial(compute_ensemble, repeats=repeats)
+    work: Any = partial(compute_surface, like=weights) if repeats == 1 else partial(compute_ensemble, repeats=repeats)
     work(model, loss, data, options, provenance=facts)
     if ranks.is_first:
         print(path)
