@@ -82,7 +82,7 @@ def compute_surface(
         surface = job.run(kept, {"options": asked.facts(), **(provenance or {})})
     if asked.save_best is not None:
         form = Form(Path(asked.save_best), None if like is None else Path(like), asked.weights_key, asked.overwrite)
-        ranks.on_first(lambda: save_lowest(settings, surface, job.setup.directions, job.setup.device, form))
+        ranks.on_first(lambda: save_lowest(settings, surface, job.setup.tensors, job.setup.device, form))
     return surface
 
 
