@@ -50,7 +50,7 @@ def quasiconvex_envelope(heights: np.ndarray, x: np.ndarray, y: np.ndarray) -> n
         )
         held = entered < len(levels)
         envelope[row, held] = levels[entered[held]]
-    return np.minimum(envelope, field)
+    return np.asarray(np.minimum(envelope, field))
 
 
 def _hull(lowest: np.ndarray, highest: np.ndarray, x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
