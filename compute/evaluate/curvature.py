@@ -66,7 +66,7 @@ def eigenvalue_ends(
     """
     from scipy.sparse.linalg import ArpackError, ArpackNoConvergence, eigsh
 
-    with _Hessian(model, loss, batches, only) as hessian:
+    with Hessian(model, loss, batches, only) as hessian:
         operator = hessian.operator.to_scipy()
         size = operator.shape[0]
         start = np.random.default_rng(0).standard_normal(size).astype(operator.dtype)
@@ -115,7 +115,7 @@ def spectrum(
     """
     from scipy.sparse.linalg import ArpackError, ArpackNoConvergence, eigsh
 
-    with _Hessian(model, loss, batches, only) as hessian:
+    with Hessian(model, loss, batches, only) as hessian:
         operator = hessian.operator.to_scipy()
         size = operator.shape[0]
         if not 1 <= top < size:
@@ -145,7 +145,7 @@ def spectrum(
     return Spectrum(values[order].astype(np.float64), directions, grid, shares)
 
 
-class _Hessian:
+class Hessian:
     """The Hessian as a linear operator; the model's weights require gradients within the context only."""
 
     def __init__(
@@ -162,7 +162,7 @@ class _Hessian:
         self._model, self._loss, self._batches = model, loss, batches
         self._bar: Progress | None = None
 
-    def __enter__(self) -> _Hessian:
+    def __enter__(self) -> Hessian:
         with torch.no_grad():
             count = sum(float(self._loss.batch_losses(self._model, batch).count) for batch in self._batches)
         self._before = [parameter.requires_grad for parameter in self._parameters.values()]

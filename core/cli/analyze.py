@@ -7,10 +7,16 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
-from cyclopts import Parameter
+from cyclopts import Group, Parameter
+
+from paraloss.cli.groups import EFFORT, Inputs
+from paraloss.compute.options.surface import InputOptions
 
 if TYPE_CHECKING:
+    from paraloss.compute import EffortOptions, MeasureOptions
     from paraloss.surface import Surface
+
+SHARPNESS = Parameter(group=Group("Sharpness", sort_key=6))
 
 
 def analyze(
@@ -24,10 +30,26 @@ def analyze(
     persistence: float = 0.01,
     json: Annotated[bool, Parameter(negative="")] = False,
     overwrite: Annotated[bool, Parameter(negative="")] = False,
+    sharpness: Annotated[bool, Parameter(negative="", group=SHARPNESS.group)] = False,
+    rho: Annotated[float, SHARPNESS] = 0.05,
+    adaptive_rho: Annotated[float, SHARPNESS] = 0.5,
+    noise: Annotated[float, SHARPNESS] = 0.1,
+    draws: Annotated[int, SHARPNESS] = 20,
+    starts: Annotated[int, SHARPNESS] = 3,
+    top: Annotated[int, SHARPNESS] = 3,
+    products: Annotated[int, SHARPNESS] = 60,
+    seed: Annotated[int, SHARPNESS] = 0,
+    samples: Annotated[int | None, SHARPNESS] = None,
+    move: Annotated[list[str] | None, Parameter(negative="", group=SHARPNESS.group)] = None,
+    inputs: Inputs = InputOptions(),
+    batch_size: Annotated[int | None, EFFORT] = None,
+    device: Annotated[str, EFFORT] = "auto",
 ) -> None:
-    """Print numbers about surfaces, such as minimum, sharpness, basin and roughness, and whether they may be compared.
+    """Print numbers about surfaces, such as minimum, basin and roughness, and whether they may be compared; with --sharpness
+    about checkpoints.
 
     Example: paraloss analyze with.h5 without.h5
+    Example: paraloss analyze --sharpness final.pt --samples 1000
 
     Args:
         files: Surface files of Paraloss or of Li et al.'s code.
@@ -40,9 +62,37 @@ def analyze(
         persistence: Critical points and basins: ignore minima shallower than this fraction of the height range.
         json: Print JSON instead of a table; null for a number that does not exist.
         overwrite: Replace a file that this command did not make.
+        sharpness: The files are checkpoints: print how much the loss rises around each, and its curvature there.
+        rho: Euclidean radius within which the worst rise is looked for.
+        adaptive_rho: The same where each weight counts by its own size.
+        noise: Standard deviation of the noise, as a share of each filter's norm.
+        draws: Number of noises, each used in both signs.
+        starts: Number of ascents to the worst rise.
+        top: Number of eigenvalues of the Hessian, those of largest magnitude.
+        products: Number of products of the Hessian with a vector, for its trace.
+        seed: Seed of the random numbers.
+        samples: Number of training samples drawn. Default: all.
+        move: Pattern of the names of parameters that move, as in compute; may be repeated. Default: all.
+        batch_size: Samples per batch. Default: chosen by the size of a sample.
+        device: auto, cpu, cuda or cuda:N.
     """
-    from paraloss.analysis.numbers import area_below, measures, why_not_comparable
     from paraloss.errors import InputError
+
+    if sharpness:
+        from paraloss.compute import EffortOptions, MeasureOptions
+
+        numbers = {
+            "rho": rho, "adaptive_rho": adaptive_rho, "noise": noise, "draws": draws, "starts": starts, "top": top,
+            "products": products, "seed": seed,
+        }  # fmt: skip
+        effort, measure = EffortOptions(device=device, batch_size=batch_size), MeasureOptions(samples=samples)
+        _sharpness(files, inputs, effort, measure, move, numbers, json)
+        return
+    if inputs != InputOptions() or samples is not None or move:
+        raise InputError(
+            "model, data and samples are for checkpoints: add {sharpness}, or leave them out", arguments=("sharpness",)
+        )
+    from paraloss.analysis.numbers import area_below, measures, why_not_comparable
     from paraloss.files import check_output
     from paraloss.height import metric_scale
 
@@ -83,6 +133,43 @@ def analyze(
         print(f"{path}: {note}")
     if reason:
         print(f"do not compare them: {reason}")
+
+
+def _sharpness(
+    files: Sequence[Path],
+    inputs: InputOptions,
+    effort: EffortOptions,
+    measure: MeasureOptions,
+    move: list[str] | None,
+    numbers: Mapping[str, float],
+    as_json: bool,
+) -> None:
+    """Print the sharpness at checkpoints."""
+    from paraloss.compute.sharpness import sharpness_of
+    from paraloss.errors import InputError
+
+    if not files:
+        raise InputError("name at least one checkpoint, as in: paraloss analyze {sharpness} final.pt", arguments=("sharpness",))
+    found = {path: sharpness_of(path, inputs, effort, measure, move, numbers) for path in files}
+    if as_json:
+        import json
+
+        table = {
+            str(path): {
+                name: {"value": _json_number(each.value), "error": _json_number(each.error)} for name, each in one.items()
+            }
+            for path, one in found.items()
+        }
+        print(json.dumps({"checkpoints": table, **numbers}, indent=2, allow_nan=False))
+        return
+    width = max(22, *(len(path.name) + 2 for path in files))
+    print(f"{'':16}" + "".join(f"{path.name:>{width}}" for path in files))
+    for name, first in next(iter(found.values())).items():
+        values = (
+            f"{one[name].value:.4g} ± {one[name].error:.2g}" if name != "loss" else f"{one[name].value:.4g}"
+            for one in found.values()
+        )
+        print(f"{name:16}" + "".join(f"{value:>{width}}" for value in values) + f"   {first.meaning}")
 
 
 def _as_json(files: Sequence[Path], found: Sequence[Mapping[str, float]], rest: Mapping[str, object]) -> str:

@@ -66,12 +66,12 @@ def test_small_models_are_diagonalised_as_a_whole(digits):
 def test_hessian_products_equal_those_of_curvlinops(net, digits):
     from curvlinops import HessianLinearOperator
 
-    from paraloss.compute.evaluate.curvature import _Hessian
+    from paraloss.compute.evaluate.curvature import Hessian
 
     split = digits["train"].subset(60)
     batches = Evaluator(net, CRITERION, {"train": split}, [], batch_size=25).batches["train"]
     vectors = torch.randn(sum(p.numel() for p in net.parameters() if p.ndim > 1), 3)
-    with _Hessian(net, CRITERION, batches) as ours:
+    with Hessian(net, CRITERION, batches) as ours:
         mine = ours.operator @ vectors
         weights = [p for p in net.parameters() if p.ndim > 1]
         theirs = HessianLinearOperator(net, nn.CrossEntropyLoss(), weights, batches, check_deterministic=False, num_data=60)
