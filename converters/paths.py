@@ -40,7 +40,7 @@ class DrawnPath:
         number: place among the paths of the surface.
         label: name of the run; empty for one run alone.
         color: color of the line.
-        balls: its start, white, and its end, where these places lie on the surface.
+        balls: its start, white, and its end, where these places lie on the surface; of a single point its end alone.
     """
 
     number: int
@@ -70,7 +70,8 @@ def _ends(path: Tensors, surface: Surface, heights: HeightMap, radius: float, en
         return ()
     x, y = (np.asarray(path[axis], float)[[0, -1]] for axis in "xy")
     z = bilinear(surface.x, np.asarray(surface.y), heights.heights, x, y)
-    places = zip(x.tolist(), y.tolist(), z.tolist(), (START_COLOR, end), strict=True)
+    places = list(zip(x.tolist(), y.tolist(), z.tolist(), (START_COLOR, end), strict=True))
+    places = places[1:] if len(path["x"]) == 1 else places
     return tuple(Ball((a, b, c), radius, color) for a, b, c, color in places if np.isfinite([a, b, c]).all())
 
 

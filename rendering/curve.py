@@ -79,7 +79,8 @@ def _figure(
     if letters.in_print and left.get_yscale() != "linear":
         plain_powers(left)
     left.set_ylim(bottom=options.zmin, top=options.zmax)
-    left.set_xlabel("step along the direction")
+    between = all("connected" in surface.provenance for surface in surfaces)
+    left.set_xlabel("way from one model to the other" if between else "step along the direction")
     left.set_ylabel((options.metric or "loss").replace("_", " "))
     left.grid(alpha=0.25)
     left.margins(x=0)

@@ -139,6 +139,9 @@ def _evaluated(job: CurveJob, facts: Mapping[str, Any], data: Any) -> Connection
         found = plane_of(directions[-1], directions[:-1])
         paths = _paths(job, found, curve, line)
         x, y = axes_around(_joined(paths), asked.grid, asked.margin)
+        common["provenance"] = {**facts, "y_length": found.y_length}
+        if asked.progress and job.world.is_first and found.y_length < 1:
+            logger.info(f"the curve stays close to the straight line: y is drawn {1 / found.y_length:.3g} times as wide as x")
         plane = compute_surface(
             job.model,
             job.loss,

@@ -12,6 +12,7 @@ from torch import Tensor
 from paraloss.errors import InputError
 
 Direction = dict[str, Tensor]
+_LEAST = 0.6  # coordinate of the bend along y, at least
 
 
 @dataclass(frozen=True)
@@ -19,12 +20,15 @@ class CurvePlane:
     """The plane through both ends in which the bends lie, or come closest to lying.
 
     Attributes:
-        directions: x from the first end (0, 0) to the last (1, 0); y of the same length, orthogonal.
+        directions: x from the first end (0, 0) to the last (1, 0); y orthogonal.
+        y_length: length of y in lengths of x: 1, or less where the bends lie close to the straight line, so that a picture
+            shows the space between both.
         x: (bends + 2,) coordinates of the first end, the bends and the last end.
         y: the same along y.
     """
 
     directions: tuple[Direction, Direction]
+    y_length: float
     x: np.ndarray
     y: np.ndarray
     _beyond: np.ndarray
@@ -61,12 +65,14 @@ def plane_of(line: Direction, bends: Sequence[Direction]) -> CurvePlane:
         )
     main = vectors[:, -1] * (1 if vectors[:, -1].sum() >= 0 else -1)
     length = np.sqrt(values[-1])
-    y = {name: sum(float(part) * bend[name] for part, bend in zip(main, aside, strict=True)) / length for name in line}
-    across = gram @ main / length
+    across = gram @ main / length  # in lengths of x
+    unit = float(min(1.0, np.abs(across).max() / _LEAST))
+    y = {name: sum(float(part) * bend[name] for part, bend in zip(main, aside, strict=True)) * (unit / length) for name in line}
     return CurvePlane(
         (line, y),  # type: ignore[arg-type]
+        unit,
         np.array([0.0, *along, 1.0]),
-        np.array([0.0, *across, 0.0]),
+        np.array([0.0, *across / unit, 0.0]),
         gram - np.outer(across, across),
     )
 
