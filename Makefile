@@ -27,9 +27,10 @@ check: install lint  ## lint, types, import rules and the fast tests; needs neit
 	$(PY) -m pytest $(TWO) -m "not slow and not paraview" --ignore tests/own --ignore tests/faults
 
 # One table of ratios; the peers live in an environment of their own, because they need older packages.
-bench: install .peers/.installed  ## speed against the peers
+bench: install .peers/.installed  ## speed against the peers; REAL=final.pt adds a ResNet-56 on CIFAR-10
 	$(PY) benchmarks/run.py --peers .peers/bin/python
 	$(PY) benchmarks/queue_simulation.py
+	$(if $(REAL),$(PY) benchmarks/real.py --weights $(REAL))
 
 .peers/.installed: benchmarks/peers.py
 	python3 -m venv .peers

@@ -85,6 +85,7 @@ class SampledEvaluator:
         seed: seed for the order of the samples.
         cap: sampling ends where the loss is four standard errors above this; default: no cap.
         correction: what a wider type would add, where ``evaluator`` computes in a fast one; default: none.
+        anchors: flat indices of the points at which all samples are evaluated; default: ``anchor_points``.
 
     Attributes:
         metrics: ``<split>_loss``, ``<split>_loss_stderr``, ``<split>_samples`` and, for classes, ``<split>_acc``.
@@ -102,13 +103,14 @@ class SampledEvaluator:
         seed: int = 0,
         cap: float | None = None,
         correction: Correction | None = None,
+        anchors: np.ndarray | None = None,
     ) -> None:
         check_sample_losses(evaluator)
         self.evaluator, self.rtol, self.seed = evaluator, rtol, seed
         self.cap = math.inf if cap is None else cap
         self.correction = correction
         self._steps, self._shape = steps, tuple(shape)
-        self.anchors = anchor_points(shape)
+        self.anchors = anchor_points(shape) if anchors is None else anchors
         self._places = np.stack(np.unravel_index(self.anchors, self._shape), axis=1)
         self._known: dict[str, _Known] = {}
         self._probabilities: dict[tuple[str, int], Tensor] = {}
@@ -183,7 +185,7 @@ class SampledEvaluator:
 
     def _sample(self, name: str, index: int, accuracy: bool) -> dict[str, float]:
         known, population = self._known[name], self.evaluator.samples[name]
-        anchors = self._nearest(np.array(np.unravel_index(index, self._shape)))
+        anchors = self.nearest(index)
         losses, rights = torch.empty(0, dtype=torch.float64), torch.empty(0, dtype=torch.float64)
         # A thirty-second of many, up to 256.
         count = min(population, whole_units(max(FIRST, min(256, population // 32)), population))
@@ -214,6 +216,10 @@ class SampledEvaluator:
                 estimate, _ = regression_estimate(rights, hits, self._inclusion(name, count)[:count], _SKEWNESS)
             values["acc"] = _percent(estimate + shift.hits)
         return values
+
+    def nearest(self, index: int) -> np.ndarray:
+        """The places in ``anchors`` of those that predict the losses at a point."""
+        return self._nearest(np.array(np.unravel_index(index, self._shape)))
 
     def _nearest(self, place: np.ndarray, without: int | None = None) -> np.ndarray:
         distances = ((self._places - place) ** 2).sum(axis=1).astype(float)
