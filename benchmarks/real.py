@@ -3,8 +3,8 @@
     python benchmarks/real.py --weights final.pt [--model resnet56] [--data cifar10] [--samples 10000,50000] [--points 9]
 
 The ways: the reference's loop, fp32, the default (two number types where the hardware has a faster one) and that with
---rtol 0.01. Each point is evaluated in turn by all of them; ratios are of the summed times. What a sampled surface pays once, its
-anchors, is timed on some of them and spread over all points. Errors are against fp32 on all samples.
+--rtol 0.01. Each point is evaluated in turn by all of them; ratios are of the summed times. What a sampled surface pays once,
+its anchors, is timed on some of them and spread over all points. Errors are against fp32 on all samples.
 """
 
 from __future__ import annotations
