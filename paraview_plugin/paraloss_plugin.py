@@ -36,9 +36,10 @@ def _find_paraloss():
 
 _find_paraloss()
 
-from paraloss.paraview_plugin.parts import appearance, extents, messages, properties, ranks, reading  # noqa: E402
+from paraloss.paraview_plugin.parts import appearance, extents, messages, opening, properties, ranks, reading  # noqa: E402
 
 appearance.color_new_representations()
+opening.watch()
 
 
 @smproxy.reader(
@@ -48,6 +49,7 @@ appearance.color_new_representations()
     extensions="h5 hdf5",
     file_description="Loss surface (Paraloss, Li et al.)",
 )
+@smhint.xml(properties.MENU_XML)
 @smhint.xml(properties.LIVE_HINT)
 @smproperty.xml(properties.METRIC_XML + properties.height_xml("Metric"))
 class LossSurfaceReader(properties.HeightOptions, VTKPythonAlgorithmBase):
@@ -147,6 +149,7 @@ class LossSurfaceReader(properties.HeightOptions, VTKPythonAlgorithmBase):
 
 
 @smproxy.filter(name="LossSurface", label="Loss Surface", support_reload=False)
+@smhint.xml(properties.MENU_XML)
 @smproperty.input(name="Input", port_index=0)
 @smdomain.datatype(dataTypes=["vtkStructuredGrid", "vtkImageData", "vtkRectilinearGrid", "vtkUnstructuredGrid"])
 @smproperty.xml(properties.SCALAR_XML + properties.height_xml("Scalar"))
@@ -207,6 +210,7 @@ class _OnSurface(VTKPythonAlgorithmBase):
 
 
 @smproxy.filter(name="SurfaceContours", label="Surface Contours", support_reload=False)
+@smhint.xml(properties.MENU_XML)
 @smhint.xml(properties.INPUT_STAYS_XML)
 @smproperty.input(name="Input", port_index=0)
 @smdomain.datatype(dataTypes=["vtkStructuredGrid", "vtkUnstructuredGrid"])
@@ -245,6 +249,7 @@ class SurfaceContours(_OnSurface):
 
 
 @smproxy.filter(name="OptimizerTrajectory", label="Optimizer Trajectory", support_reload=False)
+@smhint.xml(properties.MENU_XML)
 @smhint.xml(properties.INPUT_STAYS_XML)
 @smproperty.input(name="Input", port_index=0)
 @smdomain.datatype(dataTypes=["vtkStructuredGrid", "vtkUnstructuredGrid"])
@@ -284,6 +289,7 @@ class OptimizerTrajectory(_OnSurface):
 
 
 @smproxy.filter(name="MinimumMarker", label="Minimum Marker", support_reload=False)
+@smhint.xml(properties.MENU_XML)
 @smhint.xml(properties.INPUT_STAYS_XML)
 @smproperty.input(name="Input", port_index=0)
 @smdomain.datatype(dataTypes=["vtkStructuredGrid", "vtkUnstructuredGrid"])

@@ -163,6 +163,9 @@ SCALAR_XML = """
   </StringVectorProperty>
 """
 
+MENU_XML = '<ShowInMenu category="Paraloss"/>'
+"""A group of its own in the menus Sources and Filters."""
+
 INPUT_STAYS_XML = '<Visibility replace_input="0"/>'
 
 OWN_LOSS_XML = """
