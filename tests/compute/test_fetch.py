@@ -66,6 +66,11 @@ def test_an_archive_becomes_the_published_batches_that_data_cifar10_reads(small,
     assert np.array_equal(found["train"].inputs.numpy(), images[:10])
     assert np.array_equal(found["test"].inputs.numpy(), images[10:])
     assert found["train"].targets.tolist() == labels[:10].tolist()
+    assert fetch.is_whole("cifar10", fetch.data_home() / "cifar10")
+    (written[5]).write_bytes(written[0].read_bytes())  # other images
+    assert not fetch.is_whole("cifar10", fetch.data_home() / "cifar10")
+    written[5].unlink()
+    assert not fetch.is_whole("cifar10", fetch.data_home() / "cifar10")
 
 
 @pytest.mark.parametrize("fault", ["pixel", "label", "missing", "count"])
