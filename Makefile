@@ -134,6 +134,11 @@ clean:  ## removes all that make has made
 attack: install  ## kills, damaged files, options, requests and traps, with a table: STAGES="damaged traps" for some; 40 minutes
 	cd tests/faults && OMP_NUM_THREADS=1 PYTHONPATH=.. $(CURDIR)/$(PY) attack.py $(STAGES)
 
+# Needs root: other Debian releases in folders of their own. OPTIONS="--only forky", "--fresh", "--drop".
+.PHONY: paraview-versions
+paraview-versions: install links  ## plugin tests and pictures with three ParaViews, and the table in docs/paraview.md; root, 4.6 GB
+	PYTHONPATH=build/links $(PY) deploy/paraview_versions.py $(OPTIONS)
+
 .PHONY: states
 states: install  ## the ParaView states, from state_files/scene.py
 	xvfb-run -a pvpython state_files/generate.py

@@ -3,10 +3,11 @@
 python deploy/paraview_versions.py [--only RELEASE ...] [--pictures] [--fresh] [--drop]
 
 Root folders of the other releases are made once and kept in build/paraview_roots (4.6 GB); pictures and test reports go to
-build/paraview_versions, the table into docs/paraview.md.
+build/paraview_versions, the table of all that is there into docs/paraview.md.
 """
 
 import argparse
+import json
 import os
 import re
 import shutil
@@ -49,7 +50,8 @@ def main() -> int:
     asked = made.parse_args()
     try:
         own_mounts()
-        versions = [_examine(release, asked) for release in asked.only]
+        for release in asked.only:
+            _examine(release, asked)
     except Refused as error:
         print(f"paraview-versions: {error}", file=sys.stderr)
         return 2
@@ -57,15 +59,16 @@ def main() -> int:
         if asked.drop:
             for release in OTHERS:
                 remove(ROOTS / release)
-    table, good = _table(versions)
+    versions = [_read(release) for release in (SYSTEM, *OTHERS) if (RESULTS / release / "tests.xml").exists()]
+    table, good = _table(versions) if versions else ("", True)
     print(table)
-    if not asked.pictures and asked.only == [SYSTEM, *OTHERS]:
+    if len(versions) == 1 + len(OTHERS):
         _write_table(table)
     return 0 if good else 1
 
 
-def _examine(release: str, asked: argparse.Namespace) -> Version:
-    """Tests and pictures with one version."""
+def _examine(release: str, asked: argparse.Namespace) -> None:
+    """Run the tests and draw the pictures with one version."""
     with tempfile.TemporaryDirectory(prefix="shims-", dir="/tmp") as shims:
         if release != SYSTEM:
             if asked.fresh:
@@ -77,10 +80,10 @@ def _examine(release: str, asked: argparse.Namespace) -> Version:
         version = _numbers(release, environment)
         print(f"== {release}: ParaView {version.paraview}, Python {version.python}", flush=True)
         (RESULTS / release).mkdir(parents=True, exist_ok=True)
-        if not asked.pictures:
-            version.tests = _run_tests(RESULTS / release, environment)
+        (RESULTS / release / "version.json").write_text(json.dumps([version.paraview, version.python]))
         draw_scenes(RESULTS / release, environment)
-    return version
+        if not asked.pictures:
+            _run_tests(RESULTS / release / "tests.xml", environment)
 
 
 def _installed() -> Path:
@@ -104,18 +107,21 @@ def _numbers(release: str, environment: dict[str, str]) -> Version:
     return Version(release, found[1], python[1] if python else "?")
 
 
-def _run_tests(folder: Path, environment: dict[str, str]) -> dict[str, str]:
-    """ "yes" or "no" by the sentence that a test's name is; one of several parameters that fails makes it "no"."""
-    report = folder / "tests.xml"
+def _run_tests(report: Path, environment: dict[str, str]) -> None:
     report.unlink(missing_ok=True)
     command = [sys.executable, "-m", "pytest", "-q", "-m", "paraview", "--ignore", "tests/rendering/test_web.py"]
     subprocess.run([*command, f"--junitxml={report}", *TESTS], cwd=HOUSE, env=environment, check=False)
-    results: dict[str, str] = {}
-    for case in ElementTree.parse(report).iter("testcase"):
+
+
+def _read(release: str) -> Version:
+    """What the last run with a version found; the sentence that a test's name is -> "yes", or "no" if any of its cases failed."""
+    numbers = json.loads((RESULTS / release / "version.json").read_text())
+    tests: dict[str, str] = {}
+    for case in ElementTree.parse(RESULTS / release / "tests.xml").iter("testcase"):
         sentence = re.sub(r"\[.*", "", case.get("name", "")).removeprefix("test_").replace("_", " ")
         bad = any(case.find(kind) is not None for kind in ("failure", "error", "skipped"))
-        results[sentence] = "no" if bad or results.get(sentence) == "no" else "yes"
-    return results
+        tests[sentence] = "no" if bad or tests.get(sentence) == "no" else "yes"
+    return Version(release, *numbers, tests)
 
 
 def _table(versions: list[Version]) -> tuple[str, bool]:
