@@ -72,10 +72,10 @@ def _draw(arguments: list[str], ranks: int, target: Path, environment: Mapping[s
     display = ["xvfb-run", "-a", "-n", str(5000 + os.getpid() % 20_000), "-s", "-noreset -screen 0 1280x1024x24"]
     command = [*display, *launcher, "pvbatch", str(RENDER), *arguments]
     outside = {key: value for key, value in environment.items() if key not in ("PYTHONPATH", "VIRTUAL_ENV", "DISPLAY")}
-    done = subprocess.run(command, capture_output=True, text=True, env=outside, timeout=300, check=False)
-    if not target.exists():
-        print(f"{target}: not drawn: {(done.stdout + done.stderr)[-1500:]}", flush=True)
-    target.with_suffix(".log").write_text(done.stdout + done.stderr)
+    with target.with_suffix(".log").open("w") as log:
+        done = subprocess.run(["timeout", "600", *command], stdout=log, stderr=log, env=outside, check=False)
+    if done.returncode or not target.exists():
+        print(f"{target}: not drawn; see {log.name}", flush=True)
 
 
 def _beside(program: str, other: str, environment: Mapping[str, str]) -> Path:

@@ -43,7 +43,9 @@ class Version:
 def main() -> int:
     """Run everything with each version; 0 if all tests pass and all pictures are alike."""
     made = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    made.add_argument("--only", nargs="+", choices=[SYSTEM, *OTHERS], default=[SYSTEM, *OTHERS], help="some of the versions")
+    made.add_argument(
+        "--only", nargs="*", choices=[SYSTEM, *OTHERS], default=[SYSTEM, *OTHERS], help="some versions; none: the table"
+    )
     made.add_argument("--pictures", action="store_true", help="pictures alone, no tests and no table")
     made.add_argument("--fresh", action="store_true", help="make the root folders again")
     made.add_argument("--drop", action="store_true", help="remove the root folders at the end")
@@ -114,7 +116,7 @@ def _run_tests(report: Path, environment: dict[str, str]) -> None:
 
 
 def _read(release: str) -> Version:
-    """What the last run with a version found; the sentence that a test's name is -> "yes", or "no" if any of its cases failed."""
+    """What the last run with a version found: for the sentence that a test's name is "yes", or "no" if any case of it failed."""
     numbers = json.loads((RESULTS / release / "version.json").read_text())
     tests: dict[str, str] = {}
     for case in ElementTree.parse(RESULTS / release / "tests.xml").iter("testcase"):
