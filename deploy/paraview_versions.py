@@ -116,7 +116,7 @@ def _run_tests(report: Path, environment: dict[str, str]) -> None:
 
 
 def _read(release: str) -> Version:
-    """What the last run with a version found: for the sentence that a test's name is "yes", or "no" if any case of it failed."""
+    """What the last run with a version found: for the sentence that a test's name is yes, or no if a case of it failed."""
     numbers = json.loads((RESULTS / release / "version.json").read_text())
     tests: dict[str, str] = {}
     for case in ElementTree.parse(RESULTS / release / "tests.xml").iter("testcase"):
