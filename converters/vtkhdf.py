@@ -1,4 +1,4 @@
-"""``.vtkhdf``: VTK's own HDF5 layout, version 1.0, which ParaView opens from 5.10 on without any plugin.
+"""``.vtkhdf``: VTK's own HDF5 layout, version 1.0. ParaView opens it without a plugin: ``.vtkhdf`` from 5.12 on, ``.hdf`` always.
 
 A volume is image data; a surface is an unstructured grid of quads, the one polygonal form that version 1.0 has.
 Source: VTK file formats, "VTKHDF file format", docs.vtk.org.
@@ -28,8 +28,8 @@ _QUAD = 9  # vtkCellType
 _FILTERS: dict[str, dict[str, Any]] = {"none": {}, "zlib": {"compression": "gzip", "shuffle": True}}
 
 
-@register(".vtkhdf", "VTK HDF5 (ParaView without plugin)", compresses=True)
-@register(".hdf", "the same, under the ending that ParaView up to 5.11 knows", compresses=True)
+@register(".vtkhdf", "VTK HDF5 (ParaView from 5.12 on, without plugin)", compresses=True)
+@register(".hdf", "the same, under the ending that every ParaView knows", compresses=True)
 def write_vtkhdf(surface: Surface, path: Path, options: GridOptions, compress: str = "none") -> None:
     """Write a surface's quads with all point arrays, or a volume.
 

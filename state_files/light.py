@@ -11,6 +11,7 @@ if "__file__" in globals() and str(Path(__file__).resolve().parent) not in sys.p
 
 import scene
 from paraview import simple
+from readers import load_plugin
 
 from paraloss.errors import InputError, ParalossError
 from paraloss.picture_options import PictureOptions
@@ -18,6 +19,7 @@ from paraloss.picture_options import PictureOptions
 
 def light_it():
     """Light the active surface in the active view; without one a line in the shell says what to do."""
+    load_plugin()  # one that was loaded by hand is not known to paraview.simple
     try:
         source = find_surface()
         view = scene.waiting_view()
