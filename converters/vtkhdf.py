@@ -1,4 +1,4 @@
-"""``.vtkhdf``: VTK's own HDF5 layout, version 1.0. ParaView opens it without a plugin: ``.vtkhdf`` from 5.12 on, ``.hdf`` always.
+"""``.vtkhdf``: VTK's HDF5 layout, version 1.0. ParaView opens it without a plugin: ``.vtkhdf`` from 5.12 on, ``.hdf`` in all.
 
 A volume is image data; a surface is an unstructured grid of quads, the one polygonal form that version 1.0 has.
 Source: VTK file formats, "VTKHDF file format", docs.vtk.org.
