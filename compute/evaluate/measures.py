@@ -6,7 +6,7 @@ from collections.abc import Callable, Collection, Sequence
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from paraloss.compute.evaluate.curvature import eigenvalue_ends
 from paraloss.compute.inputs.losses import BatchLoss
@@ -21,19 +21,36 @@ def gradient_norm(model: nn.Module, loss: BatchLoss, batches: Collection[Any], o
     """[Euclidean norm of the gradient of the mean loss with respect to the parameters], in evaluation mode."""
     chosen = model.parameters() if only is None else only
     parameters = [parameter for parameter in chosen if parameter.is_floating_point() or parameter.is_complex()]
+    _, totals, count = _summed_gradient(model, loss, batches, parameters)
+    return [float(torch.stack([total.abs().double().square().sum() for total in totals]).sum().sqrt()) / count]
+
+
+def mean_gradient(
+    model: nn.Module, loss: BatchLoss, batches: Collection[Any], parameters: Sequence[nn.Parameter]
+) -> tuple[float, list[Tensor]]:
+    """(mean loss, its gradient with respect to each of ``parameters``), in evaluation mode."""
+    summed, totals, count = _summed_gradient(model, loss, batches, parameters)
+    return summed / count, [total / count for total in totals]
+
+
+def _summed_gradient(
+    model: nn.Module, loss: BatchLoss, batches: Collection[Any], parameters: Sequence[nn.Parameter]
+) -> tuple[float, list[Tensor], float]:
+    """(sum of the losses, its gradient, what both are divided by)."""
     before = [parameter.requires_grad for parameter in parameters]
     for parameter in parameters:
         parameter.requires_grad_(True)
     try:
         totals = [torch.zeros_like(parameter) for parameter in parameters]
-        count = 0.0
+        summed, count = 0.0, 0.0
         for batch in batches:
             losses = loss.batch_losses(model, batch)
+            summed += float(losses.total.detach())
             count += float(losses.count)
             gradients = torch.autograd.grad(losses.total, parameters, materialize_grads=True)
             for total, gradient in zip(totals, gradients, strict=True):
                 total += gradient
-        return [float(torch.stack([total.abs().double().square().sum() for total in totals]).sum().sqrt()) / count]
+        return summed, totals, count
     finally:
         for parameter, wanted in zip(parameters, before, strict=True):
             parameter.requires_grad_(wanted)
