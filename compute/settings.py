@@ -16,8 +16,10 @@ from paraloss.compute.directions.files import load_sources
 from paraloss.compute.directions.moving import names_to_move
 from paraloss.compute.directions.plane import Plane, tensors_of
 from paraloss.compute.directions.sources import Source
+from paraloss.compute.evaluate.at_center import Center
 from paraloss.compute.evaluate.home import Home, is_large
 from paraloss.compute.evaluate.measures import choose_measures
+from paraloss.compute.evaluate.ways import center_of, ways_made
 from paraloss.compute.inputs.checkpoints import state_sha256
 from paraloss.compute.inputs.metrics import UserMetric, load_metrics
 from paraloss.compute.inputs.problem import AnySplit, Loss, splits_for
@@ -129,7 +131,7 @@ def resolve(model: nn.Module, loss: tuple[str, Loss], data: Any, options: Surfac
         population={name: len(split) for name, split in whole.items()},
         bn_data=bn_data,
         steps=steps,
-        plane=_plane(model, options, len(steps), bn_data is None, moving),
+        plane=_plane(model, options, len(steps), bn_data is None, moving, center_of(model, loss[1], chosen, options, moving)),
         measures=measures,
         moving=moving,
         user_metrics=user_metrics,
@@ -138,10 +140,18 @@ def resolve(model: nn.Module, loss: tuple[str, Loss], data: Any, options: Surfac
     )
 
 
-def _plane(model: nn.Module, options: SurfaceOptions, axes: int, warn: bool, moving: frozenset[str] | None) -> Plane:
+def _plane(
+    model: nn.Module,
+    options: SurfaceOptions,
+    axes: int,
+    warn: bool,
+    moving: frozenset[str] | None,
+    center: Center,
+) -> Plane:
     targets = (options.x_to, options.y_to, options.z_to)[:axes]
     ends: list[End] = [None if target is None else tensors_of(target, model, options.weights_key) for target in targets]
-    dir_type = options.dir_type or ("states" if any(ends) else "weights")
+    between = any(ends) or any(way.kind in ("task", "delta") for way in options.ways.values())
+    dir_type = options.dir_type or ("states" if between else "weights")
     given = options.directions
     directions: list[Source] | None = None
     if isinstance(given, (str, Path)):
@@ -149,7 +159,8 @@ def _plane(model: nn.Module, options: SurfaceOptions, axes: int, warn: bool, mov
     elif given is not None:
         directions = [direction if isinstance(direction, Recipe) else dict(direction) for direction in given]
     generator: Generator = options.generator if options.generator != "auto" else "philox" if is_large(model) else "li2018"
-    return Plane(ends, options.norms[:axes], options.ignore, dir_type, options.seed, directions, warn, moving, generator)
+    made = ways_made(model, options, dir_type, moving, center)
+    return Plane(ends, options.norms[:axes], options.ignore, dir_type, options.seed, directions, warn, moving, generator, made)
 
 
 def _choose_splits(data: Mapping[str, AnySplit], wanted: Sequence[str]) -> dict[str, AnySplit]:

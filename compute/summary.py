@@ -13,6 +13,7 @@ from paraloss.compute.ranks.devices import describe_device
 from paraloss.compute.settings import Settings
 from paraloss.compute.setup import Setup
 from paraloss.progress import duration
+from paraloss.ways import way_in_words
 
 _OVERHEAD = 30_000
 """Bytes of a surface file without points and directions, about."""
@@ -61,13 +62,20 @@ def _directions(settings: Settings) -> str:
     if asked.directions is not None:
         return "directions as given"
     targets = {"x": asked.x_to, "y": asked.y_to, "z": asked.z_to}
-    parts = []
+    parts, made = [], settings.plane.made
+    named = {
+        "directions": [made[axis].facts if axis in made else {} for axis in "xyz"],
+        "options": {"along": asked.facts()["along"]},
+    }
     for axis, norm, end in zip(settings.steps, asked.norms, settings.plane.ends, strict=False):
         target = targets[axis]
         name = Path(target).name if isinstance(target, (str, Path)) else "the model given"
         by = ", by recipe (philox)" if settings.plane.generator == "philox" else ""
-        parts.append(f"{axis} random, normalized by {norm}{by}" if end is None else f"{axis} to {name}")
-    seed = f", seed {asked.seed}" if None in settings.plane.ends[: len(parts)] else ""
+        if axis in made:
+            parts.append(f"{axis} along {way_in_words(named, axis)}")
+        else:
+            parts.append(f"{axis} random, normalized by {norm}{by}" if end is None else f"{axis} to {name}")
+    seed = f", seed {asked.seed}" if settings.plane.is_random else ""
     return ", ".join(parts) + seed
 
 

@@ -19,6 +19,7 @@ from paraloss.print_size import PrintSize
 from paraloss.rendering.figures import Letters, drawing, figure_size, marked, shown
 from paraloss.surface import Surface
 from paraloss.text import printable
+from paraloss.ways import way_in_words
 
 Size = tuple[int, int]
 
@@ -77,7 +78,11 @@ def _figure(
         for number, name in enumerate("xy"):
             whose = "paths'" if surface.trajectories else "path's"
             share = f" ({100 * shares[number]:.0f} % of the {whose} variance)" if len(shares) > number else ""
-            label = f"{name}{share.replace(f'the {whose} ', '')}" if letters.in_print else f"step along {name}{share}"
+            label = (
+                f"{name}{share.replace(f'the {whose} ', '')}"
+                if letters.in_print
+                else f"step along {_way(surface, name)}{share}"
+            )
             getattr(axis, f"set_{name}label")(label)
     if picture.style != "contour" and picture.scalar_bar:
         bar = figure.colorbar(drawn, ax=cells, shrink=0.85, aspect=20 * rows)
@@ -92,6 +97,11 @@ def _figure(
     if composition.note:
         figure.supxlabel(composition.note, x=0.01, ha="left", fontsize=letters.legend)
     return figure
+
+
+def _way(surface: Surface, axis: str) -> str:
+    words = way_in_words(surface.provenance, axis)
+    return shown(words) if words else axis
 
 
 def _draw_panel(axis: Any, surface: Surface, composition: Composition, options: GridOptions, letters: Letters) -> Any:

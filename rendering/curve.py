@@ -13,6 +13,7 @@ from paraloss.picture_options import GridOptions
 from paraloss.print_size import PrintSize
 from paraloss.rendering.figures import Letters, drawing, figure_size, marked, plain_powers, shown
 from paraloss.surface import Surface
+from paraloss.ways import way_in_words
 
 COLORS = ("#1f4e9c", "#b5321e", "#2d7d46", "#7a4ea3", "#c77700", "#3a8f9e")
 _STYLES = {"train": "-", "test": "--"}
@@ -80,7 +81,9 @@ def _figure(
         plain_powers(left)
     left.set_ylim(bottom=options.zmin, top=options.zmax)
     between = all("connected" in surface.provenance for surface in surfaces)
-    left.set_xlabel("way from one model to the other" if between else "step along the direction")
+    ways = {way_in_words(surface.provenance, "x") for surface in surfaces}
+    step = f"step along {ways.pop() or 'the direction'}" if len(ways) == 1 else "step along the direction"
+    left.set_xlabel("way from one model to the other" if between else shown(step))
     left.set_ylabel((options.metric or "loss").replace("_", " "))
     left.grid(alpha=0.25)
     left.margins(x=0)

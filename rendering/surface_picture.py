@@ -13,10 +13,12 @@ from paraloss.converters.composition import Composition
 from paraloss.errors import InputError
 from paraloss.picture_options import DRAWN_BY_PARAVIEW
 from paraloss.print_size import PrintSize
+from paraloss.rendering.figures import shown
 from paraloss.rendering.frame import Frame
 from paraloss.rendering.paraview_backend import paraview_cells, paraview_turn
 from paraloss.rendering.plotter import add_effects, add_lights, add_panel, aim, quiet_pyvista
 from paraloss.surface import Surface
+from paraloss.ways import way_in_words
 
 BACKENDS = ("pyvista", "paraview")
 
@@ -130,7 +132,11 @@ class SurfacePicture:
         """Labels where the camera sees their places; drawn by matplotlib, so that they stay legible at any size."""
         axes, camera = self.composition.axes, self.composition.camera
         assert axes is not None
-        names = {"x": "x", "y": "y", "z": str(self.composition.panels[0].options.metric).replace("_", " ")}
+        ways = {axis: way_in_words(self.surfaces[0].provenance, axis) if len(self.surfaces) == 1 else "" for axis in "xy"}
+        names = {
+            **{axis: shown(f"{axis}: {way}") if way else axis for axis, way in ways.items()},
+            "z": str(self.composition.panels[0].options.metric).replace("_", " "),
+        }
         texts = [(place, text, align, 0.78) for place, text, align in axes.labels]
         texts += [(place, names[name], align, 0.95) for name, place, align in axes.titles]
         for number in range(1 if self.composition.picture.overlay else len(self.surfaces)):

@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from paraloss.compute.directions.along import Made
 from paraloss.compute.directions.between import direction_between, statistics_differ
 from paraloss.compute.directions.moving import left_behind
 from paraloss.compute.directions.random import random_direction
@@ -19,7 +20,7 @@ from paraloss.compute.directions.sources import Source, moves, names_in, only
 from paraloss.compute.inputs.checkpoints import load_checkpoint
 from paraloss.compute.inputs.contents import contents_of
 from paraloss.compute.inputs.fitting import fit
-from paraloss.compute.inputs.tensors import state_tensors, tensor_bytes
+from paraloss.compute.inputs.tensors import state_tensors, tensors_sha256
 from paraloss.compute.options.surface import DirectionType, Generator, Ignore, Norm, Target
 from paraloss.errors import InputError
 from paraloss.log import logger
@@ -39,6 +40,7 @@ class Plane:
         warn: whether to warn of batch-norm statistics that differ.
         moving: names of the tensors that move; None for all.
         generator: where random numbers come from: ``li2018``, torch's as in Li et al.'s code, or ``philox``, by recipe.
+        made: axis -> direction of another kind than these, instead of a random one.
     """
 
     def __init__(
@@ -52,7 +54,9 @@ class Plane:
         warn: bool = True,
         moving: frozenset[str] | None = None,
         generator: Generator = "li2018",
+        made: Mapping[str, Made] | None = None,
     ) -> None:
+        self.made = made or {}
         self.moving, self.generator = moving, generator
         self.given, self.ends, self.warn = given, tuple(ends), warn
         self.norms = tuple(norms)
@@ -71,10 +75,12 @@ class Plane:
         # Files from before there was another generator than li2018 do not name it.
         drawn = {} if self.generator == "li2018" else {"generator": self.generator}
         return [
-            {"to": _sha256(end), "type": self.dir_type}
+            self.made[axis].facts
+            if axis in self.made
+            else {"to": _sha256(end), "type": self.dir_type}
             if end
             else {"norm": norm, "ignore": self.ignore, "type": self.dir_type, "seed": self.seed, **drawn}
-            for end, norm in zip(self.ends, self.norms, strict=True)
+            for axis, end, norm in zip("xyz"[: len(self.ends)], self.ends, self.norms, strict=True)
         ]
 
     def with_generator(self, generator: Generator) -> Plane:
@@ -86,7 +92,7 @@ class Plane:
     @property
     def is_random(self) -> bool:
         """Whether a direction is random."""
-        return not self.given and not all(self.ends)
+        return not self.given and not all(end or axis in self.made for axis, end in zip("xyz", self.ends, strict=False))
 
     def make(self, model: nn.Module) -> list[Source]:
         """Make one direction per axis; where the model is spread over processes, on all of them together.
@@ -123,6 +129,9 @@ class Plane:
         generator = torch.Generator().manual_seed(self.seed)
         directions: list[Source] = []
         for axis, end, norm in zip("xyz"[: len(self.ends)], self.ends, self.norms, strict=True):
+            if axis in self.made:
+                directions.append(self.made[axis].make(model))
+                continue
             if end is None and self.generator == "philox":
                 directions.append(random_recipe(model, self.seed, axis, norm, self.ignore, self.moving))
                 continue
@@ -175,8 +184,4 @@ def _storable(tensor: torch.Tensor) -> torch.Tensor:
 def _sha256(tensors: Mapping[str, torch.Tensor] | Recipe) -> str:
     if isinstance(tensors, Recipe):
         return recipes_sha256({tensors.axis: tensors})
-    digest = hashlib.sha256()
-    for name in sorted(tensors):
-        digest.update(name.encode())
-        digest.update(tensor_bytes(tensors[name]))
-    return digest.hexdigest()
+    return tensors_sha256(tensors)

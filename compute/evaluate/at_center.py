@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from functools import cached_property
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -80,7 +81,8 @@ class Center:
                     break
         if best is None or not any(bool(part.any()) for part in best.values()):
             raise InputError(
-                f"along worst:{radius:g} the loss is not finite, or nothing moves; choose a smaller radius", arguments=("along",)
+                f"along worst:{radius:g} the loss is not finite, or nothing moves; choose a smaller radius",
+                arguments=("along",),
             )
         return best
 
@@ -92,11 +94,9 @@ class Center:
             MissingPackage: curvlinops is not installed.
         """
         if len(self._eigenvectors) < number:
-            evaluator = self._evaluator
-            with evaluator.exactly():
-                found = spectrum(
-                    evaluator.model, evaluator.loss, self._batches, max(self._most, number), only=evaluator.measured, density=False
-                )
+            at, top = self._evaluator, max(self._most, number)
+            with at.exactly():
+                found = spectrum(at.model, at.loss, self._batches, top, only=at.measured, density=False)
             self._eigenvectors = found.eigenvectors
         chosen = self._eigenvectors[number - 1]
         largest = max((part.flatten()[part.abs().argmax()] for part in chosen.values()), key=abs)
@@ -108,26 +108,29 @@ class Center:
         return self._make()
 
     @cached_property
-    def _batches(self):  # type: ignore[no-untyped-def]
+    def _batches(self) -> Collection[Any]:
         return self._evaluator.batches_to_measure(self._split)
 
     @cached_property
     def _parameters(self) -> dict[str, nn.Parameter]:
-        return {
-            name: parameter
-            for name, parameter in distinct_parameters(self._evaluator.model).items()
-            if self._moving is None or name in self._moving
-        }  # type: ignore[return-value]
+        names = distinct_parameters(self._evaluator.model).keys()
+        named = self._evaluator.model.named_parameters()
+        return {name: part for name, part in named if name in names and (self._moving is None or name in self._moving)}
 
     @cached_property
     def _weights(self) -> Direction:
-        return {name: part.detach().cpu().to(torch.promote_types(part.dtype, torch.float32)) for name, part in self._parameters.items()}
+        work = {name: torch.promote_types(part.dtype, torch.float32) for name, part in self._parameters.items()}
+        return {name: part.detach().cpu().to(work[name], copy=True) for name, part in self._parameters.items()}
 
     def _normalized(self, direction: Mapping[str, Tensor], norm: Norm, ignore: Ignore) -> Direction:
-        return {
-            name: torch.zeros_like(part) if part.ndim <= 1 and ignore == "biasbn" else normalize(part, self._weights[name], norm)
-            for name, part in direction.items()
-        }
+        """Each filter at its norm; biases and batch norm zero, or each tensor of them as one filter."""
+        result = {}
+        for name, part in direction.items():
+            if part.ndim <= 1 and ignore == "none":
+                result[name] = normalize(part.reshape(1, -1), self._weights[name].reshape(1, -1), norm).reshape(part.shape)
+            else:
+                result[name] = normalize(part, self._weights[name], norm)
+        return result
 
     def _rise(self, direction: Mapping[str, Tensor], step: float) -> tuple[float, Direction]:
         """(mean loss, its gradient) a step away from the center; the model stands at the center again afterwards."""

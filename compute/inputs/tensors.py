@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import hashlib
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import torch
@@ -38,6 +39,15 @@ def tied_names(model: nn.Module) -> dict[str, str]:
 def state_tensors(model: nn.Module) -> dict[str, Tensor]:
     """The tensors of ``model.state_dict()``; a module's extra state is left out."""
     return {name: value for name, value in model.state_dict().items() if isinstance(value, Tensor)}
+
+
+def tensors_sha256(tensors: Mapping[str, Tensor]) -> str:
+    """SHA-256 of names and numbers, in the order of the names."""
+    digest = hashlib.sha256()
+    for name in sorted(tensors):
+        digest.update(name.encode())
+        digest.update(tensor_bytes(tensors[name]))
+    return digest.hexdigest()
 
 
 def tensor_bytes(tensor: Tensor) -> bytes:

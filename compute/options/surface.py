@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal, TypedDict
 
+from paraloss.compute.options.along import Way, ways_of
 from paraloss.compute.options.steps import Steps, check_number_of_points, steps_along
 from paraloss.errors import InputError
 from paraloss.option import Flag, Options, above, at_least, at_most, is_share, option, within
@@ -93,6 +94,10 @@ class PlaneOptions(Options):
     """Checkpoint at y = 1."""
     z_to: Target | None = None
     """Checkpoint at z = 1."""
+    along: Annotated[Patterns | None, Flag(opposite=False)] = None
+    """What x runs along; again for y, again for z: random, gradient, worst:RADIUS (where the loss rises most), eigenvector:K
+    (of the Hessian), momentum:FILE (an optimizer's), pca:FOLDER (a run's components), to:FILE (as x_to), task:FILE (from the
+    model's origin to the model), delta:FROM,TO. Default: random."""
     weights_key: Annotated[str | None, Flag(parsed=False)] = None  # of InputOptions on the command line
     """Place of the weights in the files of x_to, y_to and z_to, as in ema. Default: the only place that fits the model."""
     directions: Directions | None = None
@@ -126,9 +131,28 @@ class PlaneOptions(Options):
             object.__setattr__(self, "norm", first)
             for name, norm in zip(("y_norm", "z_norm"), others, strict=False):
                 object.__setattr__(self, name, norm)
+        for axis, way in zip("xyz", ways_of(self.along), strict=False):  # to:FILE is another way to ask for x_to
+            if way.kind == "to" and getattr(self, f"{axis}_to") is None:
+                object.__setattr__(self, f"{axis}_to", Path(way.files[0]))
         super().__post_init__()
 
+    @property
+    def ways(self) -> dict[str, Way]:
+        """Axis -> what it runs along, for those that neither are random nor lead to a checkpoint."""
+        named = zip("xyz", ways_of(self.along), strict=False)
+        return {axis: way for axis, way in named if way.kind not in ("random", "to")}
+
     def check(self) -> None:
+        for axis, way in zip("xyz", ways_of(self.along), strict=False):
+            target, other = getattr(self, f"{axis}_to"), f"{axis}_to"
+            if target is not None and (way.kind != "to" or not _same_path(target, way.files[0])):
+                raise InputError(
+                    f"{{along}} and {{{other}}} both say where {axis} leads; leave one out", arguments=("along", other)
+                )
+        if self.along is not None and self.directions is not None:
+            raise InputError("{directions} are used as given: leave out {along}", arguments=("directions", "along"))
+        if len(ways_of(self.along)) > len(self.steps()):
+            raise InputError("{along} names more axes than there are; add {y} or {z}", arguments=("along", "y", "z"))
         if self.z_to is not None and self.z is None:
             raise InputError("{z_to} requires {z}, as in {z}=-0.5:1.5:51", arguments=("z_to", "z"))
         for axis in ("y", "y_to", "z", "z_to"):
@@ -147,7 +171,7 @@ class PlaneOptions(Options):
         one_direction = (
             isinstance(self.directions, Sequence) and not isinstance(self.directions, str) and len(self.directions) < 2
         )
-        line = self.x_to is not None and self.y_to is None and self.z is None
+        line = self.x_to is not None and self.y_to is None and self.z is None and len(ways_of(self.along)) < 2
         return None if one_direction or line else self.x
 
     @property
@@ -313,6 +337,7 @@ class SurfaceKeywords(MeasureKeywords, total=False):
     x_to: Target | None
     y_to: Target | None
     z_to: Target | None
+    along: Patterns | None
     weights_key: str | None
     directions: Directions | None
     norm: Norms
@@ -330,6 +355,10 @@ def names_in(text: Names) -> list[str]:
     """Return the names of a list, or of a text with commas."""
     names = text.split(",") if isinstance(text, str) else text
     return [name.strip() for name in names if name.strip()]
+
+
+def _same_path(one: object, other: str) -> bool:
+    return isinstance(one, (str, Path)) and Path(one) == Path(other)
 
 
 def _braced(names: Sequence[str]) -> str:

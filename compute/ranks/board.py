@@ -151,7 +151,9 @@ def _listen(place: Place) -> int:
         family, kind, protocol, _, address = socket.getaddrinfo(place.host, place.port, type=socket.SOCK_STREAM)[0]
         with socket.socket(family, kind, protocol) as listening:
             listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            if place.host != "127.0.0.1" and address[0].startswith("127."):  # the host's own name: others know another address
+            if place.host != "127.0.0.1" and str(address[0]).startswith(
+                "127."
+            ):  # the host's own name: others know another address
                 address = ("", place.port)
             listening.bind(address)
             listening.listen(2048)
