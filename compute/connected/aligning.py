@@ -19,6 +19,7 @@ from paraloss.compute.forward.copying import computing_part, copy_model
 from paraloss.compute.forward.precision import arithmetic
 from paraloss.compute.inputs.checkpoints import put
 from paraloss.compute.inputs.problem import AnySplit, Loss, load_loss, splits_for
+from paraloss.compute.inputs.tensors import tied_names
 from paraloss.compute.options.connected import AlignKeywords, AlignOptions
 from paraloss.compute.options.surface import EffortOptions, Target, names_in
 from paraloss.compute.ranks.devices import rank_device
@@ -134,6 +135,7 @@ def _matched(
             orders = match_activations(found, here[0], here[1], arguments)
         orders = match_weights(found, ours, theirs, asked.seed, orders)
         changes = {name: change for name, axes in found.axes.items() if (change := indices(axes, orders))}
+        changes |= {name: changes[first] for name, first in tied_names(model).items() if first in changes}
         difference, compared = _difference(moved, theirs, changes, list(calls(_COMPARED)))
     changed = sum(bool((orders[unit] != np.arange(unit.size)).any()) for unit in units)
     return changes, {

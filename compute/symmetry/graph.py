@@ -168,7 +168,7 @@ def _called(found: Symmetries, node: fx.Node, values: Mapping[fx.Node, Any]) -> 
             if name in READERS:
                 found.read.update({one: call.axes(one) for one in call.tensors() if one.op == "call_function"})
             return axes
-    if any(call.axes(one) for one in call.tensors()):
+    if any(units_of(axis) for one in call.tensors() for axis in call.axes(one)):
         found.unknown[name] += 1
     return unknown(call)
 

@@ -134,6 +134,7 @@ SHAPES: dict[str, Rule] = {
     ),
     **_names("cumsum cumprod", running_sum),
     **_names("roll flip", roll),
+    **_names("cross_entropy_loss nll_loss nll_loss_nd one_hot", unknown),  # classes are known by number
     "pixel_shuffle": pixel_shuffle,
     "glu": glu,
 }
