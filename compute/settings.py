@@ -17,7 +17,7 @@ from paraloss.compute.directions.moving import names_to_move
 from paraloss.compute.directions.plane import Plane, tensors_of
 from paraloss.compute.directions.sources import Source
 from paraloss.compute.evaluate.at_center import Center
-from paraloss.compute.evaluate.home import Home, is_large
+from paraloss.compute.evaluate.home import Home, is_large, is_sharded
 from paraloss.compute.evaluate.measures import choose_measures
 from paraloss.compute.evaluate.ways import center_of, ways_made
 from paraloss.compute.inputs.checkpoints import state_sha256
@@ -158,9 +158,13 @@ def _plane(
         directions = load_sources(Path(given), model)
     elif given is not None:
         directions = [direction if isinstance(direction, Recipe) else dict(direction) for direction in given]
-    generator: Generator = options.generator if options.generator != "auto" else "philox" if is_large(model) else "li2018"
+    generator: Generator = options.generator if options.generator != "auto" else _generator(model)
     made = ways_made(model, options, dir_type, moving, center)
     return Plane(ends, options.norms[:axes], options.ignore, dir_type, options.seed, directions, warn, moving, generator, made)
+
+
+def _generator(model: nn.Module) -> Generator:
+    return "philox" if is_large(model) or is_sharded(model) else "li2018"
 
 
 def _choose_splits(data: Mapping[str, AnySplit], wanted: Sequence[str]) -> dict[str, AnySplit]:

@@ -17,7 +17,7 @@ from paraloss.compute.evaluate.choose import make_evaluator
 from paraloss.compute.evaluate.corrected import CorrectedEvaluator
 from paraloss.compute.evaluate.correction import Correction
 from paraloss.compute.evaluate.estimator import Estimator, check_sample_losses
-from paraloss.compute.evaluate.exact import FullEstimator, SharedEstimator
+from paraloss.compute.evaluate.exact import FullEstimator, SharedEstimator, TogetherEstimator
 from paraloss.compute.evaluate.full import Evaluator
 from paraloss.compute.evaluate.guarded import one_line_errors
 from paraloss.compute.evaluate.home import is_large
@@ -36,6 +36,7 @@ from paraloss.compute.ranks.devices import rank_device, who_is_where
 from paraloss.compute.ranks.groups import Group
 from paraloss.compute.ranks.world import World
 from paraloss.compute.settings import Settings
+from paraloss.compute.sharded import check_sharded
 from paraloss.errors import InputError
 from paraloss.height import OFFSET
 from paraloss.log import logger
@@ -74,6 +75,11 @@ class Setup:
         self._world, self._resumed = world, resumed
         self._options = settings.options
         self.device = rank_device(self._options.device, world)
+        self._sharded = settings.home.is_sharded
+        if settings.home.is_spread:
+            self.device = settings.home.device
+        if self._sharded:
+            world.on_all(lambda: check_sharded(settings, world.size))
         places = who_is_where(world, self.device)
         if places and world.is_first:
             logger.info(places)
@@ -82,11 +88,12 @@ class Setup:
         world.on_all(lambda: check_movable(settings.model))
         self.fingerprint = settings.fingerprint()
         check_same_problem(world, self.fingerprint)
-        self.directions = share_sources(world, world.on_all(self._make_directions))
+        self.directions = self._find_directions()
         self.in_place = self._moves_in_place()
         self._undivided: list[str] | None = None  # measured by the first evaluator
         self._probe: PointEvaluator | None = None  # rank 0's, so that data are not twice on its device
-        self.tuning: dict[str, Any] = world.on_first(self._tune)
+        # All ranks of a model that is spread over them run it together, and none may measure times alone.
+        self.tuning: dict[str, Any] = world.bcast(world.on_all(self._tune)) if self._sharded else world.on_first(self._tune)
         self._undivided = self.tuning.get("undivided")
         self.groups = self._number_of_groups()
         self.group = Group(world, self.groups) if self.groups < world.size else None
@@ -145,22 +152,27 @@ class Setup:
         generator: Generator = "philox" if world.on_first(lambda: read_generator(resumed)) == "philox" else "li2018"
         return replace(settings, plane=settings.plane.with_generator(generator))
 
-    def _make_directions(self) -> list[Source]:
-        if not self._world.is_first:
-            return []
+    def _find_directions(self) -> list[Source]:
+        """The directions in the file, else new ones: made by rank 0, or by all where the norms of shards are added up."""
+        world, plane, model = self._world, self.settings.plane, self.settings.model
+        kept = world.on_all(lambda: self._kept_directions() if world.is_first else [])
+        makes = not world.bcast(bool(kept)) and (world.is_first or self._sharded)
+        return share_sources(world, world.on_all(lambda: plane.make(model) if makes else kept))
+
+    def _kept_directions(self) -> list[Source]:
+        """What the file that is resumed holds; nothing where there is none, or a repair dropped them."""
         if self._resumed is not None:
             check_fingerprint(self._resumed, self.fingerprint)
             recipes = read_recipes(self._resumed)
             found = read_directions(self._resumed, beside_recipes=True)
             axes = [axis for axis in "xyz" if axis in recipes or axis in found]
-            if axes:  # else a repair dropped them: they follow from the settings, which are the same
-                return [recipes.get(axis) or {n: torch.from_numpy(t) for n, t in found[axis].items()} for axis in axes]
-        return self.settings.plane.make(self.settings.model)
+            return [recipes.get(axis) or {n: torch.from_numpy(t) for n, t in found[axis].items()} for axis in axes]
+        return []
 
     def _moves_in_place(self) -> bool:
         by_recipe = any(isinstance(direction, Recipe) for direction in self.directions)
         asked = self._options.in_place
-        return (by_recipe and is_large(self.settings.model)) if asked is None else asked
+        return self.settings.home.is_spread or ((by_recipe and is_large(self.settings.model)) if asked is None else asked)
 
     @cached_property
     def tensors(self) -> list[Direction]:
@@ -199,7 +211,7 @@ class Setup:
         else:
             used, fast, differences = choose_number_types(given, self.device, self._world.size, self._evaluator_in)
         self._probe = self._evaluator_in(fast or used)
-        size = options.batch_size or choose_batch_size(self._probe, points)
+        size = options.batch_size or (self._probe.batch_size if self._sharded else choose_batch_size(self._probe, points))
         return {
             "precision": used,
             "fast": fast,
@@ -208,7 +220,7 @@ class Setup:
             "overflow": "bf16"
             if used == "fp16" and options.precision == "auto" and own_precision(given.model) == "fp32"
             else "",
-            "compiled": not options.sampled and worth_compiling(self._probe, points // self._world.size),
+            "compiled": not (options.sampled or self._sharded) and worth_compiling(self._probe, points // self._world.size),
             **self._divisible(self._probe),
         }
 
@@ -223,7 +235,7 @@ class Setup:
 
     def _number_of_groups(self) -> int:
         options, ranks = self._options, self._world.size
-        if ranks == 1:
+        if ranks == 1 or self._sharded:
             return 1
         wanted = options.split_data
         if wanted is not None and wanted > 1 and self.tuning.get("fast"):
@@ -246,8 +258,8 @@ class Setup:
 
     def _make_evaluator(self) -> PointEvaluator:
         size = self._options.batch_size or self.tuning["batch_size"]
-        shard = (0, 1) if self.group is None else (self.group.team.rank, self.group.team.size)
-        if self._probe is not None and self.group is None:
+        shard = (0, 1) if self.group is None or self._sharded else (self.group.team.rank, self.group.team.size)
+        if self._probe is not None and (self.group is None or self._sharded):
             evaluator = self._probe
         else:
             self._probe = None  # its data leave the device first
@@ -270,6 +282,8 @@ class Setup:
 
     def _make_estimator(self) -> Estimator:
         steps, shape, options, evaluator = self.settings.grid, self.settings.shape, self._options, self.evaluator
+        if self._sharded:
+            return TogetherEstimator(evaluator, steps)
         if self.group is not None:
             return SharedEstimator(evaluator, steps, self.group.team)
         correction = self._make_correction(evaluator)

@@ -39,6 +39,10 @@ class FullEstimator:
         return self.evaluator(self._steps[index])
 
 
+class TogetherEstimator(FullEstimator):
+    """The evaluator's own metrics, where a forward pass is made by all ranks of a group together."""
+
+
 class SharedEstimator(FullEstimator):
     """The metrics of all samples, of which each rank of a group evaluates its shard.
 

@@ -8,7 +8,7 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 import numpy as np
 
 from paraloss.compute.evaluate.estimator import Estimator, with_smaller_batches
-from paraloss.compute.evaluate.exact import SharedEstimator
+from paraloss.compute.evaluate.exact import SharedEstimator, TogetherEstimator
 from paraloss.compute.evaluate.point import PointEvaluator
 from paraloss.compute.inputs.user_code import one_line
 from paraloss.errors import InputError, ParalossError
@@ -41,7 +41,7 @@ class Guarded:
             InputError: the model or the loss failed there, or one sample needs more memory than there is.
         """
         place = ", ".join(f"{axis}={step:g}" for axis, step in zip("xyz", self._steps[index], strict=False))
-        together = isinstance(self._estimator, SharedEstimator)  # ends in good order with its group
+        together = isinstance(self._estimator, (SharedEstimator, TogetherEstimator))  # ends in good order with its group
         with one_line_errors(place), self._clock(place), nullcontext() if together else exposed():
             return with_smaller_batches(self._evaluator, lambda: self._estimator(index), place)
 

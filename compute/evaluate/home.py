@@ -34,9 +34,19 @@ class Home:
         self._modes: list[tuple[nn.Module, bool]] = []
 
     @property
+    def is_sharded(self) -> bool:
+        """Whether the model lies on several processes (DTensor), which run it together."""
+        return is_sharded(self.model)
+
+    @property
     def is_spread(self) -> bool:
-        """Whether the model lies on several processes or devices, so that there can be no copy of it."""
-        return is_spread_out(self.model)
+        """Whether the model lies on several processes or devices (``device_map``), so that there can be no copy of it."""
+        return self.is_sharded or len({tensor.device for tensor in _tensors(self.model)}) > 1
+
+    @property
+    def device(self) -> torch.device:
+        """Where the model's first parameter lies: where inputs go."""
+        return next(_tensors(self.model)).device
 
     def body(self, device: torch.device, precision: str, names: Collection[str]) -> tuple[nn.Module, Mapping[str, Tensor]]:
         """Find what is to be moved: the model itself, or a copy where it must be on another device or of other types.
@@ -96,9 +106,9 @@ def is_large(model: nn.Module) -> bool:
     return sum(parameter.numel() for parameter in model.parameters()) > LARGE
 
 
-def is_spread_out(model: nn.Module) -> bool:
-    """Whether a model lies on several processes (DTensor) or on several devices (``device_map``)."""
-    return any(map(is_spread, model.parameters())) or len({tensor.device for tensor in _tensors(model)}) > 1
+def is_sharded(model: nn.Module) -> bool:
+    """Whether a model's parameters are spread over processes (DTensor)."""
+    return any(map(is_spread, model.parameters()))
 
 
 def _tensors(model: nn.Module) -> Iterator[Tensor]:

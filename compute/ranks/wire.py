@@ -16,6 +16,7 @@ import torch
 
 from paraloss.errors import InputError
 from paraloss.surface import Surface
+from paraloss.surface.recipes import Part, Recipe
 
 C = TypeVar("C", bound=type)
 _HEAD = struct.Struct("<Q")
@@ -30,6 +31,8 @@ def sendable(kind: C) -> C:
 
 
 sendable(Surface)
+sendable(Recipe)
+sendable(Part)
 
 
 def encode(value: Any) -> bytes:
