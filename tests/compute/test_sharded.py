@@ -77,7 +77,7 @@ dist.destroy_process_group()
 
 def build():
     torch.manual_seed(0)
-    return nn.Sequential(nn.Embedding(11, 6), nn.Flatten(), nn.Linear(30, 7), nn.Tanh(), nn.Linear(7, 11))
+    return nn.Sequential(nn.Embedding(11, 6), nn.Flatten(), nn.Linear(30, 8), nn.Tanh(), nn.Linear(8, 11))
 
 
 def data():
@@ -95,6 +95,7 @@ def loss_by_hand(directions, point):
         return F.cross_entropy(model(inputs), targets).item()
 
 
+@pytest.mark.slow
 def test_models_of_fsdp_and_of_tensor_parallelism_give_the_losses_of_plain_loops(tmp_path):
     script = tmp_path / "job.py"
     here = Path(__file__).parent
