@@ -32,6 +32,7 @@ def check_sharded(settings: Settings, ranks: int) -> None:
         "rtol": options.rtol is not None,
         "loss_cap": options.loss_cap is not None,
         "split_data": (options.split_data or 1) > 1,
+        "along": bool(settings.plane.made),
         "generator": settings.plane.generator == "li2018" and settings.plane.is_random,
         **{f"{axis}_to": end is not None for axis, end in zip("xyz", settings.plane.ends, strict=False)},
     }
