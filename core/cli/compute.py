@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -9,7 +10,7 @@ from typing import Annotated, Any
 
 from cyclopts import Parameter
 
-from paraloss.cli.groups import EFFORT, INPUT, PLANE, Accuracy, Effort, Inputs, Measure, Output, Plane
+from paraloss.cli.groups import EFFORT, INPUT, OUTPUT_GROUP, PLANE, Accuracy, Effort, Inputs, Measure, Output, Plane
 from paraloss.compute.options.surface import (
     AccuracyOptions,
     EffortOptions,
@@ -32,6 +33,7 @@ def compute(
     effort: Effort = EffortOptions(),
     output: Output = OutputOptions(),
     dry_run: Annotated[bool, EFFORT, Parameter(negative="")] = False,
+    catalyst: Annotated[list[Path] | None, OUTPUT_GROUP, Parameter(negative="")] = None,
 ) -> None:
     """Compute a loss surface, or with --curve a curve, around a checkpoint; the same command finishes a partial file.
 
@@ -42,6 +44,8 @@ def compute(
         repeats: Number of random planes, with seeds from --seed on. The output then holds their mean and spread, and each
             plane's surface lies beside it.
         dry_run: Print what would be computed, on what, and how long it would take; write nothing.
+        catalyst: Pipeline that ParaView exported (File > Save Catalyst State): run on the surface while it is computed, in
+            ParaView, which must be installed on the first rank's machine; repeat it for several. This runs the script.
     """
     from paraloss.compute import compute_ensemble, compute_surface, plan_surface
     from paraloss.compute.inputs.load import load_all
@@ -54,6 +58,8 @@ def compute(
         raise InputError(f"{{repeats}} must be at least 1 and at most 10,000, not {repeats}", arguments=("repeats",))
     if repeats > 1 and output.save_best is not None:
         raise InputError("{save_best} saves the lowest point of one plane: leave out {repeats}", ("save_best", "repeats"))
+    if repeats > 1 and catalyst:
+        raise InputError("{catalyst} follows one surface: leave out {repeats}", arguments=("catalyst", "repeats"))
     path = output.path or Path("surface.h5")
     options = combine(
         SurfaceOptions,
@@ -63,6 +69,10 @@ def compute(
     )
     ranks = world()
     read = files_in(weights, inputs.model, inputs.data, inputs.loss)
+    if catalyst:
+        from paraloss.rendering.catalyst import check_pipelines
+
+        ranks.on_first(lambda: check_pipelines(catalyst))
     ranks.on_first(lambda: check_output(path, "surface" if repeats == 1 else "summary", read, output.overwrite))
     model, data, loss, facts = ranks.on_all(lambda: load_all(weights, inputs))
     if dry_run:
@@ -71,6 +81,16 @@ def compute(
             print("\n".join(lines) + (f"\nand that for each of {repeats} planes" if repeats > 1 else ""))
         return
     work: Any = partial(compute_surface, like=weights) if repeats == 1 else partial(compute_ensemble, repeats=repeats)
-    work(model, loss, data, options, provenance=facts)
+    with _shown(path, catalyst or [], ranks.is_first):
+        work(model, loss, data, options, provenance=facts)
     if ranks.is_first:
         print(path)
+
+
+def _shown(path: Path, pipelines: list[Path], first: bool) -> AbstractContextManager[None]:
+    """The pipelines of ``--catalyst``, run by the first rank while the block runs."""
+    if not pipelines or not first:
+        return nullcontext()
+    from paraloss.rendering.catalyst import catalyst
+
+    return catalyst(path, pipelines)

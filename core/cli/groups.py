@@ -38,6 +38,7 @@ _INPUT, _PLANE, _MATCHING, _CURVE, _MEASURE, _ACCURACY, _TRAINING, _EFFORT, _OUT
 )
 INPUT, PLANE, EFFORT = Parameter(group=_INPUT), Parameter(group=_PLANE), Parameter(group=_EFFORT)
 OUTPUT = Parameter(name=["--output", "-o"], group=_OUTPUT)
+OUTPUT_GROUP = Parameter(group=_OUTPUT)
 OVERWRITE = Parameter(negative="", group=_OUTPUT)
 
 _HEIGHTS, _PICTURE, _MOVIE = (Group(name, sort_key=number) for number, name in enumerate(("Heights", "Picture", "Movie"), 9))
