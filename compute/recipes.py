@@ -69,9 +69,9 @@ def crop_and_flip(images: Tensor, generator: torch.Generator) -> Tensor:
     columns = torch.where(mirrored, width - 1 - columns, columns) + right
     rows = torch.arange(height).expand(count, height) + down
     outside = ((rows < 0) | (rows >= height))[:, :, None] | ((columns < 0) | (columns >= width))[:, None, :]
-    device = images.device
-    rows, columns, outside = rows.clamp(0, height - 1).to(device), columns.clamp(0, width - 1).to(device), outside.to(device)
-    sample = torch.arange(count, device=device)
+    places = (rows.clamp(0, height - 1), columns.clamp(0, width - 1), outside)
+    rows, columns, outside = (place.to(images.device, non_blocking=True) for place in places)  # a step waits for nothing
+    sample = torch.arange(count, device=images.device)
     shifted = images[sample[:, None, None], :, rows[:, :, None], columns[:, None, :]].movedim(-1, 1)
     return shifted.masked_fill_(outside[:, None], 0)
 

@@ -164,7 +164,8 @@ class Hessian:
 
     def __enter__(self) -> Hessian:
         with torch.no_grad():
-            count = sum(float(self._loss.batch_losses(self._model, batch).count) for batch in self._batches)
+            # Read back once: a wait for each batch would leave the device idle.
+            count = float(sum(self._loss.batch_losses(self._model, batch).count for batch in self._batches))
         self._before = [parameter.requires_grad for parameter in self._parameters.values()]
         for parameter in self._parameters.values():
             parameter.requires_grad_(True)

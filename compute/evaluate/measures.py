@@ -22,7 +22,7 @@ def gradient_norm(model: nn.Module, loss: BatchLoss, batches: Collection[Any], o
     chosen = model.parameters() if only is None else only
     parameters = [parameter for parameter in chosen if parameter.is_floating_point() or parameter.is_complex()]
     _, totals, count = _summed_gradient(model, loss, batches, parameters)
-    return [float(torch.stack([total.abs().double().square().sum() for total in totals]).sum().sqrt()) / count]
+    return [float(torch.stack([total.abs().double().square().sum() for total in totals]).sum().sqrt() / count)]
 
 
 def mean_gradient(
@@ -30,23 +30,23 @@ def mean_gradient(
 ) -> tuple[float, list[Tensor]]:
     """(mean loss, its gradient with respect to each of ``parameters``), in evaluation mode."""
     summed, totals, count = _summed_gradient(model, loss, batches, parameters)
-    return summed / count, [total / count for total in totals]
+    return float(summed / count), [total / count for total in totals]
 
 
 def _summed_gradient(
     model: nn.Module, loss: BatchLoss, batches: Collection[Any], parameters: Sequence[nn.Parameter]
-) -> tuple[float, list[Tensor], float]:
+) -> tuple[Tensor | float, list[Tensor], Tensor | float]:
     """(sum of the losses, its gradient, what both are divided by)."""
     before = [parameter.requires_grad for parameter in parameters]
     for parameter in parameters:
         parameter.requires_grad_(True)
     try:
         totals = [torch.zeros_like(parameter) for parameter in parameters]
-        summed, count = 0.0, 0.0
+        summed: Tensor | float = 0.0  # both stay on the device: a wait for each batch would leave it idle
+        count: Tensor | float = 0.0
         for batch in batches:
             losses = loss.batch_losses(model, batch)
-            summed += float(losses.total.detach())
-            count += float(losses.count)
+            summed, count = summed + losses.total.detach(), count + losses.detach().count
             gradients = torch.autograd.grad(losses.total, parameters, materialize_grads=True)
             for total, gradient in zip(totals, gradients, strict=True):
                 total += gradient

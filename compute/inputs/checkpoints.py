@@ -99,8 +99,12 @@ def record_of(content: Any) -> dict[str, Any]:
 
 
 def save_checkpoint(path: Path, model: nn.Module, record: Mapping[str, Any]) -> None:
-    """Write ``model``'s state and a record of where it came from; the file appears complete or not at all."""
-    state = {name: part.contiguous() if isinstance(part, Tensor) else part for name, part in model.state_dict().items()}
+    """Write ``model``'s state and a record of where it came from; the file appears complete or not at all.
+
+    Tensors are written as those of a CPU, so that a plain ``torch.load`` reads them on any machine.
+    """
+    found = model.state_dict()
+    state = {name: part.cpu().contiguous() if isinstance(part, Tensor) else part for name, part in found.items()}
     save_content(path, {"state_dict": state, "paraloss": dict(record)})
 
 

@@ -11,13 +11,6 @@ from fake_cuda import DEVICE, Cuda, FakeCuda
 from torch import nn
 
 from paraloss.compute import Evaluator, load_criterion
-from paraloss.compute.evaluate.report import Report
-
-
-@pytest.fixture
-def gpu():
-    with FakeCuda() as fake:
-        yield fake
 
 
 def numbers(evaluator, fake):
@@ -79,33 +72,6 @@ def test_recomputed_statistics_are_in_fp32_and_do_not_wait(gpu):
         expected, evaluator = on_both(net(), split, precision="fp32", bn_data=split, batch_size=16)
         assert numbers(evaluator, gpu) == pytest.approx(expected, rel=1e-4)
         assert not [key for key in gpu.record.products if key[2]]
-
-
-@pytest.mark.parametrize("precision", ["fp32", "bf16"])
-@pytest.mark.parametrize("measure", ["grad_norm", "hessian"])
-def test_measures_are_in_fp32(gpu, precision, measure, monkeypatch):
-    """The forward passes; torch's own engine, which a build for the CPU lacks for this device, is not asked."""
-
-    class Seen(Exception):
-        pass
-
-    def gradients(*_, **__):
-        raise Seen
-
-    monkeypatch.setattr(torch.autograd, "grad", gradients)
-    torch.backends.cuda.matmul.fp32_precision = "tf32"  # as a user may have set it
-    try:
-        _, evaluator = on_both(net("mlp"), images(12), precision=precision, report=Report(measures=()))
-        evaluator.report = Report(measures=(measure,))
-        evaluator.sums(POINT)
-        gpu.record.clear()
-        with pytest.raises(Seen):
-            evaluator(POINT)
-        assert gpu.record.products
-        assert not [key for key in gpu.record.products if key[2]]
-        assert torch.backends.cuda.matmul.fp32_precision == "tf32"
-    finally:
-        torch.backends.cuda.matmul.fp32_precision = "none"
 
 
 class Scaled(nn.Module):

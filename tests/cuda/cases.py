@@ -41,9 +41,9 @@ def net(model=None, shape=(3, 8, 8)):
     return model.eval()
 
 
-def images(samples=40, shape=(3, 8, 8), as_bytes=True):
+def images(samples=40, shape=(3, 8, 8), as_bytes=True, classes=10):
     generator = torch.Generator().manual_seed(1)
-    targets = torch.randint(0, 10, (samples,), generator=generator)
+    targets = torch.randint(0, classes, (samples,), generator=generator)
     if not as_bytes:
         return Split(torch.randn(samples, *shape, generator=generator), targets)
     scale = (torch.full((1, shape[0], 1, 1), 127.0), torch.full((1, shape[0], 1, 1), 60.0))

@@ -19,6 +19,7 @@ from collections import Counter
 from pathlib import Path
 
 import torch
+from reverse_mode import run_backward
 from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode, _disable_current_modes
 from torch.utils._pytree import tree_leaves, tree_map
@@ -32,7 +33,8 @@ _OURS = str(Path(paraloss.compute.__file__).resolve().parent)
 _CROSSING = (aten._to_copy.default, aten.copy_.default)
 _INDEXING = (aten.index.Tensor, aten.index_put.default, aten.index_put_.default, aten._index_put_impl_.default)
 _OF_UNKNOWN_SHAPE = (aten.nonzero.default, aten.masked_select.default, aten.equal.default, aten._unique2.default)
-_PRODUCTS = (aten.convolution.default, aten.mm.default, aten.addmm.default, aten.bmm.default, aten.baddbmm.default)
+_CONVOLUTIONS = (aten.convolution.default, aten.convolution_backward.default)
+_PRODUCTS = (*_CONVOLUTIONS, aten.mm.default, aten.addmm.default, aten.bmm.default, aten.baddbmm.default)
 _FREE = ("aten::empty", "aten::detach", "aten::alias", "aten::lift_fresh")
 _LOW = (torch.float16, torch.bfloat16)
 
@@ -163,7 +165,7 @@ def _computed(func, args, kwargs):
     """On the CPU; products of the small types in float32, rounded once, which is faster and what a GPU does."""
     if func in _PRODUCTS and args[0].dtype in _LOW:
         wide = tree_map(lambda leaf: leaf.float() if isinstance(leaf, torch.Tensor) else leaf, args)
-        return func(*wide, **kwargs).to(args[0].dtype)
+        return tree_map(lambda leaf: leaf if leaf is None else leaf.to(args[0].dtype), func(*wide, **kwargs))
     return func(*args, **kwargs)
 
 
@@ -189,10 +191,10 @@ def _count(func, args, kwargs, given, result, onto):
     if func in _OF_UNKNOWN_SHAPE or masks:
         record.wait(func.name())
     if func in _PRODUCTS:
-        convolves = func is aten.convolution.default
+        convolves = func in _CONVOLUTIONS
         record.products["convolution" if convolves else "matrix", str(given[0].dtype)[6:], _tf32(given[0], convolves)] += 1
         record.misaligned += any(t.storage_offset() * t.element_size() % 16 for t in given)
-        if convolves and given[0].ndim == 4:
+        if func is aten.convolution.default and given[0].ndim == 4:
             record.layouts[tuple(map(_layout, (given[0], given[1], result)))] += 1
 
 
@@ -237,6 +239,12 @@ def _apply(module, change, recurse=True):
 
 def _same(tensor, *_):
     return tensor
+
+
+def _run_backward(outputs, *given, **options):
+    """torch's own engine for what is on the CPU."""
+    on_gpu = any(isinstance(tensor, Cuda) for tensor in outputs)
+    return (run_backward if on_gpu else torch.autograd.graph._engine_run_backward)(outputs, *given, **options)
 
 
 class _Nothing:
@@ -286,6 +294,7 @@ class FakeCuda(contextlib.ExitStack):
             mock.patch("torch.amp.autocast_mode.torch.cuda.amp.common.amp_definitely_not_available", return_value=False)
         )
         self.enter_context(mock.patch.object(nn.Module, "_apply", _apply))
+        self.enter_context(mock.patch("torch.autograd._engine_run_backward", _run_backward))
         for module in ("forward.graphs", "evaluate.on_samples"):  # graphs have tests of their own
             self.enter_context(mock.patch(f"paraloss.compute.{module}.can_record", return_value=False))
         self.enter_context(_Mode())
