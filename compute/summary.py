@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 from paraloss.compute.directions.sources import bytes_in_file
-from paraloss.compute.ranks.devices import describe_device
 from paraloss.compute.settings import Settings
 from paraloss.compute.setup import Setup
 from paraloss.progress import duration
@@ -28,7 +27,7 @@ def opening_lines(settings: Settings, setup: Setup, provenance: Mapping[str, Any
         provenance: see ``compute_surface``; its "model" and "data" are the names to show.
     """
     facts = setup.facts
-    still, tuning = facts["still"], setup.tuning
+    still = facts["still"]
     name = provenance.get("model") or type(settings.model).__name__
     moving = f"{still['of_numbers'] - still['numbers']:,} of {still['of_numbers']:,} parameters move"
     samples = ", ".join(
@@ -36,23 +35,12 @@ def opening_lines(settings: Settings, setup: Setup, provenance: Mapping[str, Any
         for split, count in facts["samples"].items()
     )
     data = f" of {provenance['data']}" if provenance.get("data") else ""
-    made_faster = [
-        text
-        for count, text in (
-            (facts["batch_norms_folded"], f"{facts['batch_norms_folded']} batch norms folded"),
-            (facts["relus_fused"], f"{facts['relus_fused']} ReLUs fused"),
-            (tuning["compiled"], "compiled"),
-        )
-        if count
-    ]
     ranks = f", {facts['ranks']} ranks" if facts["ranks"] > 1 else ""
     return [
         f"{extent(settings)}; {_directions(settings)}",
         f"model: {name}, {moving}",
         f"samples: {samples}{data}; loss: {facts['criterion']}",
-        f"device: {describe_device(setup.device)}, {facts['evaluated']}, batches of {tuning['batch_size']:,}"
-        + "".join(f", {text}" for text in made_faster)
-        + ranks,
+        f"device: {setup.evaluator.how(facts['evaluated'])}{ranks}",
     ]
 
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
+from paraloss.compute.evaluate.estimator import with_smaller_batches
 from paraloss.compute.evaluate.full import Evaluator
 from paraloss.compute.evaluate.sums import add_batch, empty_sums, metrics_of
 from paraloss.compute.forward.precision import arithmetic, faster_precisions
@@ -93,7 +94,8 @@ def train(
         run.train(data, criterion, progress)
     model.eval()
     evaluator = Evaluator(model, criterion, data, [], device)
-    results = dict(zip(evaluator.metrics, evaluator([]), strict=True))
+    values = with_smaller_batches(evaluator, lambda: evaluator([]))
+    results = dict(zip(evaluator.metrics, values, strict=True))
     save_checkpoint(final, model, {**settings, "epoch": asked.epochs, **results})
     run.resume_file.unlink(missing_ok=True)
     return final

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +17,7 @@ from paraloss.compute.directions.files import load_directions
 from paraloss.compute.directions.moving import names_to_move
 from paraloss.compute.directions.principal import Projection, principal_plane, project_onto
 from paraloss.compute.evaluate.choose import make_evaluator
+from paraloss.compute.evaluate.estimator import with_smaller_batches
 from paraloss.compute.evaluate.report import PLAIN_REPORT, Report
 from paraloss.compute.forward.copying import copy_model
 from paraloss.compute.inputs.checkpoints import load_checkpoint, put
@@ -226,6 +228,7 @@ def own_losses(
     with Progress("losses of the checkpoints", len(checkpoints), unit="checkpoints") as bar:
         for path in checkpoints:
             put(model, load_checkpoint(path, model=model, weights_key=key)[0], str(path))
-            losses.append(make_evaluator(model, loss, data, [], device, report=report)([])[0])
+            evaluator = make_evaluator(model, loss, data, [], device, report=report)
+            losses.append(with_smaller_batches(evaluator, partial(evaluator, []), path.name)[0])
             bar.advance()
     return np.array(losses)

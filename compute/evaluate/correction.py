@@ -13,11 +13,13 @@ where few samples make the loss, these are drawn. Where no b_i is known of a sam
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from paraloss.compute.evaluate.estimator import with_smaller_batches
 from paraloss.compute.evaluate.full import Evaluator
 from paraloss.compute.evaluate.survey import drawing_order, inclusion, more_samples, regression_estimate
 
@@ -131,7 +133,7 @@ class Correction:
         return torch.where(same, 0.0, wide - losses), None if right is None or hits is None else right - hits
 
     def _wide(self, name: str, rows: Tensor) -> tuple[Tensor, Tensor | None]:
-        return on_cpu(self.wide.losses_at(name, rows))
+        return on_cpu(with_smaller_batches(self.wide, partial(self.wide.losses_at, name, rows)))
 
 
 def on_cpu(found: tuple[Tensor, Tensor | None]) -> tuple[Tensor, Tensor | None]:

@@ -82,7 +82,7 @@ def check_sample_losses(evaluator: PointEvaluator) -> None:
     Raises:
         InputError: it is not; the message says why.
     """
-    reason = evaluator.no_sample_losses()
+    reason = with_smaller_batches(evaluator, evaluator.no_sample_losses)
     if reason:
         raise InputError(
             f"{{rtol}} and {{loss_cap}} need the loss of each sample, but {reason}", arguments=("rtol", "loss_cap")

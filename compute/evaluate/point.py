@@ -118,12 +118,16 @@ class PointEvaluator:
         """The arithmetic of the plain model: in its own types, in TF32 only where that was asked for."""
         return arithmetic(self.device, "fp32" if self._autocast else self.precision, False)
 
-    def how(self) -> str:
-        """How points are evaluated, in a line: device, precision, batch, what is folded, fused and compiled."""
+    def how(self, evaluated: str = "") -> str:
+        """How points are evaluated, in a line: device, precision, batch, what is folded, fused and compiled.
+
+        Args:
+            evaluated: what is evaluated, in which precision. Default: the evaluator's own precision.
+        """
         folded = f"{self.folded} batch norms folded" if self.folded else f"nothing folded ({self.not_folded})"
         fused = f"{self.fused} ReLUs fused" if self.fused else "no ReLU fused"
         compiled = "compiled" if self.compiled else "not compiled"
-        place = f"{describe_device(self.device)}, {self.precision}, {self.batch_size} samples at once"
+        place = f"{describe_device(self.device)}, {evaluated or self.precision}, {self.batch_size:,} samples at once"
         return f"{place}; {folded}, {fused}, {compiled}"
 
     @property

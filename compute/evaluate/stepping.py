@@ -75,12 +75,11 @@ class StepEvaluator(PointEvaluator):
         self.samples = {name: len(split) for name, split in data.items()}
         self._only_means: dict[str, bool] = {}
         self.kinds = {name: self._probe(name, split) for name, split in data.items()}
-        self._bn_batches: AnyBatches | None = None
-        self._make_batches()
+        self._place_data()
         self.undivided = self._find_undivided() if undivided is None else set(undivided)
-        self._make_batches()
         if shard[1] > 1 and self.indivisible:
             raise InputError("this step needs all samples on one rank: split_data must be 1")
+        self.use_batch_size(self.batch_size)
 
     def sums(self, coordinates: Sequence[float]) -> Tensor:
         """(splits, columns) float64 on the device: sums over this shard's batches, see ``sums``."""
@@ -106,7 +105,7 @@ class StepEvaluator(PointEvaluator):
         self.move_to(coordinates)
         name, split = next(iter(self._data.items()))
         with self._running(name):
-            batch = next(iter(AnyBatches(split.of_size(self.batch_size)[:1], self.device, self.manners[name])))
+            batch = next(iter(self._batches_of(name, BatchSplit(split.of_size(self.batch_size)[:1]), self.batch_size)))
             return float(self.step.batch_losses(self.model, batch).detach().mean)
 
     def undivided_batches(self, name: str) -> Collection[Any]:
@@ -119,9 +118,12 @@ class StepEvaluator(PointEvaluator):
         return "a step gives those of whole batches; use two tensors and a loss, or evaluate all samples"
 
     def use_batch_size(self, size: int) -> None:
-        """Evaluate ``size`` samples at once from now on, where the batches may be cut."""
+        """Evaluate ``size`` samples at once from now on, where the batches may be cut; the data stay where they are."""
         self.batch_size = size
-        self._make_batches()
+        self.batches = {
+            name: batches.of_size(None if name in self.undivided else size) for name, batches in self.batches.items()
+        }
+        self._bn_batches = None if self._bn_batches is None else self._bn_batches.of_size(size)
 
     def halve_batch(self) -> bool:
         """Go on with half as many samples at once; False where the batches may not be cut or are one sample."""
@@ -132,19 +134,15 @@ class StepEvaluator(PointEvaluator):
             torch.cuda.empty_cache()
         return True
 
-    def _make_batches(self) -> None:
-        rank, ranks = self._shard
-        self.batches, self._bn_batches = {}, None  # not twice on the device
-        self.batches = {
-            name: AnyBatches(self._parts(name)[rank::ranks], self.device, self.manners[name]) for name in self._data
-        }
-        if self._bn_data is not None:
-            manner = next(iter(self.manners.values()))
-            self._bn_batches = AnyBatches(self._bn_data.of_size(self.batch_size), self.device, manner)
+    def _place_data(self) -> None:
+        """Put this rank's data on the device."""
+        parts = {name: split.shard(*self._shard) for name, split in self._data.items()}
+        self.batches = {name: self._batches_of(name, part, self.batch_size) for name, part in parts.items()}
+        first = next(iter(self.kinds))
+        self._bn_batches = None if self._bn_data is None else self._batches_of(first, self._bn_data, self.batch_size)
 
-    def _parts(self, name: str) -> list[Any]:
-        split = self._data[name]
-        return [split.whole()] if name in self.undivided else split.of_size(self.batch_size)
+    def _batches_of(self, name: str, split: BatchSplit, size: int | None) -> AnyBatches:
+        return AnyBatches(split, self.device, self.manners[name], size)
 
     def _own_metrics(self, name: str, batch: Any) -> Iterator[Losses]:
         """The user's metrics of one batch; numbers that they draw are not missing in the next batch's loss."""
@@ -155,16 +153,16 @@ class StepEvaluator(PointEvaluator):
     def _probe(self, name: str, split: BatchSplit) -> list[str]:
         """Names of the metrics of a split; finds out that model, step and batches fit together, and how to run them."""
         parts = split.of_size(self.batch_size)
-        first = list(AnyBatches(parts[:1], self.device, _AS_THEY_ARE))
-        last = list(AnyBatches(parts[-1:], self.device, _AS_THEY_ARE)) if len(parts) > 1 else []
+        ends = parts if len(parts) < 2 else [parts[0], parts[-1]]
+        first, *last = AnyBatches(BatchSplit(ends), self.device, _AS_THEY_ARE, self.batch_size)
 
         def run(batch: Any, _: None) -> tuple[Any, ...]:
             losses = self.step.batch_losses(self.model, batch)
             return losses.total, torch.as_tensor(losses.count)
 
-        manner = self._find_manner(name, run, [(batch, None) for batch in (*first, *last)])
+        manner = self._find_manner(name, run, [(batch, None) for batch in (first, *last)])
         with self._running(name), self._original:
-            batch = manner.prepare(first[0])
+            batch = manner.prepare(first)
             losses = self.step.batch_losses(self.model, batch)
             list(self._own_metrics(name, batch))
         self._original.check()
@@ -197,8 +195,8 @@ class StepEvaluator(PointEvaluator):
         """Whether the batches add up to the whole; where that cannot be evaluated, whether halves add up to batches."""
         whole = split.whole()
         fits = whole is not None and _ACTIVATIONS * bytes_of(whole) < free_bytes(self.device)
-        together = AnyBatches([whole], self.device, self.manners[name]) if fits else None
-        parts = AnyBatches(split.of_size(self.batch_size), self.device, self.manners[name])
+        here = self.batches[name] if self._shard[1] == 1 else self._batches_of(name, split, self.batch_size)
+        parts, together = here.of_size(self.batch_size), here.of_size(None) if fits else None
         draws = self.manners[name].draws
         for step in _POINTS:
             self.move_to([step * (-1) ** k for k in range(self._axes)])

@@ -7,7 +7,7 @@ evaluated as they come.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -60,6 +60,17 @@ class BatchSplit:
             )
         rows = np.sort(np.random.default_rng(seed).permutation(len(self))[:samples])
         return BatchSplit(stacked=take_rows(self.batches[0], torch.from_numpy(rows), len(self)))
+
+    def shard(self, rank: int, ranks: int) -> BatchSplit:
+        """Every ``ranks``-th sample from sample ``rank`` on; every such batch where the batches come ready."""
+        if not self.divisible:
+            return BatchSplit(self.batches[rank::ranks])
+        return BatchSplit(stacked=take_rows(self.batches[0], slice(rank, None, ranks), len(self)))
+
+    def placed(self, place: Callable[[Any], Any]) -> BatchSplit:
+        """The same samples, ``place`` applied to all of them together, or to every batch where the batches come ready."""
+        moved = [place(batch) for batch in self.batches]
+        return BatchSplit(stacked=moved[0]) if self.divisible else BatchSplit(moved)
 
     def of_size(self, size: int) -> list[Any]:
         """The batches, of ``size`` samples where they may be cut."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import functools
 
 import pytest
@@ -179,4 +180,35 @@ def test_halving_the_batch_copies_no_data(gpu):
     gpu.record.clear()
     assert evaluator.halve_batch()
     assert not gpu.record.waits, dict(gpu.record.waits)
+    assert numbers(evaluator, gpu) == pytest.approx(expected, rel=1e-5)
+
+
+@pytest.mark.parametrize("freezes", [True, False])
+def test_a_compiler_that_freezes_the_weights_is_found_out_at_moved_points(gpu, freezes, monkeypatch, caplog):
+    monkeypatch.setattr(torch, "compile", lambda module, **options: Frozen(module) if freezes else module)
+    expected, evaluator = on_both(net("mlp"), images(), batch_size=16)
+    assert evaluator.compile() is not freezes
+    assert ("outputs differ" in caplog.text) is freezes
+    assert numbers(evaluator, gpu) == pytest.approx(expected, rel=1e-5)
+
+
+class Frozen:
+    """A module with the weights of its first call."""
+
+    def __init__(self, module):
+        self.module, self.kept = module, None
+
+    def __call__(self, inputs):
+        self.kept = self.kept or copy.deepcopy(self.module)
+        return self.kept(inputs)
+
+
+def test_a_compiler_that_fails_is_named_and_done_without(gpu, monkeypatch, caplog):
+    def fails(module, **options):
+        raise RuntimeError("no C++ compiler")
+
+    monkeypatch.setattr(torch, "compile", fails)
+    expected, evaluator = on_both(net("mlp"), images(), batch_size=16)
+    assert not evaluator.compile()
+    assert "torch.compile failed (no C++ compiler)" in caplog.text
     assert numbers(evaluator, gpu) == pytest.approx(expected, rel=1e-5)
