@@ -77,10 +77,12 @@ class _Part:
             tensor.data = view.permute([order.index(axis) for axis in range(tensor.ndim)])
 
     def move_to(self, coordinates: Sequence[float]) -> None:
-        moved = self._center
-        for step, direction in zip(coordinates, self._directions, strict=True):
-            moved = torch.add(moved, direction, alpha=float(step))
-        self._buffer.copy_(moved)
+        moved, last = self._center, len(self._directions) - 1
+        for axis, (step, direction) in enumerate(zip(coordinates, self._directions, strict=True)):
+            straight = self._buffer if axis == last and self._buffer.dtype == moved.dtype else None  # not by way of a copy
+            moved = torch.add(moved, direction, alpha=float(step), out=straight)
+        if moved is not self._buffer:
+            self._buffer.copy_(moved)
 
 
 def checked_direction(direction: Direction, tensors: Mapping[str, Tensor], tied: Mapping[str, str]) -> Direction:

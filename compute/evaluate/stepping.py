@@ -139,7 +139,8 @@ class StepEvaluator(PointEvaluator):
         parts = {name: split.shard(*self._shard) for name, split in self._data.items()}
         self.batches = {name: self._batches_of(name, part, self.batch_size) for name, part in parts.items()}
         first = next(iter(self.kinds))
-        self._bn_batches = None if self._bn_data is None else self._batches_of(first, self._bn_data, self.batch_size)
+        bn_data = self._bn_data
+        self._bn_batches: AnyBatches | None = None if bn_data is None else self._batches_of(first, bn_data, self.batch_size)
 
     def _batches_of(self, name: str, split: BatchSplit, size: int | None) -> AnyBatches:
         return AnyBatches(split, self.device, self.manners[name], size)

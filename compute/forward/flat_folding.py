@@ -5,7 +5,7 @@ On a GPU a kernel of a few microseconds costs its launch. See ``folding`` for th
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import torch
@@ -45,6 +45,7 @@ class FlatFold:
         self._bias = torch.zeros(starts[-1], dtype=dtype, device=like.device)
         self._eps = torch.cat([torch.full_like(norm.running_var, norm.eps) for _, norm, _ in pairs])
         self._ones, self._zeros = ([like.new_full((n,), value) for n in channels] for value in (1.0, 0.0))
+        self._biased = any(layer.bias is not None for layer, _, _ in pairs)
         at = 0
         for (_, _, stand_in), weight, pad, start in zip(pairs, weights, pads, starts, strict=False):
             stand_in.weight.data = _as_weight(self._weight[at : at + weight.numel()], weight)
@@ -54,19 +55,28 @@ class FlatFold:
     @torch.no_grad()
     def refresh(self) -> None:
         """Bring the folded weights up to date with the model's own."""
-        gamma = self._all(lambda layer, norm: norm.weight, self._ones)
-        scale = torch.rsqrt(self._all(lambda layer, norm: norm.running_var) + self._eps) * gamma
-        shift = self._all(lambda layer, norm: layer.bias, self._zeros) - self._all(lambda layer, norm: norm.running_mean)
-        bias = torch.addcmul(self._all(lambda layer, norm: norm.bias, self._zeros), shift, scale)
+        columns = torch.cat([part for column in self._columns() for part in column]).view(-1, len(self._eps))
+        gamma, variance, mean, beta = columns[:4]
+        scale = torch.rsqrt(variance + self._eps) * gamma
+        bias = torch.addcmul(beta, columns[4] - mean if self._biased else mean, scale, value=1 if self._biased else -1)
         flat = zip((_flat(layer.weight) for layer, _, _ in self._pairs), self._pads, strict=True)
-        parts = [part for pair in flat for part in pair]
-        self._weight.copy_(torch.cat(parts) * scale[self._channel])
+        torch.mul(torch.cat([part for pair in flat for part in pair]), scale[self._channel], out=self._weight)
         self._bias[self._bias_place] = bias.to(self._bias.dtype)
 
-    def _all(self, part: Callable[[Any, Any], Tensor | None], default: Sequence[Tensor] = ()) -> Tensor:
-        """(channels of all layers,) ``part`` of each (layer, batch norm), ``default`` where it is None."""
-        found = [part(layer, norm) for layer, norm, _ in self._pairs]
-        return torch.cat([default[k] if tensor is None else tensor for k, tensor in enumerate(found)])
+    def _columns(self) -> Iterator[Sequence[Tensor]]:
+        """Of all channels: the scale, the variance, the mean and the shift of their norms; their layers' biases, if any."""
+        norms = [norm for _, norm, _ in self._pairs]
+        yield _or(self._ones, [norm.weight for norm in norms])
+        yield [norm.running_var for norm in norms]
+        yield [norm.running_mean for norm in norms]
+        yield _or(self._zeros, [norm.bias for norm in norms])
+        if self._biased:
+            yield _or(self._zeros, [layer.bias for layer, _, _ in self._pairs])
+
+
+def _or(default: Sequence[Tensor], found: Sequence[Tensor | None]) -> Sequence[Tensor]:
+    """``found``, with ``default`` where it is None."""
+    return [other if tensor is None else tensor for tensor, other in zip(found, default, strict=True)]
 
 
 def _flat(weight: Tensor) -> Tensor:
