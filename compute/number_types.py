@@ -7,6 +7,7 @@ from functools import partial
 
 import torch
 
+from paraloss.compute.evaluate.estimator import with_smaller_batches
 from paraloss.compute.evaluate.fast_type import FEW, SAMPLES, choose_fast_type
 from paraloss.compute.evaluate.point import PointEvaluator
 from paraloss.compute.evaluate.tuning import check_points, choose_precision
@@ -65,4 +66,5 @@ def _why_not_corrected(settings: Settings, ranks: int, make: Callable[[str], Poi
         return "ranks share the samples of a point"
     if not isinstance(settings.criterion[1], Criterion):
         return "a step knows no samples"
-    return make("fp32").no_sample_losses()
+    evaluator = make("fp32")
+    return with_smaller_batches(evaluator, evaluator.no_sample_losses)

@@ -33,8 +33,6 @@ import torch
 from torch import Tensor
 
 from paraloss.compute.evaluate.correction import NO_SHIFT, Correction, Shift, on_cpu
-from paraloss.compute.evaluate.estimator import FIRST, check_sample_losses, sampled_kinds, sampled_metrics
-=======
 from paraloss.compute.evaluate.estimator import (
     FIRST,
     check_sample_losses,
@@ -42,7 +40,6 @@ from paraloss.compute.evaluate.estimator import (
     sampled_metrics,
     with_smaller_batches,
 )
->>>>>>> 2802691 (Jobs, steps, memory and ranks on the GPU that is not there; faults put back one by one; a step's data stay where they are when its batch size changes; memory that runs out at an anchor or a checkpoint is no end)
 from paraloss.compute.evaluate.full import Evaluator
 from paraloss.compute.evaluate.guarded import one_line_errors
 from paraloss.compute.evaluate.survey import (
@@ -159,11 +156,9 @@ class SampledEvaluator:
             with one_line_errors("an anchor"):
                 self._move_to(int(self.anchors[position]))
                 for name, table in tables.items():
-<<<<<<< HEAD
-                    losses, right = self._losses(name, 0, table.shape[2])
-                    whole = partial(self.evaluator.sample_losses, name, 0, table.shape[2])
+                    whole = partial(self._losses, name, 0, table.shape[2])
                     losses, right = with_smaller_batches(self.evaluator, whole, "an anchor")
-                    table[0, position] = losses.cpu().numpy()
+                    table[0, position] = losses.numpy()
                     if right is not None:
                         table[1, position] = right.numpy()
                     if self.correction is not None:

@@ -24,7 +24,7 @@ from test_devices import no_gpu  # noqa: F401
 
 from paraloss.compute import recipes, summary, training
 from paraloss.compute.directions import moving_weights, plane
-from paraloss.compute.evaluate import estimator, full, measures, on_samples, point, regression, stepping, tuning
+from paraloss.compute.evaluate import estimator, full, measures, on_samples, point, regression, sample_losses, stepping, tuning
 from paraloss.compute.forward import batch_norm, batches, compiling, folding, precision
 from paraloss.compute.inputs import checkpoints, placing
 from paraloss.compute.ranks import devices
@@ -117,7 +117,7 @@ FAULTS = {
         case_jobs.test_a_job_goes_on_in_smaller_batches_wherever_memory_runs_out,
         {"options": {"rtol": 0.01, "batch_size": 100}, "room": 64}),
     "as-many-sizes-as-counts": Fault(
-        full.few_sizes, "1 << (rest.bit_length() - 1)", "rest",
+        sample_losses.few_sizes, "1 << (rest.bit_length() - 1)", "rest",
         case_jobs.test_sampled_points_come_in_few_sizes_and_keep_few_probabilities),
     "probabilities-kept-without-bound": Fault(
         regression.SampledEvaluator._inclusion, "while len(self._probabilities) >= _KEPT", "while False",

@@ -17,8 +17,8 @@ from fake_cuda import DEVICE, FakeCuda
 from helpers import call
 from torch import nn
 
-from paraloss.compute import Evaluator, compute_surface, project_run, setup, train
-from paraloss.compute.evaluate import regression, tuning
+from paraloss.compute import Evaluator, compute_surface, number_types, project_run, train
+from paraloss.compute.evaluate import fast_type, regression, tuning
 from paraloss.compute.evaluate.stepping import StepEvaluator
 from paraloss.compute.inputs.batch_split import BatchSplit
 from paraloss.compute.inputs.problem import load_loss
@@ -69,7 +69,7 @@ def test_a_surface_with_directions_that_are_on_the_gpu_and_a_metric_of_ones_own(
         wrong = (model(split.inputs).argmax(1) != split.targets).double().mean().item()
     assert surface.at(0, 0)["train_half_wrong"] == pytest.approx(wrong / 2)
     line = next(line for line in caplog.messages if line.startswith("device: "))
-    assert line.startswith("device: cuda:0 (fake H100), fp32, 8 samples at once; nothing folded (")
+    assert line.startswith("device: cuda:0 (fake H100), all samples in fp32, 8 samples at once; nothing folded (")
     assert line.endswith("no ReLU fused, not compiled")
 
 
@@ -131,7 +131,7 @@ def test_the_command_line(gpu, device, tmp_path):
     words = ["--weights", "m.pt", "--model", "own.py:make", "--data", "npz:d.npz", "--x=-0.5:0.5:3", "--y=-0.4:0.4:3"]
     done = call("compute", *words, "--device", device, "-o", "s.h5", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
-    assert "device: cuda:0 (fake H100), fp32, 30 samples at once" in done.stderr
+    assert "device: cuda:0 (fake H100), all samples in fp32, 30 samples at once" in done.stderr
     kept = read_directions(tmp_path / "s.h5")
     found = [{name: torch.from_numpy(part) for name, part in kept[axis].items()} for axis in "xy"]
     assert_right(read_surface(tmp_path / "s.h5"), model, found, split)
@@ -230,23 +230,49 @@ class Overflows(nn.Module):
         return self.out(self.first(x.flatten(1)) * 3e4 / 3e4)
 
 
-def test_auto_takes_fp16_and_points_that_overflow_are_evaluated_again_in_bf16(gpu, monkeypatch, caplog):
-    caplog.set_level("INFO", "paraloss")
+def overflowing(monkeypatch, points):
+    """(model, split, directions) whose points beside the center overflow in fp16; types are compared at ``points``."""
+    monkeypatch.setattr(number_types, "FEW", 1)
+    monkeypatch.setattr(fast_type, "FEW", 1)
+    monkeypatch.setattr(tuning, "FEW", 1)
+    monkeypatch.setattr(number_types, "check_points", lambda *given: [np.array(point) for point in points])
+    monkeypatch.setattr(fast_type._Trial, "gain", 2.0)
     monkeypatch.setattr(tuning, "_gain", lambda *given: 2.0)
-    monkeypatch.setattr(tuning, "_FEW", 1)
-    monkeypatch.setattr(setup, "check_points", lambda grid: [np.zeros(2)])
     torch.manual_seed(0)
     model, (_, split, _) = Overflows().eval(), small()
     directions = two_directions(model)
     for direction in directions:
         direction["first.bias"] = torch.full((4,), 20.0)
+    return model, split, directions
+
+
+def paired(outputs, targets):
+    """The sum and the count: nothing is known of single samples."""
+    return F.cross_entropy(outputs, targets, reduction="sum"), (targets >= 0).sum()
+
+
+def test_auto_takes_fp16_and_points_that_overflow_are_evaluated_again_in_bf16(gpu, monkeypatch, caplog):
+    caplog.set_level("INFO", "paraloss")
+    model, split, directions = overflowing(monkeypatch, [(0.0, 0.0)])
     given = {**GRID, "directions": directions, "precision_bound": 0.05}
-    surface = compute_surface(model, "cross_entropy", {"train": split}, device="cuda", **given)
+    surface = compute_surface(model, paired, {"train": split}, device="cuda", **given)
     assert (surface.provenance["precision"], surface.provenance["tuning"]["overflow"]) == ("fp16", "bf16")
     again = [message for message in caplog.messages if "leaves the range of fp16: evaluated again in bf16" in message]
     assert 2 <= len(again) < 9
     for x, y in CORNERS:
         assert surface.at(x, y)["train_loss"] == pytest.approx(loop(model, directions, (x, y), split).mean(), rel=0.05)
+
+
+def test_losses_in_fp16_are_corrected_in_fp32_and_what_overflows_is_evaluated_there(gpu, monkeypatch):
+    model, split, directions = overflowing(monkeypatch, [(0.0, 0.0), (0.1, 0.1)])
+    given = {**GRID, "directions": directions, "precision_bound": 1e-4}
+    surface = compute_surface(model, "cross_entropy", {"train": split}, device="cuda", **given)
+    assert (surface.provenance["precision"], surface.provenance["tuning"]["fast"]) == ("fp32", "fp16")
+    assert ("matrix", "float16", False) in gpu.record.products
+    assert not [key for key in gpu.record.products if key[2]]
+    for x, y in CORNERS:
+        exact = loop(model, directions, (x, y), split).mean()
+        assert surface.at(x, y)["train_loss"] == pytest.approx(exact, abs=4e-4 * (exact + 0.1))
 
 
 def test_two_ranks_on_one_gpu_alone_and_sharing_each_point(tmp_path):
