@@ -64,7 +64,7 @@ FAULTS = {
         "self.step.batch_losses(self.model, batch).detach(); float(losses.total)",
         case_jobs.test_a_step_at_a_point_waits_for_nothing_and_half_the_batch_copies_no_data),
     "the-gradients-count-read-back-for-each-batch": Fault(
-        measures.gradient_norm, "count + losses.detach().count", "count + float(losses.count)",
+        measures._summed_gradient, "count + losses.detach().count", "count + float(losses.count)",
         case_backward.test_the_norm_of_the_gradient_is_that_of_the_cpu_and_read_back_once, {"precision": "fp32"}),
     "augmentation-waits-at-each-step": Fault(
         recipes.crop_and_flip, ", non_blocking=True", "",
