@@ -14,7 +14,7 @@ def test_a_dry_run_says_what_would_be_computed_and_writes_nothing(trained, tmp_p
     lines = done.stdout.splitlines()
     assert (
         lines[0] == "a surface of 5 × 5 = 25 points, y as x; --curve computes a curve; x random, normalized by filter, "
-        "y random, normalized by filter"
+        "y random, normalized by filter, seed 123"
     )
     assert lines[2].startswith("samples: train 60 of ") and lines[2].endswith("loss: cross_entropy")
     assert lines[4].startswith("estimate: ") and " for 25 points; file " in lines[4]
