@@ -6,8 +6,7 @@ Everything is of the mean loss of the given batches, in evaluation mode.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Collection, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,6 +16,7 @@ from torch import Tensor, nn
 
 from paraloss.compute.directions.random import normalize
 from paraloss.compute.evaluate.curvature import Hessian
+from paraloss.compute.evaluate.measures import mean_gradient
 from paraloss.compute.inputs.losses import BatchLoss
 from paraloss.errors import InputError
 from paraloss.progress import Progress
@@ -147,22 +147,8 @@ class _Around:
     def gradient(self, offsets: Sequence[Tensor] | None = None) -> tuple[float, list[Tensor]]:
         """The mean loss and its gradient."""
         self._put(offsets)
-        with self._differentiable():
-            sums, total, count = [torch.zeros_like(center) for center in self.centers], 0.0, 0.0
-            for batch in self._batches:
-                losses = self._loss.batch_losses(self._model, batch)
-                parts = torch.autograd.grad(losses.total, self._parameters, materialize_grads=True)
-                total, count = total + float(losses.total.detach()), count + float(losses.count)
-                for each, part in zip(sums, parts, strict=True):
-                    each += part
-        return total / count, [each / count for each in sums]
-
-    @contextmanager
-    def _differentiable(self) -> Iterator[None]:
-        for parameter in self._parameters:
-            parameter.requires_grad_(True)
         with torch.enable_grad():
-            yield
+            return mean_gradient(self._model, self._loss, self._batches, self._parameters)
 
     def _put(self, offsets: Sequence[Tensor] | None) -> None:
         with torch.no_grad():

@@ -11,6 +11,7 @@ from torch import nn
 
 from paraloss.compute import Evaluator, load_criterion
 from paraloss.compute.evaluate.sharpness import sharpness
+from paraloss.compute.inputs.losses import Losses
 from paraloss.errors import InputError
 
 
@@ -34,10 +35,8 @@ class Squares:
         self.center = center
 
     def batch_losses(self, model, batch):
-        from types import SimpleNamespace
-
         offset = model.root @ (model.weight - self.center).flatten()
-        return SimpleNamespace(total=offset.square().sum(), count=1.0)
+        return Losses(total=offset.square().sum(), count=1.0)
 
 
 CURVATURES = [50.0, 20.0, 5.0, *np.linspace(0.1, 1.0, 17)]
