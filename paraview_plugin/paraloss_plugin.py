@@ -209,6 +209,42 @@ class _OnSurface(VTKPythonAlgorithmBase):
         return 1
 
 
+@smproxy.filter(name="SeveralSurfaces", label="Several Surfaces", support_reload=False)
+@smhint.xml(properties.MENU_XML)
+@smproperty.input(name="Input", port_index=0, multiple_input=True)
+@smdomain.datatype(dataTypes=["vtkStructuredGrid"])
+class SeveralSurfaces(VTKPythonAlgorithmBase):
+    """Surfaces of the same steps as one: their mean, colored by the spread over them, or the difference of two."""
+
+    def __init__(self):
+        VTKPythonAlgorithmBase.__init__(self, nInputPorts=1, nOutputPorts=1, outputType="vtkStructuredGrid")
+        self._shown = 0
+
+    def FillInputPortInformation(self, port, info):
+        info.Set(self.INPUT_REQUIRED_DATA_TYPE(), "vtkStructuredGrid")
+        info.Set(self.INPUT_IS_REPEATABLE(), 1)
+        return 1
+
+    @smproperty.xml(properties.SEVERAL_XML)
+    def SetShown(self, value):
+        self._shown = int(value)
+        self.Modified()
+
+    def RequestUpdateExtent(self, request, inputs, outputs):
+        extents.ask_for_all(inputs)
+        return 1
+
+    @messages.reports_errors
+    def RequestData(self, request, inputs, outputs):
+        from paraloss.converters.together import difference_grid, mean_grid
+
+        port = inputs[0]
+        grids = [vtkStructuredGrid.GetData(port, number) for number in range(port.GetNumberOfInformationObjects())]
+        grid = (mean_grid, difference_grid)[self._shown](grids)
+        vtkStructuredGrid.GetData(outputs, 0).ShallowCopy(extents.cut(grid, outputs.GetInformationObject(0)))
+        return 1
+
+
 @smproxy.filter(name="SurfaceContours", label="Surface Contours", support_reload=False)
 @smhint.xml(properties.MENU_XML)
 @smhint.xml(properties.INPUT_STAYS_XML)

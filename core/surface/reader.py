@@ -39,6 +39,7 @@ TRAJECTORIES = "trajectories"
 """Group of the paths of several runs, numbered, each with the attribute ``label``."""
 
 _MOST_PATHS = 1000
+_ROWS_OF = 1 << 22  # points that are looked at together
 _NOT_METRICS = {"xcoordinates", "ycoordinates", "zcoordinates", "status", "dir_file"}
 
 
@@ -124,13 +125,19 @@ def read_outline(path: str | Path, stride: int | None = None) -> Outline:
             else:
                 check_sizes([values], path)
                 ranges[name] = finite_range(values[...])
-        status = _on_grid(file, "status", shape, path)[...]
-        stride = stride or complete_stride(status)
+        status = _on_grid(file, "status", shape, path)
+        complete = _all_known(status)
+        stride = stride or (1 if complete else complete_stride(status[...]))
         part = subgrid(shape, stride)
         x, y = x[part[-1]], None if y is None else y[part[0]]
         provenance = read_provenance_of(file, path)
-        complete = bool((status != PENDING).all())
         return Outline(x, y, ranges, provenance, read_trajectory(file, path), read_trajectories(file, path), stride, complete)
+
+
+def _all_known(status: h5py.Dataset) -> bool:
+    """Whether no point is pending; reads a few rows at a time, so that a rank that reads a part holds no whole array."""
+    rows = max(1, _ROWS_OF // max(1, int(np.prod(status.shape[1:]))))
+    return all((status[first : first + rows] != PENDING).all() for first in range(0, len(status), rows))
 
 
 def read_window(

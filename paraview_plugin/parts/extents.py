@@ -41,13 +41,14 @@ def piece_of(out):
 
 def ask_for_all(inputs):
     """Ask the input for the whole surface on every rank, as one piece without ghosts."""
-    information = inputs[0].GetInformationObject(0)
-    if information.Has(Pipeline.WHOLE_EXTENT()):  # an unstructured grid has none
-        information.Set(Pipeline.UPDATE_EXTENT(), [information.Get(Pipeline.WHOLE_EXTENT(), k) for k in range(6)], 6)
-    information.Set(Pipeline.UPDATE_EXTENT_INITIALIZED(), 1)
-    information.Set(Pipeline.UPDATE_PIECE_NUMBER(), 0)
-    information.Set(Pipeline.UPDATE_NUMBER_OF_PIECES(), 1)
-    information.Set(Pipeline.UPDATE_NUMBER_OF_GHOST_LEVELS(), 0)
+    for number in range(inputs[0].GetNumberOfInformationObjects()):
+        information = inputs[0].GetInformationObject(number)
+        if information.Has(Pipeline.WHOLE_EXTENT()):  # an unstructured grid has none
+            information.Set(Pipeline.UPDATE_EXTENT(), [information.Get(Pipeline.WHOLE_EXTENT(), k) for k in range(6)], 6)
+        information.Set(Pipeline.UPDATE_EXTENT_INITIALIZED(), 1)
+        information.Set(Pipeline.UPDATE_PIECE_NUMBER(), 0)
+        information.Set(Pipeline.UPDATE_NUMBER_OF_PIECES(), 1)
+        information.Set(Pipeline.UPDATE_NUMBER_OF_GHOST_LEVELS(), 0)
 
 
 def on_first_piece(outputs):

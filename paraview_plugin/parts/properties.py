@@ -187,3 +187,12 @@ FOLLOW_XML = """
   <Property name="Poll" label="Look For News" command="GetNeedsUpdate" panel_visibility="never">
     <Documentation>For scripts: read the file again if a running job has added to it.</Documentation></Property>
 """
+
+SEVERAL_XML = """
+  <IntVectorProperty name="Shown" label="Show" command="SetShown" number_of_elements="1" default_values="0">
+    <EnumerationDomain name="enum"><Entry text="Mean, spread as color" value="0"/>
+      <Entry text="First minus second" value="1"/></EnumerationDomain>
+    <Documentation>The mean of all surfaces with their standard deviation as the array "..._std", or the difference of two,
+      in the unit of the metric.</Documentation>
+  </IntVectorProperty>
+"""

@@ -254,3 +254,27 @@ def test_a_surface_of_ones_own_needs_no_status(tmp_path):
     assert read_surface(own.save(tmp_path / "own.h5")).is_complete
     with pytest.raises(ShapeMismatch, match="train_loss"):
         Surface(x, y, {"train_loss": np.ones((3, 2))})
+
+
+def test_whether_a_surface_is_complete_is_found_a_few_rows_at_a_time(tmp_path, monkeypatch):
+    from paraloss.surface import reader
+
+    whole = surface_of(lambda x, y: x + y, 7, 11)
+    asked = []
+    read = h5py.Dataset.__getitem__
+
+    def count(dataset, rows, **more):
+        values = read(dataset, rows, **more)
+        if dataset.name == "/status":
+            asked.append(values.size)
+        return values
+
+    monkeypatch.setattr(reader, "_ROWS_OF", 15)
+    monkeypatch.setattr(h5py.Dataset, "__getitem__", count)
+    outline = read_outline(whole.save(tmp_path / "whole.h5"))
+    assert outline.is_complete
+    assert outline.stride == 1
+    assert max(asked) == 14  # two rows
+    status = whole.status.copy()
+    status[10, 6] = PENDING
+    assert not read_outline(Surface(whole.x, whole.y, whole.metrics, status).save(tmp_path / "part.h5")).is_complete
