@@ -145,7 +145,7 @@ FAULTS = {
         case_backward.test_training_on_auto_goes_where_the_cpu_goes_in_fp32_and_no_step_waits,
         {"recipe": "li2018", "precision": "fp32"}),
     "first-lines-without-how": Fault(
-        summary.opening_lines, "setup.evaluator.how()", "setup.device",
+        summary.opening_lines, "setup.evaluator.how(facts['evaluated'])", "setup.device",
         case_jobs.test_a_surface_with_directions_that_are_on_the_gpu_and_a_metric_of_ones_own),
     "directions-left-on-the-gpu": Fault(
         plane._storable, ".cpu()", "", case_jobs.test_a_surface_with_directions_that_are_on_the_gpu_and_a_metric_of_ones_own),
