@@ -114,6 +114,13 @@ class LossSurfaceReader(properties.HeightOptions, VTKPythonAlgorithmBase):
         self._files.forget()
         self.Modified()
 
+    @smproperty.xml(properties.EVERY_XML)
+    def SetEvery(self, value):
+        if self._files.every != int(value):
+            self._files.every = int(value)
+            self._files.forget()
+            self.Modified()
+
     @smproperty.xml(properties.FOLLOW_XML)
     def SetFollow(self, value):
         self._follow = int(value)

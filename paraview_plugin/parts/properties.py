@@ -178,6 +178,17 @@ OWN_LOSS_XML = """
 LIVE_HINT = '<LiveSource interval="2000"/>'
 """Every 2,000 ms ParaView's window asks a reader for ``GetNeedsUpdate``."""
 
+EVERY_XML = """
+  <IntVectorProperty name="Every" label="Read Every" command="SetEvery" number_of_elements="1" default_values="1">
+    <EnumerationDomain name="enum"><Entry text="Point" value="1"/><Entry text="2nd point" value="2"/>
+      <Entry text="4th point" value="4"/><Entry text="8th point" value="8"/><Entry text="16th point" value="16"/>
+      <Entry text="32nd point" value="32"/></EnumerationDomain>
+    <Documentation>Read a part of a large surface only, of every 2nd to 32nd row and column, to turn it around quickly.
+      Colors and heights stay those of the whole; a surface that would keep fewer than three points is read
+      whole.</Documentation>
+  </IntVectorProperty>
+"""
+
 FOLLOW_XML = """
   <IntVectorProperty name="Follow" label="Follow Running Job" command="SetFollow" number_of_elements="1" default_values="1">
     <BooleanDomain name="bool"/>

@@ -15,10 +15,12 @@ class Files:
 
     Attributes:
         names: paths of the files.
+        every: spacing of the points to read along each axis, counted from the middle; 1: all.
     """
 
     def __init__(self):
-        self.names, self._outlines, self._rest_until = [], {}, 0.0
+        self.names, self.every = [], 1
+        self._outlines, self._rest_until = {}, 0.0
 
     def steps(self):
         """Time steps of a series; none for a single file."""
@@ -44,7 +46,7 @@ class Files:
         self._outlines = {path: kept for path, kept in self._outlines.items() if kept[0] == _stamp(path)}
         facts = ranks.from_first(self._facts)
         if self._facts() != facts:
-            self._outlines[self.names[0]] = (_stamp(self.names[0]), _outline(self.names[0], **facts))
+            self._outlines[self.names[0]] = (_stamp(self.names[0]), _outline(self.names[0], self.every, **facts))
         self._rest_until = time.monotonic() + max(1.0, 10 * (time.monotonic() - began))
         return self.outline(0)
 
@@ -63,7 +65,7 @@ class Files:
             raise InputError("no file is chosen")
         path = self.names[min(step, len(self.names) - 1)]
         if path not in self._outlines:
-            self._outlines[path] = (_stamp(path), _outline(path))
+            self._outlines[path] = (_stamp(path), _outline(path, self.every))
         return self._outlines[path][1]
 
 
@@ -71,14 +73,16 @@ def _stamp(path):
     return Path(path).stat().st_mtime_ns if Path(path).exists() else 0
 
 
-def _outline(path, stride=None, ranges=None):
-    """The outline of a surface file, with stride and ranges that were found before."""
+def _outline(path, every=1, stride=None, ranges=None):
+    """The outline of a surface file at every ``every``-th point; with stride and ranges that were found before."""
     from paraloss.converters import is_li2018
     from paraloss.surface import read_outline
 
     if is_li2018(path):
         return _foreign_outline(path)
     outline = read_outline(path, stride)
+    if every > outline.stride and outline.y is not None and min(len(outline.x), len(outline.y)) > 2 * every:
+        outline = read_outline(path, every)
     if outline.y is None:
         raise InputError(f"{path}: holds a curve (1D); draw it with: paraloss render {path} curve.png")
     return replace(outline, ranges={name: tuple(ends) for name, ends in ranges.items()}) if ranges else outline
