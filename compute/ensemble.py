@@ -94,8 +94,8 @@ def _check_outputs(path: Path, seeds: Sequence[int], asked: SurfaceOptions) -> N
 def _checked_path(asked: SurfaceOptions, repeats: int) -> Path:
     if repeats < 2:
         raise InputError(f"{{repeats}} must be at least 2 for an ensemble, not {repeats}", arguments=("repeats",))
-    ends = [asked.x_to, asked.y_to, asked.z_to][: len(asked.steps())]
-    if asked.directions is not None or all(end is not None for end in ends):
+    ends = dict(zip(asked.steps(), (asked.x_to, asked.y_to, asked.z_to), strict=False))
+    if asked.directions is not None or all(end is not None or axis in asked.ways for axis, end in ends.items()):
         raise InputError("{repeats} draws other random directions each time; here none is random", arguments=("repeats",))
     if asked.path is None:
         raise InputError("an ensemble requires {path}, the file of its summary", arguments=("path",))

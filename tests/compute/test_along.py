@@ -10,6 +10,7 @@ from torch import nn
 from torch.nn.functional import cross_entropy
 
 from paraloss import compute_surface
+from paraloss.compute import compute_ensemble
 from paraloss.errors import InputError
 from paraloss.rendering import render
 from paraloss.surface import DONE, Surface, read_surface
@@ -198,6 +199,18 @@ def test_what_cannot_be_an_axis_is_said_in_one_line(options, words, problem):
     model, data, _ = problem
     with pytest.raises(InputError, match=words):
         compute_surface(model, data=data, x=(-1, 1, 3), **options, **FAST)
+
+
+def test_planes_without_a_random_direction_are_not_repeated(problem, tmp_path):
+    model, data, _ = problem
+    options = {"x": (-1, 1, 3), "path": tmp_path / "e.h5", "repeats": 2, **FAST}
+    with pytest.raises(InputError, match="here none is random"):
+        compute_ensemble(model, "cross_entropy", data, along=["gradient", "eigenvector:1"], **options)
+    compute_ensemble(model, "cross_entropy", data, along="gradient", **options)
+    members = [read_surface(path, directions=True) for path in sorted(tmp_path.glob("e_*.h5"))]
+    assert len(members) == 2
+    assert np.array_equal(members[0].directions["x"]["0.weight"], members[1].directions["x"]["0.weight"])
+    assert not np.array_equal(members[0].directions["y"]["0.weight"], members[1].directions["y"]["0.weight"])
 
 
 def test_states_that_do_not_fit_are_refused(problem, tmp_path):
