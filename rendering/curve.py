@@ -80,7 +80,7 @@ def _figure(
     if letters.in_print and left.get_yscale() != "linear":
         plain_powers(left)
     left.set_ylim(bottom=options.zmin, top=options.zmax)
-    between = all("connected" in surface.provenance for surface in surfaces)
+    between = any("connected" in surface.provenance for surface in surfaces)
     ways = {way_in_words(surface.provenance, "x") for surface in surfaces}
     step = f"step along {ways.pop() or 'the direction'}" if len(ways) == 1 else "step along the direction"
     left.set_xlabel("way from one model to the other" if between else shown(step))

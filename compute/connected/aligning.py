@@ -130,7 +130,7 @@ def _matched(
         ours = {name: tensor.cpu() for name, tensor in model.state_dict().items() if isinstance(tensor, Tensor)}
         orders = {}
         if asked.by == "activations":
-            here = [{n: t.to(device) for n, t in state.items()} for state in (ours, theirs)]
+            here = [{n: t.to(device, ours[n].dtype) for n, t in state.items() if n in ours} for state in (ours, theirs)]
             arguments = _placeholders(found, calls(_MATCHED), asked.progress)
             orders = match_activations(found, here[0], here[1], arguments)
         orders = match_weights(found, ours, theirs, asked.seed, orders)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -182,35 +183,49 @@ def _job(
 
 
 def _prepare(job: CurveJob) -> None:
-    """Make the folder, and train the bends that it does not hold; on rank 0."""
-    folder, asked = job.folder, job.asked
+    """Make the folder, and train the bends that it does not hold; on rank 0. A folder that stays empty goes away again."""
+    folder = job.folder
+    new = not folder.exists()
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise InputError(f"{folder}: cannot be made a folder ({error.strerror}); choose another name") from error
+    try:
+        _train(job)
+    except BaseException:
+        if new and not [path for path in folder.iterdir() if path.suffix != ".lock"]:
+            shutil.rmtree(folder, ignore_errors=True)
+        raise
+
+
+def _train(job: CurveJob) -> None:
+    """Train the bends, unless the folder holds them."""
+    folder, asked = job.folder, job.asked
     for name in (CURVE, LINE, PLANE):
         check_output(folder / name, "surface", (), asked.overwrite)
     file = folder / TRAINING
+    if all(bend.exists() for bend in job.bends):
+        records = [load_checkpoint(bend)[1].get(_SETTINGS) or {} for bend in job.bends]
+        if all(record == dict(job.settings) for record in records):
+            return
+        if not asked.overwrite:
+            check_settings(job.bends[0], records[0], job.settings)
+    elif not asked.overwrite and not file.exists():
+        for bend in job.bends:
+            if bend.exists():
+                raise InputError(
+                    f"{folder}: holds {bend.name} of another curve; choose another folder, or {{overwrite}}", ("overwrite",)
+                )
     if asked.overwrite:
         file.unlink(missing_ok=True)
-    elif all(bend.exists() for bend in job.bends):
-        for made in job.bends:
-            check_settings(made, load_checkpoint(made)[1].get(_SETTINGS) or {}, job.settings)
-        return
-    else:
-        foreign = [bend.name for bend in job.bends if bend.exists()] if not file.exists() else []
-        if foreign:
-            raise InputError(
-                f"{folder}: holds {foreign[0]} of another curve; choose another folder, or {{overwrite}}", ("overwrite",)
-            )
     device = rank_device(asked.device)
     with locked(file):
         if asked.progress:
             logger.info(f"training a {asked.curve} curve with {asked.bends} bend{'s' if asked.bends > 1 else ''} on {device}")
         trained = Bending(job.model, job.other, job.loss, job.training, asked, device, file, job.settings).train()
-        for number, (path, bend) in enumerate(zip(job.bends, trained, strict=True), start=1):
+        for number, (path, found) in enumerate(zip(job.bends, trained, strict=True), start=1):
             state, metrics = model_at(
-                job.model, job.loss, job.chosen, place_of_bend(job, bend, number), device, asked.batch_size
+                job.model, job.loss, job.chosen, place_of_bend(job, found, number), device, asked.batch_size
             )
             settings = {_SETTINGS: dict(job.settings), "bend": number, **metrics}
             save_content(path, {"state_dict": state, "paraloss": {**job.record, **settings}})

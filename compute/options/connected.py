@@ -92,7 +92,7 @@ class ConnectOptions(EffortOptions):
     weights_key: Annotated[str | None, Flag(parsed=False)] = None  # of InputOptions on the command line
     """Place of the weights in the checkpoints, as in ema. Default: the only place that fits the model."""
     overwrite: Annotated[bool, Flag(opposite=False)] = False
-    """Start again where the folder holds another curve."""
+    """Replace another curve, or other points, in the folder; a curve with the same settings is not trained again."""
     save_best: File | None = None
     """Checkpoint to write: the point of the curve with the lowest loss, in the form of the first one."""
     progress: bool = True

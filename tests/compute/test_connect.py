@@ -178,8 +178,22 @@ def test_a_step_on_batches_is_connected_too(plain, tmp_path):
 
 def test_a_loss_that_leaves_all_bounds_is_said(plain, tmp_path):
     with pytest.raises(InputError, match="use a lower learning rate, lr"):
-        connect(*plain, data=from_text("data"), folder=tmp_path, **{**SETTINGS, "lr": 1e6, "weight_decay": 1e3})
-    assert not (tmp_path / "bend.pt").exists()
+        connect(*plain, data=from_text("data"), folder=tmp_path / "new", **{**SETTINGS, "lr": 1e6, "weight_decay": 1e3})
+    assert not (tmp_path / "new" / "bend.pt").exists()
+
+
+def test_a_model_that_cannot_be_trained_leaves_no_folder(plain, tmp_path):
+    inputs, targets = from_text("data")["train"]
+    with pytest.raises(InputError, match="a step of training failed"):
+        connect(*plain, data=(inputs, targets + 5), folder=tmp_path / "new", **SETTINGS)
+    assert not (tmp_path / "new").exists()
+
+
+def test_other_points_replace_the_losses_but_not_the_curve(plain, tmp_path):
+    connect(*plain, data=from_text("data"), folder=tmp_path, **SETTINGS)
+    before = (tmp_path / "bend.pt").read_bytes()
+    found = connect(*plain, data=from_text("data"), folder=tmp_path, overwrite=True, **{**SETTINGS, "points": 4})
+    assert len(found.curve.x) == 4 and (tmp_path / "bend.pt").read_bytes() == before
 
 
 def test_shares_add_up_and_reach_every_point():

@@ -128,3 +128,9 @@ def test_digits_are_what_the_documents_say():
 @pytest.mark.slow
 def test_checkpoints_and_what_moves_run_as_written(tmp_path, prepared):
     assert run_document("docs/weights.md", tmp_path, prepared) == 1
+
+
+@pytest.mark.slow
+def test_connected_minima_run_as_written(tmp_path, prepared):
+    assert run_document("docs/connect.md", tmp_path, prepared) == 1
+    assert (tmp_path / "best.pt").exists() and (tmp_path / "way" / "plane.h5").exists()
