@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from textwrap import fill
 from typing import Any
 
 import numpy as np
@@ -21,6 +22,7 @@ from paraloss.surface import Surface
 from paraloss.ways import way_in_words
 
 BACKENDS = ("pyvista", "paraview")
+_WIDTH = 20  # of the titles of axes, in letters: a long line would run into the numbers beside it
 
 
 class SurfacePicture:
@@ -134,7 +136,7 @@ class SurfacePicture:
         assert axes is not None
         ways = {axis: way_in_words(self.surfaces[0].provenance, axis) if len(self.surfaces) == 1 else "" for axis in "xy"}
         names = {
-            **{axis: shown(f"{axis}: {way}") if way else axis for axis, way in ways.items()},
+            **{axis: shown(fill(f"{axis}: {way}", _WIDTH)) if way else axis for axis, way in ways.items()},
             "z": str(self.composition.panels[0].options.metric).replace("_", " "),
         }
         texts = [(place, text, align, 0.78) for place, text, align in axes.labels]
