@@ -23,7 +23,7 @@ def as_structured(data: Any) -> Any:
     if not data.IsA("vtkUnstructuredGrid"):
         return data
     places = vtk_to_numpy(data.GetPoints().GetData()) if data.GetNumberOfPoints() else np.empty((0, 3))
-    turns = np.flatnonzero(places[:, 1] != places[0, 1]) if len(places) else []
+    turns = np.flatnonzero(places[:, 1] != places[:1, 1])
     nx = int(turns[0]) if len(turns) else 0
     if nx < 2 or len(places) % nx or not _is_grid(places, nx):
         raise InputError("this needs the output of the Loss Surface Reader, or a .vts or .hdf that Paraloss wrote")

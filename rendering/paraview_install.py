@@ -71,13 +71,16 @@ def install_plugin() -> dict[Path, str]:
     }
     if places.cured:
         wanted[places.cure] = (_CURE, "lets ParaView 5.11 load plugins of Python")
-    written = {}
-    for path, (text, what) in wanted.items():
-        if _text_of(path) != text:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            _write(path, text)
-            written[path] = what
-    return written
+    before = {path: _text_of(path) for path in wanted}
+    changed = [path for path, (text, _) in wanted.items() if before[path] != text]
+    for number, path in enumerate(changed):
+        try:
+            _write(path, wanted[path][0])
+        except InputError:
+            for done in changed[:number]:
+                _write(done, before[done]) if before[done] else done.unlink()
+            raise
+    return {path: wanted[path][1] for path in changed}
 
 
 def uninstall_plugin() -> dict[Path, str]:
@@ -221,5 +224,9 @@ def _text_of(path: Path) -> str:
 
 
 def _write(path: Path, text: str) -> None:
-    with replacing(path) as temporary:  # also where the file is a link into a folder of dotfiles
-        temporary.write_bytes(text.encode("latin-1"))
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with replacing(path) as temporary:  # also where the file is a link into a folder of dotfiles
+            temporary.write_bytes(text.encode("latin-1"))
+    except OSError as error:
+        raise InputError(f"{path}: cannot be written: {error.strerror}") from error

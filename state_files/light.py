@@ -43,7 +43,8 @@ def find_surface():
         if _is_surface(source):
             return source
         inputs = getattr(source, "Input", None)
-        source = inputs[0] if isinstance(inputs, (list, tuple)) and inputs else inputs
+        several = inputs is not None and not hasattr(inputs, "UpdatePipeline")
+        source = next(iter(inputs), None) if several else inputs
     surfaces = [one for one in simple.GetSources().values() if _is_surface(one)]
     if len(surfaces) != 1:
         what = "several surfaces are open" if surfaces else "no loss surface is open"

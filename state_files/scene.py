@@ -79,8 +79,10 @@ def compose_sources(sources, picture, size):
 
 
 def source_name(source):
-    """The name of a source in the pipeline browser."""
-    return next((name for (name, _), one in simple.GetSources().items() if one == source), source.GetXMLName())
+    """The name of a source in the pipeline browser, with its number where another has the same, as a file of another folder."""
+    names = [name for name, _ in simple.GetSources()]
+    name = next((name for (name, _), one in simple.GetSources().items() if one == source), source.GetXMLName())
+    return name if names.count(name) < 2 else f"{name} ({source.GetGlobalIDAsString()})"
 
 
 def waiting_view():

@@ -28,7 +28,7 @@ for path in sys.argv[1:]:
         made.UpdatePipeline()
         info = made.GetDataInformation()
         tell(what=made.GetXMLName(), points=info.GetNumberOfPoints(), bounds=info.GetBounds())
-    SetActiveSource(contours)
+    SetActiveSource(AppendGeometry(Input=[contours, MinimumMarker(Input=source)]))
     light.light_it()
     light.light_it()
     SaveScreenshot(path + ".png", view, ImageResolution=[640, 400])
@@ -76,7 +76,7 @@ def test_filters_make_of_a_hdf_what_they_make_of_the_h5(kind, steps):
 def test_the_button_lights_the_surface_behind_what_is_active_and_twice_is_as_once(steps):
     for name, fact in zip(("s.h5", "s.hdf"), of(steps, "names"), strict=True):
         assert fact["active"] and fact["title"] == "train loss"
-        by_hand = {"LossSurface", "MinimumMarker", "OptimizerTrajectory", "SurfaceContours"}
+        by_hand = {"AppendGeometry", "LossSurface", "MinimumMarker", "OptimizerTrajectory", "SurfaceContours"}
         made = [one for one in fact["names"] if one.rstrip("0123456789") not in by_hand]
         assert made == sorted([name, f"{name} end", f"{name} path", f"{name} start"])
         pixels = image.imread(steps[2] / f"{name}.png")[..., :3]

@@ -369,11 +369,11 @@ def test_the_window_opens_with_the_lit_surface_and_install_makes_the_plugin_load
     inner = (
         f"{BIN}/paraloss paraview --install && "
         f"({BIN}/paraloss paraview {tmp_path}/s.h5 > {tmp_path}/log 2>&1 & echo $! > {tmp_path}/pid); "
-        f"for k in $(seq 60); do sleep 0.5; grep -q 'paraloss: ready' {tmp_path}/log && break; done; sleep 2; "
+        f"for k in $(seq 400); do sleep 0.5; grep -q 'paraloss: ready' {tmp_path}/log && break; done; sleep 2; "
         f"xwd -root -silent -out {tmp_path}/screen.xwd; pkill -P $(cat {tmp_path}/pid); sleep 1"
     )
     places = {"HOME": str(home), "XDG_CONFIG_HOME": str(home / ".config")}
-    done = under_display(["bash", "-c", inner], timeout=180, screen="1280x900x24", **places)
+    done = under_display(["bash", "-c", inner], timeout=300, screen="1280x900x24", **places)
     settings = list((home / ".config" / "ParaView").glob("ParaView*.ini"))
     assert settings, done.stdout + done.stderr
     screen = read_xwd(tmp_path / "screen.xwd")

@@ -143,6 +143,16 @@ def test_a_macro_of_the_users_own_is_left_alone(machine):
     assert (both.returncode, both.stderr) == (2, "paraloss: --install and --uninstall exclude each other\n")
 
 
+def test_what_cannot_be_written_is_one_line_and_nothing_is_left(machine):
+    home = machine("5.11.0")
+    (home / "packages").write_text("a file where the folder of the cure belongs")
+    before = snapshot(home)
+    done = call("paraview", "--install")
+    assert done.returncode == 2 and len(done.stderr.splitlines()) == 1
+    assert "packages/paraloss_paraview.pth: cannot be written" in done.stderr
+    assert snapshot(home) == before
+
+
 def test_paraview_6_draws_without_a_display_and_earlier_ones_in_a_virtual_one(machine, monkeypatch):
     machine("6.0.0")
     assert paraview_backend.paraview_command("pvbatch") == ["pvbatch", "--opengl-window-backend", "EGL"]
