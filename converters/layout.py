@@ -55,8 +55,10 @@ def framed(size: Size, picture: PictureOptions, labels: Sequence[str], text: flo
     rows, columns = picture.shape(len(labels))
     width, height = size
     text = text or 0.026 * min(height / rows**0.5, 1.6 * width / columns)
-    top = round(2.4 * text) if any(labels) and not picture.overlay else 0
     right = round(6.5 * text) if has_scale(picture) else 0
+    # Letters that must not shrink take two lines; a letter is about half as wide as high.
+    two = least > 0 and max(map(len, labels), default=0) * 0.55 * 1.15 * text > (width - right) // columns
+    top = round((3.6 if two else 2.4) * text) if any(labels) and not picture.overlay else 0
     return Layout(size, rows, columns, ((width - right) // columns, height // rows - top), top, right, text, least)
 
 

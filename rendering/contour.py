@@ -18,7 +18,7 @@ from paraloss.picture_options import GridOptions
 from paraloss.print_size import PrintSize
 from paraloss.rendering.figures import Letters, drawing, figure_size, marked, shown
 from paraloss.surface import Surface
-from paraloss.text import printable
+from paraloss.text import lines_of, printable
 from paraloss.ways import way_in_words
 
 Size = tuple[int, int]
@@ -72,7 +72,10 @@ def _figure(
         if panel.paths and not letters.in_print:
             axis.legend(loc="best", fontsize=letters.legend, framealpha=0.8)
         _draw_ends(axis, surface, letters)
-        axis.set_title(shown(panel.label), fontsize=letters.title)
+        across = max(8, int(0.8 * 72 * inches[0] / columns / (0.55 * letters.title)))
+        axis.set_title(shown("\n".join(lines_of(panel.label, across))), fontsize=letters.title)
+        if letters.in_print:
+            axis.locator_params(nbins=5)
         axis.set_aspect("equal" if _proportion(surface) == _ratio(surface) else "auto")
         shares = _numbers(surface.provenance.get("explained_variance_ratio"))
         for number, name in enumerate("xy"):
@@ -90,10 +93,10 @@ def _figure(
         bar.set_label(scale.title)
     if letters.in_print:
         entries = {text: handle for axis in axes for handle, text in zip(*axis.get_legend_handles_labels(), strict=True)}
-        columns = max(1, len(entries)) if sum(map(len, entries)) < 12 * inches[0] else 3
+        beside = max(1, len(entries)) if sum(map(len, entries)) < 12 * inches[0] else 3
         if entries:  # a legend among the lines would hide most of a small figure
             handles, texts = list(entries.values()), list(entries)
-            figure.legend(handles, texts, loc="outside lower center", ncols=columns, frameon=False, fontsize=letters.legend)
+            figure.legend(handles, texts, loc="outside lower center", ncols=beside, frameon=False, fontsize=letters.legend)
     if composition.note:
         figure.supxlabel(composition.note, x=0.01, ha="left", fontsize=letters.legend)
     return figure
@@ -128,10 +131,43 @@ def _draw_panel(axis: Any, surface: Surface, composition: Composition, options: 
     drawn = axis.contour(x, y, values, levels, cmap=colors, vmin=scale.low, vmax=scale.high, linewidths=1.1 * letters.stroke)
     metric = f"lines: {printable(heights.metric.replace('_', ' '))}"  # filled plots name it at their scale
     axis.text(1.02, 0.5, metric, rotation=90, va="center", transform=axis.transAxes, fontsize=letters.legend)
-    axis.clabel(
-        drawn, fontsize=letters.small, fmt=lambda value: level_text(raw[min(raw, key=lambda level: abs(level - value))])
-    )
+    places = _label_places(drawn.allsegs, axis, letters.small)
+    if places:
+        axis.clabel(
+            drawn, fontsize=letters.small, manual=places,
+            fmt=lambda value: level_text(raw[min(raw, key=lambda level: abs(level - value))]),
+        )  # fmt: skip
     return drawn
+
+
+def _label_places(lines: Sequence[Sequence[np.ndarray]], axis: Any, points: float) -> list[tuple[float, float]]:
+    """A place on each line, far from the labels of other lines; a line that has no room for one goes without.
+
+    Args:
+        lines: (n, 2) places of the pieces of each level's lines.
+        axis: the plot.
+        points: size of the letters.
+    """
+    low, high = (np.array([limits[k] for limits in (axis.get_xlim(), axis.get_ylim())]) for k in (0, 1))
+    inches = axis.get_figure().get_size_inches()[0] * axis.get_position().width
+    apart = 2.2 * points / (72 * inches)  # of the width of the plot: a label of three letters, and a gap
+    chosen: list[np.ndarray] = []
+    for piece in sorted((piece for level in lines for piece in level if len(piece) > 1), key=len, reverse=True):
+        shares = (piece - low) / (high - low)
+        inside = shares[((shares > 0.07) & (shares < 0.93)).all(axis=1)]
+        length = np.hypot(*np.diff(shares, axis=0).T).sum()
+        inside = inside[:: max(1, len(inside) // 60)]
+        if not len(inside) or length < 3 * apart:
+            continue
+        distances = np.full(len(inside), 1.0)
+        for other in chosen:
+            distances = np.minimum(distances, np.hypot(*(inside - other).T))
+        # Where others leave room, in the middle of the line.
+        middle = 1 - np.abs(np.linspace(-1, 1, len(inside)))
+        best = int(np.argmax(np.minimum(distances, 3 * apart) + 0.5 * apart * middle))
+        if distances[best] > apart:
+            chosen.append(inside[best])
+    return [tuple(low + place * (high - low)) for place in chosen]
 
 
 def _color_map(scale: ColorScale, lines: bool) -> Any:

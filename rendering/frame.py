@@ -13,6 +13,7 @@ from paraloss.converters.composition import ColorScale, Composition, Tick
 from paraloss.converters.layout import Layout, has_scale
 from paraloss.look import Color, Look
 from paraloss.rendering.figures import marked, shown
+from paraloss.text import lines_of
 
 _DPI = 100
 
@@ -53,7 +54,7 @@ class Paper:
         height = 1.15 * self.text
         if self.layout.least:
             for height in (1.15 * self.text, self.text, self.layout.least):
-                lines = textwrap.wrap(label, max(8, int(self.cell[0] / (0.55 * height))))
+                lines = lines_of(label, max(8, int(self.cell[0] / (0.55 * height))))
                 if len(lines) <= 2:
                     break
             label = "\n".join(lines[:2]) + "…" * (len(lines) > 2)
