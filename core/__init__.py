@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from paraloss.converters import convert, to_polydata, to_structured_grid
     from paraloss.errors import ParalossError
     from paraloss.rendering import render
+    from paraloss.rendering.widget import explore
     from paraloss.surface import Surface, read_directions, read_surface, write_surface
 
 _HOMES = {
@@ -28,6 +29,7 @@ _HOMES = {
     "project_run": "paraloss.compute",
     "train": "paraloss.compute",
     "convert": "paraloss.converters",
+    "explore": "paraloss.rendering.widget",
     "to_polydata": "paraloss.converters",
     "to_structured_grid": "paraloss.converters",
     "render": "paraloss.rendering",
@@ -44,6 +46,7 @@ __all__ = [
     "__version__",
     "compute_surface",
     "convert",
+    "explore",
     "load_checkpoint",
     "load_data",
     "load_model",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -42,14 +42,20 @@ def draw_contours(
         printed: size in print, instead of ``size``.
     """
     with drawing(printed) as letters:
-        figure = _figure(surfaces, composition, letters, size, printed)
+        figure = contour_figure(surfaces, composition, letters, size, printed)
         transparent = composition.picture.transparent
         figure.savefig(path, transparent=transparent, **marked(path.suffix, "picture"))
 
 
-def _figure(
-    surfaces: Sequence[Surface], composition: Composition, letters: Letters, size: Size | None, printed: PrintSize | None
+def contour_figure(
+    surfaces: Sequence[Surface],
+    composition: Composition,
+    letters: Letters,
+    size: Size | None = None,
+    printed: PrintSize | None = None,
+    make: Callable[..., Any] | None = None,
 ) -> Any:
+    """The figure that ``draw_contours`` writes; ``make`` makes an empty one, matplotlib's ``Figure`` by default."""
     from matplotlib.figure import Figure
     from matplotlib.layout_engine import ConstrainedLayoutEngine
 
@@ -61,32 +67,16 @@ def _figure(
     usual = (1220 * columns + 220, (round(1100 * tallest) + 250) * rows)
     inches, dpi = figure_size(usual, size, printed)
     pad = 0.1 if printed is None else 0.03
-    figure = Figure(figsize=inches, dpi=dpi, layout=ConstrainedLayoutEngine(w_pad=pad, h_pad=pad))
+    figure = (make or Figure)(figsize=inches, dpi=dpi, layout=ConstrainedLayoutEngine(w_pad=pad, h_pad=pad))
     cells = figure.subplots(rows, columns, squeeze=False).ravel().tolist()
     axes = cells[: len(surfaces)]
     for spare in cells[len(surfaces) :]:
         spare.set_axis_off()
-    for axis, surface, panel in zip(axes, surfaces, composition.panels, strict=True):
-        drawn = _draw_panel(axis, surface, composition, panel.options, letters)
-        _draw_paths(axis, surface, panel.paths, letters)
-        if panel.paths and not letters.in_print:
-            axis.legend(loc="best", fontsize=letters.legend, framealpha=0.8)
-        _draw_ends(axis, surface, letters)
-        across = max(8, int(0.8 * 72 * inches[0] / columns / (0.55 * letters.title)))
-        axis.set_title(shown("\n".join(lines_of(panel.label, across))), fontsize=letters.title)
-        if letters.in_print:
-            axis.locator_params(nbins=5)
-        axis.set_aspect("equal" if _proportion(surface) == _ratio(surface) else "auto")
-        shares = _numbers(surface.provenance.get("explained_variance_ratio"))
-        for number, name in enumerate("xy"):
-            whose = "paths'" if surface.trajectories else "path's"
-            share = f" ({100 * shares[number]:.0f} % of the {whose} variance)" if len(shares) > number else ""
-            label = (
-                f"{name}{share.replace(f'the {whose} ', '')}"
-                if letters.in_print
-                else f"step along {_way(surface, name)}{share}"
-            )
-            getattr(axis, f"set_{name}label")(label)
+    across = max(8, int(0.8 * 72 * inches[0] / columns / (0.55 * letters.title)))
+    drawn = [
+        draw_on(axis, surface, composition, number, letters, across)
+        for number, (axis, surface) in enumerate(zip(axes, surfaces, strict=True))
+    ][-1]
     if picture.style != "contour" and picture.scalar_bar:
         bar = figure.colorbar(drawn, ax=cells, shrink=0.85, aspect=20 * rows)
         bar.set_ticks([value for value, _ in scale.ticks], labels=[text for _, text in scale.ticks])
@@ -105,6 +95,41 @@ def _figure(
 def _way(surface: Surface, axis: str) -> str:
     words = way_in_words(surface.provenance, axis)
     return shown(words) if words else axis
+
+
+def draw_on(axis: Any, surface: Surface, composition: Composition, number: int, letters: Letters, across: int = 60) -> Any:
+    """Draw surface ``number`` of a composition into matplotlib's axes, with its paths, title and names of the axes.
+
+    Args:
+        axis: the axes.
+        surface: the surface.
+        composition: decides what is drawn.
+        number: its panel.
+        letters: sizes of letters.
+        across: letters that a line of the title holds.
+
+    Returns:
+        What a color bar of it needs, or None.
+    """
+    panel = composition.panels[number]
+    drawn = _draw_panel(axis, surface, composition, panel.options, letters)
+    _draw_paths(axis, surface, panel.paths, letters)
+    if panel.paths and not letters.in_print:
+        axis.legend(loc="best", fontsize=letters.legend, framealpha=0.8)
+    _draw_ends(axis, surface, letters)
+    axis.set_title(shown("\n".join(lines_of(panel.label, across))), fontsize=letters.title)
+    if letters.in_print:
+        axis.locator_params(nbins=5)
+    axis.set_aspect("equal" if _proportion(surface) == _ratio(surface) else "auto")
+    shares = _numbers(surface.provenance.get("explained_variance_ratio"))
+    for place, name in enumerate("xy"):
+        whose = "paths'" if surface.trajectories else "path's"
+        share = f" ({100 * shares[place]:.0f} % of the {whose} variance)" if len(shares) > place else ""
+        label = (
+            f"{name}{share.replace(f'the {whose} ', '')}" if letters.in_print else f"step along {_way(surface, name)}{share}"
+        )
+        getattr(axis, f"set_{name}label")(label)
+    return drawn
 
 
 def _draw_panel(axis: Any, surface: Surface, composition: Composition, options: GridOptions, letters: Letters) -> Any:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -41,24 +41,35 @@ def draw_curves(
     """
     with drawing(printed) as letters:
         inches, dpi = figure_size((1600, 1000), size, printed)
-        figure = _figure(surfaces, labels, options, letters, inches, dpi)
+        figure = curve_figure(surfaces, labels, options, letters, inches, dpi)
         figure.savefig(path, transparent=transparent, **marked(path.suffix, "picture"))
 
 
-def _figure(
+def curve_figure(
     surfaces: Sequence[Surface],
     labels: Sequence[str],
     options: GridOptions,
     letters: Letters,
     inches: tuple[float, float],
     dpi: float,
+    make: Callable[..., Any] | None = None,
 ) -> Any:
-    from matplotlib import colormaps
+    """The figure that ``draw_curves`` writes; ``make`` makes an empty one, matplotlib's ``Figure`` by default."""
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=inches, dpi=dpi, layout="constrained")
-    left = figure.add_subplot()
+    figure = (make or Figure)(figsize=inches, dpi=dpi, layout="constrained")
+    lines = draw_on(figure.add_subplot(), surfaces, labels, options, letters)
+    figure.legend(handles=lines, loc="outside lower center", ncols=2, frameon=False, fontsize=letters.legend)
+    return figure
+
+
+def draw_on(left: Any, surfaces: Sequence[Surface], labels: Sequence[str], options: GridOptions, letters: Letters) -> list[Any]:
+    """Draw losses into matplotlib's axes and accuracies into a second axis on their right; returns the lines, losses first."""
+    from matplotlib import colormaps
+
     right = None
+    losses: list[Any] = []
+    accuracies: list[Any] = []
     for number, (surface, label) in enumerate(zip(surfaces, labels, strict=True)):
         names = [options.metric] if options.metric else [n for n in surface.metrics if n.endswith(("_loss", "_acc"))]
         for name in names:
@@ -68,12 +79,12 @@ def _figure(
             entry = ", ".join(part for part in (shown(label) if len(surfaces) > 1 else "", name.replace("_", " ")) if part)
             if name.endswith("_acc"):
                 right = right or left.twinx()
-                right.plot(surface.x, values, style, color=color, alpha=0.45, label=entry)
+                accuracies += right.plot(surface.x, values, style, color=color, alpha=0.45, label=entry)
             else:
-                left.plot(surface.x, values, style, color=color, linewidth=1.8, label=entry)
-    losses = [np.asarray(line.get_ydata(), float) for line in left.lines]
-    if options.log is not False and all((values > 0).any() for values in losses):
-        if any((values < 0).any() for values in losses):  # a logarithmic axis would leave them out
+                losses += left.plot(surface.x, values, style, color=color, linewidth=1.8, label=entry)
+    heights = [np.asarray(line.get_ydata(), float) for line in losses]
+    if options.log is not False and all((values > 0).any() for values in heights):
+        if any((values < 0).any() for values in heights):  # a logarithmic axis would leave them out
             left.set_yscale("symlog", linthresh=options.log_offset or OFFSET)
         else:
             left.set_yscale("log")
@@ -87,12 +98,9 @@ def _figure(
     left.set_ylabel((options.metric or "loss").replace("_", " "))
     left.grid(alpha=0.25)
     left.margins(x=0)
-    lines = list(left.lines)
     if right is not None:
         right.set_ylabel("accuracy (%), pale")
         right.set_ylim(0, 101)
-        lines += list(right.lines)
     if len(surfaces) == 1 and labels[0]:
         left.set_title(shown(labels[0]), fontsize=letters.title)
-    figure.legend(handles=lines, loc="outside lower center", ncols=2, frameon=False, fontsize=letters.legend)
-    return figure
+    return losses + accuracies

@@ -70,9 +70,8 @@ def known_accuracy(surface: Surface) -> str:
         name = f"{split}_acc"
         if isinstance(trained.get(name), (int, float)):
             return f"{split} accuracy {trained[name]:.1f} %"
-        inside = surface.x[0] <= 0 <= surface.x[-1]
-        if name in surface.metrics and inside:
-            center = surface.at(0.0, 0.0)[name]
+        if name in surface.metrics and surface.has_center:
+            center = surface.at()[name]
             if center == center:
                 return f"{split} accuracy {center:.1f} %"
     return ""

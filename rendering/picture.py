@@ -9,6 +9,7 @@ from typing import Any
 
 from paraloss.converters.composition import Composition, compose
 from paraloss.converters.layout import Layout, framed, usual_size
+from paraloss.converters.li2018 import open_surface
 from paraloss.errors import InputError, MissingPackage
 from paraloss.files import check_output, replacing
 from paraloss.log import logger
@@ -37,7 +38,7 @@ Size = tuple[int, int]
 
 
 def render(
-    surfaces: Sequence[Surface],
+    surfaces: Surface | str | Path | Sequence[Surface | str | Path],
     path: str | Path,
     *,
     options: GridOptions | None = None,
@@ -51,8 +52,8 @@ def render(
     """Draw surfaces side by side on one scale, curves in one plot, or a volume.
 
     Args:
-        surfaces: one or more, all two-dimensional or all curves, or one volume; of a surface that is still being computed
-            the finest complete sub-grid is drawn.
+        surfaces: one or more surfaces or paths of their files, all two-dimensional or all curves, or one volume; of a surface
+            that is still being computed the finest complete sub-grid is drawn.
         path: ``.png`` or ``.jpg``; curves and pictures from above also ``.pdf`` or ``.svg``.
         options: options of heights.
         picture: options of the picture.
@@ -73,13 +74,14 @@ def render(
     path = Path(path)
     options, picture = combined(options, picture, chosen, "render")
     printed = print_size(width)
+    surfaces, names = _opened(surfaces)
     if not surfaces:
         raise InputError("no surface to draw")
     if printed is not None and (size is not None or surfaces[0].z is not None):
         raise InputError("{width} is for curves and surfaces, and instead of {size}", arguments=("width", "size"))
     picture = _with_style(path, surfaces, picture)
-    surfaces = [_shown(surface) for surface in surfaces]
-    labels = list(labels) if labels else default_labels(surfaces)
+    surfaces = [shown_part(surface) for surface in surfaces]
+    labels = list(labels) if labels else default_labels(surfaces, names)
     if len(labels) != len(surfaces):
         raise InputError(f"{len(labels)} labels for {len(surfaces)} surfaces; give one each")
     with replacing(path) as temporary:
@@ -95,6 +97,14 @@ def render(
             else:
                 _draw_lit(surfaces, temporary, composition, backend, printed)
     return path
+
+
+def _opened(given: Surface | str | Path | Sequence[Surface | str | Path]) -> tuple[list[Surface], list[str]]:
+    """The surfaces, those read that are paths, and the names of the files if all are."""
+    several = [given] if isinstance(given, Surface | str | Path) else list(given)
+    names = [Path(one).stem for one in several if not isinstance(one, Surface)]
+    surfaces = [one if isinstance(one, Surface) else open_surface(one) for one in several]
+    return surfaces, names if len(names) == len(several) else []
 
 
 def _layout(size: Size | None, printed: PrintSize | None, picture: PictureOptions, labels: Sequence[str]) -> Layout:
@@ -131,7 +141,7 @@ def _with_style(path: Path, surfaces: Sequence[Surface], picture: PictureOptions
     return picture
 
 
-def _shown(surface: Surface) -> Surface:
+def shown_part(surface: Surface) -> Surface:
     """The part of a surface that is drawn; logs what an unfinished one lacks."""
     shown = surface.drawable()
     if not surface.is_complete:

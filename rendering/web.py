@@ -20,6 +20,7 @@ from paraloss.errors import InputError
 from paraloss.files import check_output, replacing
 from paraloss.look import BALL_RADIUS, COLOR_MAPS, HEIGHT_OF_WIDTH, LOOKS, MARK_COLOR, MINIMUM_RADIUS, SHINE, START_COLOR
 from paraloss.picture_options import DRAWN_IN_A_PAGE, LIT, GridOptions, PictureOptions, combined
+from paraloss.rendering.labels import default_label
 from paraloss.surface import Surface
 
 _TEMPLATE = Path(__file__).with_name("viewer.html")
@@ -136,6 +137,11 @@ def _composed(composition: Composition, options: GridOptions) -> dict[str, Any]:
         "camera": picture.camera.position,
         "minimum": picture.minimum,
     }
+
+
+def page_of(surface: Surface, **chosen: Any) -> str:
+    """The page of one surface; raises as ``write_page``."""
+    return page([surface.drawable()], [default_label(surface)], *combined(None, None, chosen, "page_of"))
 
 
 class Page:

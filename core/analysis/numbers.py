@@ -120,7 +120,7 @@ def measures(surface: Surface, metric: str | None = None, radius: float = 0.25, 
     j, i = np.unravel_index(int(np.nanargmin(np.where(np.isfinite(values), values, np.nan))), values.shape)
     assert surface.y is not None
     return {
-        "center": surface.at(0.0, 0.0)[metric or surface.default_metric],
+        "center": float(values[int(np.abs(surface.y).argmin()), int(np.abs(surface.x).argmin())]),
         "minimum": float(values[j, i]),
         "minimum_x": float(surface.x[i]),
         "minimum_y": float(surface.y[j]),

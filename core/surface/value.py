@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, overload
 
 import numpy as np
 
-from paraloss.errors import InputError, ShapeMismatch
+from paraloss.errors import InputError, MissingPackage, ShapeMismatch
 from paraloss.height import OFFSET, default_metric, metric_scale
 
 if TYPE_CHECKING:
@@ -40,6 +40,13 @@ def complete_stride(status: np.ndarray) -> int:
             return stride
         stride *= 2
     return 1
+
+
+def _within(axis: np.ndarray, step: float) -> bool:
+    """Whether a step lies between the ends of an axis, up to rounding."""
+    low, high = float(axis.min()), float(axis.max())
+    slack = 1e-6 * max(high - low, abs(low), abs(high))
+    return low - slack <= step <= high + slack
 
 
 def subgrid(shape: tuple[int, ...], stride: int) -> tuple[slice, ...]:
@@ -151,10 +158,23 @@ class Surface:
         return self.metrics[name]
 
     def at(self, *place: float) -> dict[str, float]:
-        """Look up every metric at the grid point nearest to ``place``, (x,), (x, y) or (x, y, z); missing steps are 0."""
-        steps = (*place, 0.0, 0.0)[: len(self.axes)]
+        """Look up every metric at the grid point nearest to ``place``, (x,), (x, y) or (x, y, z); missing steps are 0.
+
+        Raises:
+            InputError: ``place`` lies outside the surface.
+        """
+        steps = (*place, 0.0, 0.0, 0.0)[: len(self.axes)]
+        for name, axis, step in zip("xyz", self.axes, steps, strict=False):
+            if not _within(axis, step):
+                ends = f"{float(axis.min()):g} to {float(axis.max()):g}"
+                raise InputError(f"{name} = {step:g} lies outside this surface, which runs from {ends} along {name}")
         index = tuple(int(np.abs(axis - step).argmin()) for axis, step in zip(self.axes, steps, strict=True))[::-1]
         return {name: float(values[index]) for name, values in self.metrics.items()}
+
+    @property
+    def has_center(self) -> bool:
+        """Whether the model itself, at step 0 of every direction, lies within the surface."""
+        return all(_within(axis, 0.0) for axis in self.axes)
 
     def __sub__(self, other: Surface) -> Surface:
         """Subtract ``other``'s metrics from the same ones of this surface; a point pending in either is pending.
@@ -227,8 +247,10 @@ class Surface:
 
     def to_xarray(self) -> Any:
         """Convert to an ``xarray.Dataset``: metrics and status over x, y (and z), provenance as attributes."""
-        import xarray
-
+        try:
+            import xarray
+        except ImportError as error:
+            raise MissingPackage("to_xarray() needs xarray: pip install 'paraloss[notebook]'") from error
         names = ["x", "y", "z"][: len(self.axes)]
         arrays = {**self.metrics, "status": self.status}
         return xarray.Dataset(
@@ -246,21 +268,49 @@ class Surface:
         with tempfile.TemporaryDirectory(prefix="paraloss-") as folder:
             return self.plot(Path(folder) / "surface.png").read_bytes()
 
-    def explore(self, look: str = "paper") -> Any:
-        """Show the surface in a notebook, to turn around, with sliders and values; see ``paraloss.rendering.web``."""
-        from paraloss.picture_options import PictureOptions
-        from paraloss.rendering.labels import default_label
-        from paraloss.rendering.web import Page, page
+    def explore(self, **options: Any) -> Any:
+        """Show the surface in a notebook, to turn, clip and pick; see ``paraloss.rendering.widget.explore``.
 
-        return Page(page([self.drawable()], [default_label(self)], picture=PictureOptions(look=look)))
+        Without anywidget it is a page in a frame, which turns all the same, but tells the notebook nothing.
+
+        Args:
+            options: how it is drawn, as in ``look="dark"``; ``height`` in pixels.
+        """
+        try:
+            from paraloss.rendering.widget import explore
+        except MissingPackage:
+            from paraloss.rendering.web import Page, page_of
+
+            height = options.pop("height", 560)
+            return Page(page_of(self, **options), height)
+        return explore(self, **options)
 
     def __repr__(self) -> str:
         size = " x ".join(str(len(axis)) for axis in self.axes)
         done = int((self.status != PENDING).sum())
         return f"<Surface {size} points, {done} evaluated, of {', '.join(self.metrics)}>"
 
-    def plot(self, path: str | Path, **options: Any) -> Path:
-        """Draw this surface into a picture file; options as in ``paraloss.rendering.render``."""
+    @overload
+    def plot(self, path: str | Path, *, ax: None = None, **options: Any) -> Path: ...
+    @overload
+    def plot(self, path: None = None, *, ax: Any = None, **options: Any) -> Any: ...
+    def plot(self, path: str | Path | None = None, *, ax: Any = None, **options: Any) -> Any:
+        """Draw this surface: into a picture file, else into a figure of matplotlib, which is shown and returned.
+
+        Args:
+            path: the picture; options as in ``paraloss.rendering.render``.
+            ax: axes of matplotlib to draw into; options as in ``paraloss.rendering.plot.plot``.
+            options: how it is drawn, as in ``style="contour"``.
+
+        Returns:
+            ``path``, or the figure.
+        """
+        if path is None:
+            from paraloss.rendering.plot import plot
+
+            return plot(self, ax, **options)
         from paraloss.rendering import render
 
+        if ax is not None:
+            raise InputError("give a path or ax, not both")
         return render([self], path, **options)
