@@ -28,12 +28,12 @@ _DPI = 200
 
 
 class ShownFigure(Figure):
-    """A figure that a notebook shows once: at the end of the cell that made it, and later where it is asked for."""
+    """A figure that a notebook shows once: as the value of the cell that made it, else at the end of that cell."""
 
     def _ipython_display_(self) -> None:
-        if pyplot.fignum_exists(getattr(self, "number", -1)):
-            return  # pyplot shows it at the end of the cell
         from IPython.display import Image, display
+
+        pyplot.close(self)  # else pyplot would show it again
 
         buffer = BytesIO()
         self.savefig(buffer, format="png")

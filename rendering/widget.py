@@ -7,6 +7,7 @@ import time
 import weakref
 from collections.abc import Callable
 from contextlib import suppress
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -16,12 +17,6 @@ from paraloss.picture_options import GridOptions, PictureOptions, combined
 from paraloss.rendering.labels import default_label
 from paraloss.rendering.web import data_of, page
 from paraloss.surface import Surface
-
-try:
-    import anywidget
-    import traitlets
-except ImportError as missing:
-    raise MissingPackage("a surface that turns in a notebook needs anywidget: pip install 'paraloss[notebook]'") from missing
 
 _EVERY_S = 1.0  # between two looks at a file that is being computed
 
@@ -48,21 +43,32 @@ export default {render};
 Fresh = tuple[dict[str, Any], bool]
 
 
-class SurfaceWidget(anywidget.AnyWidget):  # type: ignore[misc]
-    """A surface that turns in a notebook.
+@cache
+def _widget() -> Any:
+    """The class of the widget, made when the first one is asked for: anywidget is optional."""
+    try:
+        import anywidget
+        import traitlets
+    except ImportError as error:
+        raise MissingPackage("a widget that turns in a notebook needs anywidget: pip install 'paraloss[notebook]'") from error
 
-    Attributes:
-        page: the page of the surface, as it was when the widget was made.
-        fresh: data of the page that have changed since; empty at first.
-        picked: x, y and every metric of the point that was clicked; empty if there is none.
-        height: height of the widget, pixels.
-    """
+    class SurfaceWidget(anywidget.AnyWidget):  # type: ignore[misc]
+        """A surface that turns in a notebook.
 
-    _esm = _SHOW
-    page = traitlets.Unicode().tag(sync=True)
-    fresh = traitlets.Dict().tag(sync=True)
-    picked = traitlets.Dict().tag(sync=True)
-    height = traitlets.Int(560).tag(sync=True)
+        Attributes:
+            page: the page of the surface, as it was when the widget was made.
+            fresh: data of the page that have changed since; empty at first.
+            picked: x, y and every metric of the point that was clicked; empty if there is none.
+            height: height of the widget, pixels.
+        """
+
+        _esm = _SHOW
+        page = traitlets.Unicode().tag(sync=True)
+        fresh = traitlets.Dict().tag(sync=True)
+        picked = traitlets.Dict().tag(sync=True)
+        height = traitlets.Int(560).tag(sync=True)
+
+    return SurfaceWidget
 
 
 def explore(
@@ -72,7 +78,7 @@ def explore(
     options: GridOptions | None = None,
     picture: PictureOptions | None = None,
     **chosen: Any,
-) -> SurfaceWidget:
+) -> Any:
     """Show a surface in a notebook, to turn, clip and pick; a file that is being computed is followed until it is complete.
 
     Args:
@@ -91,11 +97,11 @@ def explore(
     """
     heights, shown = combined(options, picture, chosen, "explore")
     if isinstance(surface, Surface):
-        return SurfaceWidget(page=page([surface.drawable()], [default_label(surface)], heights, shown), height=height)
+        return _widget()(page=page([surface.drawable()], [default_label(surface)], heights, shown), height=height)
     path = Path(surface)
     opened = open_surface(path)
     label = default_label(opened) or path.stem
-    widget = SurfaceWidget(page=page([opened.drawable()], [label], heights, shown), height=height)
+    widget = _widget()(page=page([opened.drawable()], [label], heights, shown), height=height)
 
     def fresh() -> Fresh:
         stamp, now = str(path.stat().st_mtime_ns), open_surface(path)
@@ -107,7 +113,7 @@ def explore(
     return widget
 
 
-def _follow(seen: weakref.ref[SurfaceWidget], path: Path, fresh: Callable[[], Fresh]) -> None:
+def _follow(seen: weakref.ref[Any], path: Path, fresh: Callable[[], Fresh]) -> None:
     """Give a widget what its file holds, until the file is complete or the widget is gone.
 
     A cell that computes keeps the kernel busy, not this thread: the surface grows meanwhile.

@@ -276,14 +276,14 @@ class Surface:
         Args:
             options: how it is drawn, as in ``look="dark"``; ``height`` in pixels.
         """
-        try:
-            from paraloss.rendering.widget import explore
-        except MissingPackage:
-            from paraloss.rendering.web import Page, page_of
+        from paraloss.rendering.web import Page, page_of
+        from paraloss.rendering.widget import explore
 
+        try:
+            return explore(self, **options)
+        except MissingPackage:
             height = options.pop("height", 560)
             return Page(page_of(self, **options), height)
-        return explore(self, **options)
 
     def __repr__(self) -> str:
         size = " x ".join(str(len(axis)) for axis in self.axes)
