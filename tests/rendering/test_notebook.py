@@ -182,8 +182,15 @@ def test_the_example_notebook_runs_in_jupyterlab_and_its_widget_turns_picks_and_
     page.set_default_timeout(180_000)
     page.goto(lab)
     page.locator(".jp-Notebook .jp-Cell").first.wait_for()
-    page.wait_for_function("() => window.jupyterapp && document.querySelector('.jp-NotebookPanel')")
-    page.evaluate("() => { window.jupyterapp.commands.execute('notebook:run-all-cells'); }")
+    page.wait_for_function("() => window.jupyterapp?.shell.currentWidget?.sessionContext?.session?.kernel?.status === 'idle'")
+    page.evaluate(
+        """async () => {
+        const panel = window.jupyterapp.shell.currentWidget;
+        await panel.revealed; await panel.sessionContext.ready;
+        window.jupyterapp.commands.execute('notebook:run-all-cells');
+        }"""
+    )
+    page.locator(".jp-InputPrompt", has_text="[1]:").or_(page.locator(".jp-InputPrompt", has_text="[*]:")).first.wait_for()
     frames, failures = page.locator("iframe[srcdoc]"), page.locator(".jp-OutputArea-output", has_text="Traceback")
     frames.nth(1).or_(failures.first).first.wait_for(state="attached")
     assert not failures.count(), failures.first.inner_text()
