@@ -30,7 +30,7 @@ STAGES = {  # the longest time of each in seconds
     "limits": 40,
     "exact": 60,
     "speed": 160,
-    "profile": 40,
+    "profile": 60,
     "surface": 90,
     "ranks": 90,
     "compile": 180,

@@ -239,7 +239,7 @@ def surface() -> None:
         given = {"x": (-1, 1, steps), "y": (-1, 1, steps), "device": DEVICE, "path": Path(folder) / "s.h5"}
         found = compute_surface(model, "cross_entropy", {"train": split}, **given)
         seconds = time.perf_counter() - began
-    facts = {name: found.provenance.get(name) for name in ("device", "precision", "batch_size", "tuning")}
+    facts = {name: found.provenance.get(name) for name in ("device", "evaluated", "tuning")}
     text = f"A surface of {steps}×{steps} points on {IMAGES} images with the defaults: {seconds:.1f} s in all, {facts}"
     add("surface", seconds=seconds, text=text)
 

@@ -110,6 +110,21 @@ def test_a_step_at_a_point_waits_for_nothing_and_half_the_batch_copies_no_data(g
         assert evaluator.batch_size == before // 2
 
 
+@pytest.mark.parametrize("ready", [False, True])
+def test_a_steps_batches_that_do_not_fit_are_moved_one_at_a_time(ready):
+    model, split, directions = small()
+    whole = {"x": split.inputs, "y": split.targets}
+    parts = [{name: part[k : k + 8] for name, part in whole.items()} for k in range(0, 30, 8)]
+    data = {"train": BatchSplit(parts) if ready else BatchSplit(stacked=whole)}
+    with FakeCuda(free=100) as gpu:
+        evaluator = StepEvaluator(model, load_loss(None, dict_step)[1], data, directions, DEVICE, batch_size=8)
+        assert evaluator.batches["train"].streamed
+        gpu.record.clear()
+        sums = evaluator.sums(POINT)
+        assert not gpu.record.waits, dict(gpu.record.waits)
+        assert evaluator.metrics_of(sums)[0] == pytest.approx(loop(model, directions, POINT, split).mean(), rel=1e-5)
+
+
 def test_a_trajectory(gpu, tmp_path):
     model, split, _ = small()
     train(model, {"train": split}, tmp_path, epochs=3, lr=0.3, batch_size=10, device="cuda", progress=False)
