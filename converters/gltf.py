@@ -67,7 +67,9 @@ def _y_up(rows: np.ndarray) -> np.ndarray:
 
 def _head(buffers: dict[str, np.ndarray]) -> dict[str, Any]:
     """The JSON in front of ``buffers``: an accessor and a view for each, in their order."""
-    views, accessors, offset = [], [], 0
+    views: list[dict[str, Any]] = []
+    accessors: list[dict[str, Any]] = []
+    offset = 0
     for name, array in buffers.items():
         indices = name == "indices"
         views.append(

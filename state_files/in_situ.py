@@ -106,6 +106,9 @@ def asked_to_end(seconds):
 if __name__ == "__main__":
     try:
         main(*sys.argv[1:])
+    except ParalossError as error:
+        print(f"paraloss: {error}", file=sys.stderr)
+        sys.exit(1)
     except Exception:
         traceback.print_exc()
         sys.exit(1)

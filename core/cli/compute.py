@@ -58,6 +58,8 @@ def compute(
         raise InputError(f"{{repeats}} must be at least 1 and at most 10,000, not {repeats}", arguments=("repeats",))
     if repeats > 1 and output.save_best is not None:
         raise InputError("{save_best} saves the lowest point of one plane: leave out {repeats}", ("save_best", "repeats"))
+    if plane.curve and catalyst:
+        raise InputError("{catalyst} draws surfaces: leave out {curve}", arguments=("catalyst", "curve"))
     if repeats > 1 and catalyst:
         raise InputError("{catalyst} follows one surface: leave out {repeats}", arguments=("catalyst", "repeats"))
     path = output.path or Path("surface.h5")
@@ -81,7 +83,7 @@ def compute(
             print("\n".join(lines) + (f"\nand that for each of {repeats} planes" if repeats > 1 else ""))
         return
     work: Any = partial(compute_surface, like=weights) if repeats == 1 else partial(compute_ensemble, repeats=repeats)
-    with _shown(path, catalyst or [], ranks.is_first):
+    with _shown(Path(path), catalyst or [], ranks.is_first):
         work(model, loss, data, options, provenance=facts)
     if ranks.is_first:
         print(path)
