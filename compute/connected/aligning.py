@@ -28,7 +28,6 @@ from paraloss.compute.symmetry.graph import Symmetries, symmetries_of
 from paraloss.compute.symmetry.graph import tensors_of as outputs_of
 from paraloss.compute.symmetry.matching import indices, match_activations, match_weights, permuted
 from paraloss.errors import InputError
-from paraloss.log import logger
 from paraloss.option import Options, combine
 from paraloss.progress import Progress
 
@@ -257,9 +256,3 @@ def report(found: Alignment) -> list[str]:
             after = both["after"][name]
             lines.append(f"barrier of {name} on the straight line{how}: {before.height:.4g} before, {after.height:.4g} after")
     return lines
-
-
-def log_report(found: Alignment) -> None:
-    """Print the lines of ``report``."""
-    for line in report(found):
-        logger.info(line)
