@@ -53,6 +53,8 @@ class StepEvaluator(PointEvaluator):
         InputError: the step fails, returns no losses, or a mean of which the whole cannot be found.
     """
 
+    _bn_batches: AnyBatches | None = None
+
     def __init__(
         self,
         model: nn.Module | Home,
@@ -140,7 +142,7 @@ class StepEvaluator(PointEvaluator):
         self.batches = {name: self._batches_of(name, part, self.batch_size) for name, part in parts.items()}
         first = next(iter(self.kinds))
         bn_data = self._bn_data
-        self._bn_batches: AnyBatches | None = None if bn_data is None else self._batches_of(first, bn_data, self.batch_size)
+        self._bn_batches = None if bn_data is None else self._batches_of(first, bn_data, self.batch_size)
 
     def _batches_of(self, name: str, split: BatchSplit, size: int | None) -> AnyBatches:
         return AnyBatches(split, self.device, self.manners[name], size)
