@@ -74,28 +74,28 @@ def render(
     path = Path(path)
     options, picture = combined(options, picture, chosen, "render")
     printed = print_size(width)
-    surfaces, names = _opened(surfaces)
-    if not surfaces:
+    opened, names = _opened(surfaces)
+    if not opened:
         raise InputError("no surface to draw")
-    if printed is not None and (size is not None or surfaces[0].z is not None):
+    if printed is not None and (size is not None or opened[0].z is not None):
         raise InputError("{width} is for curves and surfaces, and instead of {size}", arguments=("width", "size"))
-    picture = _with_style(path, surfaces, picture)
-    surfaces = [shown_part(surface) for surface in surfaces]
-    labels = list(labels) if labels else default_labels(surfaces, names)
-    if len(labels) != len(surfaces):
-        raise InputError(f"{len(labels)} labels for {len(surfaces)} surfaces; give one each")
+    picture = _with_style(path, opened, picture)
+    opened = [shown_part(surface) for surface in opened]
+    labels = list(labels) if labels else default_labels(opened, names)
+    if len(labels) != len(opened):
+        raise InputError(f"{len(labels)} labels for {len(opened)} surfaces; give one each")
     with replacing(path) as temporary:
-        if surfaces[0].z is not None:
-            draw_volume(surfaces[0], temporary, labels[0], options, picture, size)
-        elif surfaces[0].y is None:
-            draw_curves(surfaces, temporary, labels, options, transparent=picture.transparent, size=size, printed=printed)
+        if opened[0].z is not None:
+            draw_volume(opened[0], temporary, labels[0], options, picture, size)
+        elif opened[0].y is None:
+            draw_curves(opened, temporary, labels, options, transparent=picture.transparent, size=size, printed=printed)
         else:
             layout = _layout(size, printed, picture, labels)
-            composition = compose(surfaces, options, picture, labels, layout)
+            composition = compose(opened, options, picture, labels, layout)
             if picture.from_above:
-                draw_contours(surfaces, temporary, composition, size, printed)
+                draw_contours(opened, temporary, composition, size, printed)
             else:
-                _draw_lit(surfaces, temporary, composition, backend, printed)
+                _draw_lit(opened, temporary, composition, backend, printed)
     return path
 
 

@@ -75,6 +75,7 @@ def plot(
         box = ax.get_window_extent()
         size = max(200, round(2 * box.width)), max(200, round(2 * box.height))
     made = _made if ax is None else None
+    figure: Any
     if surface.y is None:
         figure = _curve(shown_part(surface), ax, labels, options, size, made)
     elif surface.z is None and picture.from_above:
@@ -93,7 +94,8 @@ def plot(
         axes.set_axis_off()
     if ax is None:
         _show(figure)
-    return figure
+    shown: Figure | SubFigure = figure
+    return shown
 
 
 def _curve(

@@ -15,6 +15,7 @@ from paraloss.converters.composition import Composition
 from paraloss.converters.geometry import contour_lines
 from paraloss.converters.paths import drape_trajectory
 from paraloss.errors import MissingPackage
+from paraloss.height import to_log
 from paraloss.look import SHINE, Color
 from paraloss.surface import Surface
 
@@ -147,8 +148,10 @@ def _add_floor(plotter: Any, composition: Composition, grid: Any, line_width: fl
         return
     lines.points[:, 2] = composition.floor
     low, high = composition.ends
+    options, levels = composition.panels[0].options, lines.point_data["level"]
+    lines.point_data["drawn"] = to_log(levels, options.log_offset) if options.log else levels
     plotter.add_mesh(
-        lines, scalars=grid.GetPointData().GetScalars().GetName(), cmap=lookup_table(composition.picture.colors, low, high),
+        lines, scalars="drawn", cmap=lookup_table(composition.picture.colors, low, high),
         clim=(low, high), line_width=1.4 * line_width, lighting=False, show_scalar_bar=False,
     )  # fmt: skip
 
