@@ -206,9 +206,9 @@ class Setup:
         given, options, points = self.settings, self._options, len(self.settings.grid)
         if self._resumed is not None:
             return dict(read_provenance(self._resumed)["tuning"])
-        if self.in_place:  # one model cannot be in two number types
-            used, fast, differences = own_precision(given.model) if options.precision == "auto" else options.precision, "", {}
-        else:
+        used: str = own_precision(given.model) if options.precision == "auto" else options.precision
+        fast, differences = "", dict[str, float]()
+        if not self.in_place:  # one model cannot be in two number types
             used, fast, differences = choose_number_types(given, self.device, self._world.size, self._evaluator_in)
         self._probe = self._evaluator_in(fast or used)
         size = options.batch_size or (self._probe.batch_size if self._sharded else choose_batch_size(self._probe, points))
