@@ -1,6 +1,6 @@
 """ParaView of this system and of other Debian releases: the plugin's tests and pictures with each, and a table of both.
 
-python deploy/paraview_versions.py [--only RELEASE ...] [--pictures] [--fresh] [--drop]
+python deploy/paraview_versions.py [--only RELEASE ...] [--pictures] [--tests FILE ...] [--fresh] [--drop]
 
 Root folders of the other releases are made once and kept in build/paraview_roots (4.6 GB); pictures and test reports go to
 build/paraview_versions, the table of all that is there into docs/paraview.md.
@@ -14,6 +14,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from xml.etree import ElementTree
@@ -47,6 +48,7 @@ def main() -> int:
         "--only", nargs="*", choices=[SYSTEM, *OTHERS], default=[SYSTEM, *OTHERS], help="some versions; none: the table"
     )
     made.add_argument("--pictures", action="store_true", help="pictures alone, no tests and no table")
+    made.add_argument("--tests", nargs="+", default=TESTS, help="some tests, no pictures; the results of the others stay")
     made.add_argument("--fresh", action="store_true", help="make the root folders again")
     made.add_argument("--drop", action="store_true", help="remove the root folders at the end")
     asked = made.parse_args()
@@ -83,9 +85,10 @@ def _examine(release: str, asked: argparse.Namespace) -> None:
         print(f"== {release}: ParaView {version.paraview}, Python {version.python}", flush=True)
         (RESULTS / release).mkdir(parents=True, exist_ok=True)
         (RESULTS / release / "version.json").write_text(json.dumps([version.paraview, version.python]))
-        draw_scenes(RESULTS / release, environment)
+        if asked.tests is TESTS:
+            draw_scenes(RESULTS / release, environment)
         if not asked.pictures:
-            _run_tests(RESULTS / release / "tests.xml", environment)
+            _run_tests(RESULTS / release / "tests.xml", asked.tests, environment)
 
 
 def _installed() -> Path:
@@ -109,10 +112,23 @@ def _numbers(release: str, environment: dict[str, str]) -> Version:
     return Version(release, found[1], python[1] if python else "?")
 
 
-def _run_tests(report: Path, environment: dict[str, str]) -> None:
-    report.unlink(missing_ok=True)
+def _run_tests(report: Path, tests: Sequence[str], environment: dict[str, str]) -> None:
+    """Run tests and put their results into ``report``: some of them replace their own older ones, all replace all."""
+    fresh = report.with_suffix(".new")
     command = [sys.executable, "-m", "pytest", "-q", "-m", "paraview", "--ignore", "tests/rendering/test_web.py"]
-    subprocess.run([*command, f"--junitxml={report}", *TESTS], cwd=HOUSE, env=environment, check=False)
+    subprocess.run([*command, f"--junitxml={fresh}", *tests], cwd=HOUSE, env=environment, check=False)
+    if tests is TESTS or not report.exists():
+        fresh.replace(report)
+        return
+    tree, cases = ElementTree.parse(report), list(ElementTree.parse(fresh).iter("testcase"))
+    fresh.unlink()
+    names = {(case.get("classname"), case.get("name")) for case in cases}
+    suite = tree.getroot()[0]
+    for case in suite.findall("testcase"):
+        if (case.get("classname"), case.get("name")) in names:
+            suite.remove(case)
+    suite.extend(cases)
+    tree.write(report)
 
 
 def _read(release: str) -> Version:
@@ -146,8 +162,8 @@ def _table(versions: list[Version]) -> tuple[str, bool]:
             cells.append(", ".join(f"{value:.4f}" for value in alike))
         rows.append([f"picture: {SCENES[scene].title}", *cells])
     for sentence in {sentence: None for version in versions for sentence in version.tests}:
-        cells = [version.tests.get(sentence, "no") for version in versions]
-        good &= "no" not in cells
+        cells = [version.tests.get(sentence, "not run") for version in versions]
+        good &= set(cells) == {"yes"}
         rows.append([sentence, *cells])
     return "\n".join(f"| {' | '.join(row)} |" for row in rows) + "\n", good
 
