@@ -16,7 +16,7 @@ from pathlib import Path
 from PIL import Image
 
 HERE = Path(__file__).resolve().parent
-GROUPS = (("first-hour",), ("tutorial", "pictures"), ("own",))
+GROUPS = (("first-hour",), ("tutorial", "pictures"))
 """Pages; those of one group share a folder, as a reader who goes through them does."""
 
 FENCE = re.compile(r"^(<!-- not run: .*? -->\n)?```(\w+)([^\n]*)\n(.*?)^```", re.MULTILINE | re.DOTALL)
