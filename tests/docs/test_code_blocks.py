@@ -78,7 +78,7 @@ def run_document(document, folder, prepared):
 @pytest.mark.slow
 def test_tutorial_and_pictures(tmp_path, prepared):
     assert run_document("docs/tutorial.md", tmp_path, prepared) == 6
-    assert run_document("docs/pictures.md", tmp_path, prepared) == 3
+    assert run_document("docs/pictures.md", tmp_path, prepared) == 4
     for name in ("surface.html", "surface.pdf", "turn.gif", "surface.glb", "series.pvd", "two.png", "path.png"):
         assert (tmp_path / name).stat().st_size > 100, name
 
