@@ -13,7 +13,7 @@ from paraloss.compute.directions.moving_in_place import movable_by_name
 from paraloss.compute.directions.shards import local_part, reshard
 from paraloss.compute.forward.copying import copy_model
 from paraloss.compute.forward.precision import converted, converts
-from paraloss.compute.inputs.tensors import is_spread
+from paraloss.compute.inputs.tensors import is_lazy, is_spread
 from paraloss.errors import InputError
 
 LARGE = 100_000_000
@@ -103,7 +103,7 @@ class Home:
 
 def is_large(model: nn.Module) -> bool:
     """Whether a model has more than ``LARGE`` parameters."""
-    return sum(parameter.numel() for parameter in model.parameters()) > LARGE
+    return sum(parameter.numel() for parameter in model.parameters() if not is_lazy(parameter)) > LARGE
 
 
 def is_sharded(model: nn.Module) -> bool:

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from paraloss.analysis.numbers import convex_share, draw_dependence, roughness
+from paraloss.analysis.numbers import convex_share, draw_dependence, second_difference
 from paraloss.compute import compute_surface, load_checkpoint, load_model, random_direction, train
 from paraloss.compute.directions.principal import principal_plane, project_onto
 
@@ -74,11 +74,11 @@ def test_a_deep_network_without_shortcuts_has_a_rougher_less_convex_surface(digi
         record = {"model": name, "model_args": {}, "data": "digits", "data_args": {}, "classes": 10}
         small = {"train": digits["train"].subset(600), "test": digits["test"].subset(100)}
         train(model, small, tmp_path / name, epochs=EPOCHS, lr=0.05, batch_size=32, record=record, progress=False)
-        surface = compute_surface(
+        values = compute_surface(
             model.eval(), data={"train": digits["train"].subset(64)}, x=(-0.5, 0.5, 11), y=(-0.5, 0.5, 11), progress=False,
             precision="fp32",
-        )  # fmt: skip
-        found[name] = (roughness(surface), convex_share(surface.metric()))
+        ).metric()  # fmt: skip
+        found[name] = (second_difference(values), convex_share(values))
     with_, without = found["resnet56"], found["resnet56_noshort"]
     assert without[0] > 1.3 * with_[0], found
     assert without[1] < with_[1], found
