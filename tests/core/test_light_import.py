@@ -26,6 +26,7 @@ def test_help_imports_the_command_line_library_and_nothing_else():
             "paraloss._version",
             "paraloss.cli",
             "paraloss.errors",
+            "paraloss.launch",
             "paraloss.log",
             "paraloss.option",
             "paraloss.stopping",
