@@ -65,7 +65,7 @@ def test_the_norm_of_the_gradient_is_that_of_the_cpu_and_read_back_once(gpu, tf3
 
 def test_the_ends_of_the_hessian_are_those_of_the_cpu_and_a_product_waits_for_no_batch(gpu, tf32_wanted, monkeypatch):
     counted = []
-    monkeypatch.setattr(curvature._Hessian, "_count", lambda self, products: counted.append(products))
+    monkeypatch.setattr(curvature.Hessian, "_count", lambda self, products: counted.append(products))
     waits = []
     for size in (12, 6):
         expected, evaluator = on_both(convolved(), few(12), batch_size=size, report=Report(measures=("hessian",)))
