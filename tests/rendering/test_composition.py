@@ -6,6 +6,7 @@ from itertools import product
 
 import numpy as np
 import pytest
+from browsing import opened_page
 from helpers import call, needs_paraview, surface_of
 from matplotlib import image
 from matplotlib.contour import QuadContourSet
@@ -138,24 +139,14 @@ USED = """() => {
 
 
 @pytest.mark.slow
-def test_the_page_uses_the_composition(tmp_path):
-    from test_web import CHROMIUM, opened_page
-
-    if CHROMIUM is None:
-        pytest.fail("chromium must be installed in CI")
-    from playwright.sync_api import sync_playwright
-
+def test_the_page_uses_the_composition(browser, tmp_path):
     surfaces = pair()
     path = write_page(surfaces, tmp_path / "s.html", ["a", "b"], OPTIONS, PICTURE)
-    flags = ["--no-sandbox", "--use-angle=swiftshader", "--enable-unsafe-swiftshader", "--ignore-gpu-blocklist"]
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=flags)
-        page = opened_page(browser, f"file://{path}")
-        used = page.evaluate(USED)
-        assert page.complaints == []
-        page.locator("#clip").fill("0.5")  # the reader's own choices still count
-        moved = page.evaluate("() => Array.from(colorEnds)")
-        browser.close()
+    page = opened_page(browser, f"file://{path}")
+    used = page.evaluate(USED)
+    assert page.complaints == []
+    page.locator("#clip").fill("0.5")  # the reader's own choices still count
+    moved = page.evaluate("() => Array.from(colorEnds)")
     low, high = used["heights"]
     levels = [np.exp(low + k * (high - low) / (used["lines"] + 1)) - 0.1 for k in range(1, int(used["lines"]) + 1)]
     texts = check(surfaces, used["ends"], levels, used["ticks"], used["direction"], used["lights"], atol=1e-3)
