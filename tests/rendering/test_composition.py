@@ -122,17 +122,16 @@ def test_matplotlib_uses_the_composition(tmp_path, monkeypatch):
 
 
 USED = """() => {
-  const {eye} = camera(), s = surfaces[0], bar = $("bar"), tall = bar.clientHeight - 22, [low, high] = colorEnds;
+  const {eye, aim} = camera(), bar = $("bar"), tall = bar.clientHeight - 22, [low, high] = colorEnds;
   const get = name => gl.getUniform(surfaceProgram, at(surfaceProgram, name));
   const place = tick => low + (1 - (parseFloat(tick.style.top) - 22) / tall) * (high - low);
-  const middle = [(s.x[0] + s.x[mesh.nx - 1]) / 2, (s.y[0] + s.y[mesh.ny - 1]) / 2, mesh.top / 2];
   const lights = data.looks[state.look].lights.map((_, k) => [get(`lightAt[${k}]`), get(`lightColor[${k}]`)]);
   return {
     ends: [low, high],
     heights: Array.from(ends),
     lines: get("contours"),
     ticks: Array.from(bar.querySelectorAll(".tick")).map(tick => [place(tick), tick.textContent]),
-    direction: eye.map((v, k) => v - middle[k]),
+    direction: eye.map((v, k) => v - aim[k]),
     lights: lights.map(light => light.map(v => Array.from(v))),
   };
 }"""
