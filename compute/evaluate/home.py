@@ -8,12 +8,13 @@ from types import TracebackType
 
 import torch
 from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
 
 from paraloss.compute.directions.moving_in_place import movable_by_name
 from paraloss.compute.directions.shards import local_part, reshard
 from paraloss.compute.forward.copying import copy_model
 from paraloss.compute.forward.precision import converted, converts
-from paraloss.compute.inputs.tensors import is_lazy, is_spread
+from paraloss.compute.inputs.tensors import is_spread
 from paraloss.errors import InputError
 
 LARGE = 100_000_000
