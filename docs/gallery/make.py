@@ -15,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
-from paraloss.analysis.numbers import basin_area, convex_share, draw_dependence, persistent_minima, roughness
+from paraloss.analysis.numbers import basin_area, convex_share, draw_dependence, persistent_minima, second_difference
 from paraloss.compute import load_checkpoint
 from paraloss.surface import read_surface
 
@@ -66,7 +66,7 @@ def shortcuts() -> None:
     paraloss("render", *files, HERE / "shortcuts.png", "--backend", "pyvista", "--contours", 14)
     with_, without = (read_surface(file) for file in files)
     note(
-        "shortcuts", roughness_with=roughness(with_), roughness_without=roughness(without),
+        "shortcuts", second_with=second_difference(with_.metric()), second_without=second_difference(without.metric()),
         convex_with=convex_share(with_.metric()), convex_without=convex_share(without.metric()),
         basin_with=basin_area(with_), basin_without=basin_area(without),
     )  # fmt: skip
