@@ -107,6 +107,7 @@ def test_only_parameters_that_move_are_moved(bowl):
         sharpness(model, loss, [None])
 
 
+@pytest.mark.slow
 def test_analyze_prints_the_sharpness_of_checkpoints(trained, tmp_path):
     options = ["--sharpness", "--samples", "40", "--draws", "2", "--products", "6"]
     done = call("analyze", trained / "final.pt", trained / "epoch_001.pt", *options, "--json", cwd=tmp_path)

@@ -163,6 +163,7 @@ def test_a_loss_that_fp32_cannot_hold_is_not_finite(learned, digits):
     assert not np.isfinite(estimator(0)[0])
 
 
+@pytest.mark.slow
 def test_a_surface_says_how_it_was_evaluated_and_what_it_is_off_by(learned, digits, has_bf16, tmp_path):
     model, _ = learned
     data = {"train": digits["train"], "test": digits["test"]}
@@ -180,6 +181,7 @@ def test_a_surface_says_how_it_was_evaluated_and_what_it_is_off_by(learned, digi
     assert np.array_equal(again.metrics["train_loss"], surface.metrics["train_loss"])
 
 
+@pytest.mark.slow
 def test_what_knows_no_samples_is_not_corrected(small_net, digits, has_bf16):
     def mean_only(outputs, targets):
         return F.cross_entropy(outputs, targets)
