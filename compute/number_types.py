@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import partial
+from functools import cache, partial
 
 import torch
 
@@ -38,7 +38,7 @@ def choose_number_types(
         return own_precision(settings.model), "", {}
     if not faster_precisions(device) or points < FEW:
         return "fp32", "", {}
-    part = partial(make, most=SAMPLES)
+    part = cache(partial(make, most=SAMPLES))  # each type once, whoever asks
     bound, shown = options.precision_bound, options.progress
     if not _why_not_corrected(settings, ranks, part):
         samples = max(len(split) for split in settings.chosen.values())

@@ -64,7 +64,7 @@ def eigenvalue_ends(
 
     NaN where the loss is not finite. Source: implicitly restarted Lanczos, Lehoucq et al. 1998, as in scipy's ``eigsh``.
     """
-    from scipy.sparse.linalg import ArpackError, ArpackNoConvergence, eigsh
+    from scipy.sparse.linalg import eigsh
 
     with Hessian(model, loss, batches, only) as hessian:
         operator = hessian.operator.to_scipy()
@@ -75,10 +75,8 @@ def eigenvalue_ends(
         if size <= _DENSE:
             values = np.linalg.eigvalsh(_symmetric(operator @ np.eye(size, dtype=operator.dtype)))
             return float(values[0]), float(values[-1])
-        try:
+        with _converging():
             values = eigsh(operator, 2, which="BE", ncv=_LANCZOS_VECTORS, tol=_TOLERANCE, v0=start, return_eigenvectors=False)
-        except (ArpackNoConvergence, ArpackError) as error:
-            raise InputError(f"the Hessian's eigenvalues did not converge: {' '.join(str(error).split())[:120]}") from error
     return float(min(values)), float(max(values))
 
 
@@ -113,7 +111,7 @@ def spectrum(
 
     Source of the density: Papyan 2020 (JMLR 21:252), algorithm 2, as in curvlinops.
     """
-    from scipy.sparse.linalg import ArpackError, ArpackNoConvergence, eigsh
+    from scipy.sparse.linalg import eigsh
 
     with Hessian(model, loss, batches, only) as hessian:
         operator = hessian.operator.to_scipy()
@@ -122,20 +120,17 @@ def spectrum(
             raise InputError(
                 f"{{top}} must lie between 1 and {size - 1} for the Hessian of {size} weights, not {top}", arguments=("top",)
             )
-        vectors, lanczos = min(_DENSITY_VECTORS, size - 1), min(size, max(2 * top + 1, _LANCZOS_VECTORS))
+        vectors, lanczos = min(_DENSITY_VECTORS, size - 1), lanczos_vectors(size, top)
         if shown:
             rest = f", {repeats * vectors} for the density" if density else ""
             logger.info(f"Hessian of {size:,} weights: {lanczos} products or some times that for {top} eigenpairs{rest}")
         start = np.random.default_rng(0).standard_normal(size).astype(operator.dtype)
         if not np.isfinite(operator @ start).all():
             raise InputError("the loss or its second derivative is not finite here, so there is no spectrum")
-        try:
-            with hessian.counting("eigenvalues", lanczos, shown):
-                values, pairs = eigsh(operator, top, which="LM", ncv=lanczos, tol=1e-4, v0=start)
-                # The ends for the density, from a fixed start: curvlinops would draw another one at each run.
-                ends = eigsh(operator, 2, which="BE", tol=1e-2, v0=start, return_eigenvectors=False) if density else values
-        except (ArpackNoConvergence, ArpackError) as error:
-            raise InputError(f"the Hessian's eigenvalues did not converge: {' '.join(str(error).split())[:120]}") from error
+        with _converging(), hessian.counting("eigenvalues", lanczos, shown):
+            values, pairs = leading_pairs(operator, top)
+            # The ends for the density, from a fixed start: curvlinops would draw another one at each run.
+            ends = eigsh(operator, 2, which="BE", tol=1e-2, v0=start, return_eigenvectors=False) if density else values
         order = np.argsort(-np.abs(values))
         grid = shares = np.empty(0)
         if density:
@@ -143,6 +138,36 @@ def spectrum(
                 grid, shares = hessian.density((float(min(ends)), float(max(ends))), vectors, points, repeats)
         directions = tuple(hessian.as_direction(pairs[:, k]) for k in order)
     return Spectrum(values[order].astype(np.float64), directions, grid, shares)
+
+
+def leading_pairs(operator: Any, top: int) -> tuple[np.ndarray, np.ndarray]:
+    """(top,) eigenvalues of largest magnitude and (n, top) eigenvectors of a symmetric operator; from a fixed start.
+
+    Raises:
+        InputError: the run did not converge.
+    """
+    from scipy.sparse.linalg import eigsh
+
+    size = operator.shape[0]
+    start = np.random.default_rng(0).standard_normal(size).astype(operator.dtype)
+    with _converging():
+        values, vectors = eigsh(operator, top, which="LM", ncv=lanczos_vectors(size, top), tol=1e-4, v0=start)
+    return values, vectors
+
+
+def lanczos_vectors(size: int, top: int) -> int:
+    """Number of Lanczos vectors for ``top`` eigenpairs of a matrix of ``size`` rows."""
+    return min(size, max(2 * top + 1, _LANCZOS_VECTORS))
+
+
+@contextmanager
+def _converging() -> Iterator[None]:
+    from scipy.sparse.linalg import ArpackError, ArpackNoConvergence
+
+    try:
+        yield
+    except (ArpackNoConvergence, ArpackError) as error:
+        raise InputError(f"the Hessian's eigenvalues did not converge: {' '.join(str(error).split())[:120]}") from error
 
 
 class Hessian:

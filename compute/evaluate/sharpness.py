@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from paraloss.compute.directions.random import normalize
-from paraloss.compute.evaluate.curvature import Hessian
+from paraloss.compute.evaluate.curvature import Hessian, lanczos_vectors, leading_pairs
 from paraloss.compute.evaluate.measures import mean_gradient
 from paraloss.compute.inputs.losses import BatchLoss
 from paraloss.errors import InputError
@@ -242,9 +242,11 @@ def _of_the_hessian(
         with hessian.counting("trace", products, shown):
             found = {"trace": _trace(operator, products, np.random.default_rng(seed))}
         wanted = min(top, size - 1)
-        with hessian.counting("eigenvalues", 2 * wanted + 20, shown):
-            values, vectors = _largest(operator, wanted)
-        residuals = np.linalg.norm(operator @ vectors.astype(operator.dtype) - vectors * values, axis=0)
+        with hessian.counting("eigenvalues", lanczos_vectors(size, wanted) + wanted, shown):
+            values, vectors = (
+                leading_pairs(operator, wanted) if wanted else np.linalg.eigh(operator @ np.eye(size, dtype=operator.dtype))
+            )
+            residuals = np.linalg.norm(operator @ vectors - vectors * values, axis=0)
     for number, k in enumerate(np.argsort(-np.abs(values)), start=1):
         meaning = "eigenvalue of the Hessian by magnitude; one lies within the error, the norm of the residual"
         found[f"eigenvalue_{number}"] = Sharpness(float(values[k]), float(residuals[k]), meaning)
@@ -269,20 +271,3 @@ def _trace(operator: Any, products: int, random: np.random.Generator) -> Sharpne
     rest -= basis @ (basis.T @ rest)
     each = np.einsum("ij,ij->j", rest, operator @ rest, dtype=np.float64)
     return Sharpness(inside + float(each.mean()), float(each.std(ddof=1) / math.sqrt(third)), meaning)
-
-
-def _largest(operator: Any, top: int) -> tuple[np.ndarray, np.ndarray]:
-    """(top,) eigenvalues of largest magnitude and (n, top) eigenvectors."""
-    from scipy.sparse.linalg import ArpackError, ArpackNoConvergence, eigsh
-
-    size = operator.shape[0]
-    start = np.random.default_rng(0).standard_normal(size).astype(operator.dtype)
-    if top < 1:
-        matrix = operator @ np.eye(size, dtype=operator.dtype)
-        values, vectors = np.linalg.eigh((matrix + matrix.T) / 2)
-        return values, vectors
-    try:
-        values, vectors = eigsh(operator, top, which="LM", ncv=min(size, max(2 * top + 1, 20)), tol=1e-4, v0=start)
-    except (ArpackNoConvergence, ArpackError) as error:
-        raise InputError(f"the Hessian's eigenvalues did not converge: {' '.join(str(error).split())[:120]}") from error
-    return np.asarray(values, np.float64), np.asarray(vectors, np.float64)
