@@ -145,7 +145,7 @@ def _sharpness(
     as_json: bool,
 ) -> None:
     """Print the sharpness at checkpoints."""
-    from paraloss.compute.sharpness import sharpness_of
+    from paraloss.compute.at_checkpoint import sharpness_of
     from paraloss.errors import InputError
 
     if not files:

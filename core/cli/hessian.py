@@ -47,14 +47,9 @@ def hessian(
         overwrite: Replace a file that this command did not make.
     """
     from paraloss.compute import EffortOptions, MeasureOptions
-    from paraloss.compute.directions.moving import names_to_move
-    from paraloss.compute.evaluate.choose import make_evaluator
+    from paraloss.compute.at_checkpoint import evaluator_at
     from paraloss.compute.evaluate.curvature import spectrum
-    from paraloss.compute.evaluate.report import Report
     from paraloss.compute.evaluate.spectrum_file import save_spectrum
-    from paraloss.compute.inputs.load import load_all
-    from paraloss.compute.inputs.problem import load_loss
-    from paraloss.compute.ranks.devices import rank_device
     from paraloss.files import check_output, files_in
     from paraloss.log import logger
 
@@ -63,14 +58,8 @@ def hessian(
     _check_count("top", top)
     _check_count("repeats", repeats)
     effort, measure = EffortOptions(device=device, batch_size=batch_size), MeasureOptions(samples=samples)
-    model, data, loss, facts = load_all(weights, inputs)
-    split = "train" if "train" in data else next(iter(data))
-    chosen = {split: data[split].subset(measure.samples)}
-    report = Report(moving=names_to_move(model, move))
-    evaluator = make_evaluator(
-        model, load_loss(loss)[1], chosen, [], rank_device(effort.device), batch_size=effort.batch_size, report=report
-    )
-    logger.info(f"each product of the Hessian with a vector is a pass over {len(chosen[split]):,} samples of {split}")
+    evaluator, split, facts = evaluator_at(weights, inputs, effort, measure, move)
+    logger.info(f"each product of the Hessian with a vector is a pass over {evaluator.samples[split]:,} samples of {split}")
     batches, only = evaluator.batches_to_measure(split), evaluator.measured
     logger.info(evaluator.how())
     with evaluator.exactly():
@@ -82,7 +71,7 @@ def hessian(
 
         draw_spectrum(found.eigenvalues, found.grid, found.density, output, weights.name)
     else:
-        save_spectrum(found, output, {**facts, "samples": {split: len(chosen[split])}})
+        save_spectrum(found, output, {**facts, "samples": {split: evaluator.samples[split]}})
     print(output)
 
 
