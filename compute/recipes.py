@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from paraloss.compute.inputs.split import Split
@@ -16,6 +17,9 @@ WARM_UP = 0.05
 """Share of the steps in which the rate of the recipe cifar rises from zero."""
 PADDING = 4
 """Pixels of zeros around an image before the recipe cifar crops it back to its size (He et al. 2016, section 4.2)."""
+
+SMALLER = ((0.5, 0.5), (0.8, 0.75))
+"""Progressive training: up to this share of the epochs, images at this share of their size; whole ones afterwards."""
 
 
 @dataclass(frozen=True)
@@ -74,6 +78,24 @@ def crop_and_flip(images: Tensor, generator: torch.Generator) -> Tensor:
     sample = torch.arange(count, device=images.device)
     shifted = images[sample[:, None, None], :, rows[:, :, None], columns[:, None, :]].movedim(-1, 1)
     return shifted.masked_fill_(outside[:, None], 0)
+
+
+def image_scale(epoch: int, epochs: int) -> float:
+    """Share of their size that images have in an epoch of a progressive run (Tan and Le 2021, section 4.2)."""
+    return next((scale for until, scale in SMALLER if epoch < until * epochs), 1.0)
+
+
+def resized(images: Tensor, scale: float) -> Tensor:
+    """Images at ``scale`` times their height and width, averaged over the pixels that fall together.
+
+    Args:
+        images: (n, channels, height, width), floating point.
+        scale: at most 1.
+    """
+    if scale == 1:
+        return images
+    size = [max(1, round(scale * pixels)) for pixels in images.shape[2:]]
+    return F.interpolate(images, size, mode="bilinear", antialias=True)
 
 
 RECIPES = {"li2018": Recipe(_falls_by_ten), "cifar": Recipe(_warm_up_and_cosine, crop_and_flip)}

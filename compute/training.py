@@ -21,7 +21,7 @@ from paraloss.compute.inputs.metrics import Accuracy, find_accuracy
 from paraloss.compute.inputs.split import DataSet, Split
 from paraloss.compute.options.runs import TrainKeywords, TrainOptions
 from paraloss.compute.ranks.devices import describe_device, rank_device
-from paraloss.compute.recipes import RECIPES
+from paraloss.compute.recipes import RECIPES, image_scale, resized
 from paraloss.errors import InputError
 from paraloss.log import logger
 from paraloss.option import combine
@@ -156,19 +156,20 @@ class _Run:
         ):
             for epoch in range(self.start, epochs):
                 self.model.train()
+                scale = image_scale(epoch, epochs) if asked.progressive else 1.0
                 total = torch.zeros((), dtype=torch.float64, device=self.device)
                 # Each epoch's shuffle depends on its number only, so that a resumed run sees the same batches.
                 generator = torch.Generator().manual_seed(asked.seed * 100_003 + epoch)
                 for rows in torch.randperm(len(split), generator=generator).to(self.device).split(asked.batch_size):
                     batch = inputs[rows] if self.recipe.augment is None else self.recipe.augment(inputs[rows], generator)
                     self.optimizer.zero_grad(set_to_none=True)
-                    loss = self._step(split.normalize(batch), targets[rows], criterion)
+                    loss = self._step(resized(split.normalize(batch), scale), targets[rows], criterion)
                     self.schedule.step()
                     total += loss.detach() * len(rows)
                     bar.advance()
                 found = {"running_train_loss": float(total) / len(split)}
                 if test is not None:
-                    found |= self._evaluate(test, criterion)
+                    found |= self._evaluate(test, criterion, scale)
                 self._keep(epoch + 1, found)
                 logger.info(
                     f"epoch {epoch + 1} of {epochs}: " + ", ".join(f"{name} {value:.4g}" for name, value in found.items())
@@ -208,14 +209,15 @@ class _Run:
         return outputs.float() if self.low else outputs
 
     @torch.no_grad()
-    def _evaluate(self, split: Split, criterion: Criterion) -> dict[str, float]:
-        """Loss on the test split, and accuracy where targets are classes, in the training's arithmetic."""
+    def _evaluate(self, split: Split, criterion: Criterion, scale: float) -> dict[str, float]:
+        """Loss on the test split, and accuracy where targets are classes, in the training's arithmetic and size of images."""
         self.model.eval()
         accuracy: Accuracy | None = None
         kinds: dict[str, list[str]] = {}
         sums = torch.empty(0)
         for rows in torch.arange(len(split), device=self.device).split(max(self.asked.batch_size, _TEST_BATCH)):
-            outputs, targets = self._outputs(split.normalize(split.inputs[rows])), split.targets[rows]
+            inputs, targets = resized(split.normalize(split.inputs[rows]), scale), split.targets[rows]
+            outputs = self._outputs(inputs)
             if not kinds:
                 accuracy = find_accuracy(criterion, outputs, targets, split.targets)
                 kinds = {"test": ["loss", *(["acc"] if accuracy else [])]}

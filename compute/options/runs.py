@@ -76,6 +76,9 @@ class TrainOptions(Options):
     recipe: Literal["li2018", "cifar"] = "li2018"
     """li2018: the rate falls by ten at 50, 75 and 92 % of the epochs. cifar: images cropped and flipped at random, the rate
     rises over the first 5 % of the steps, then falls along a cosine to zero."""
+    progressive: Annotated[bool, Flag(opposite=False)] = False
+    """Train on images at half their size in the first half of the epochs, at three quarters up to 80 %, then whole: half the
+    work. For recipe cifar, and models that take images of every size. Test accuracy of an epoch: at that epoch's size."""
     epochs: int = option(20, at_least(1), at_most(10**6))
     """Passes over the training data."""
     lr: float = option(0.1, above(0), at_most(10**6))
@@ -94,6 +97,10 @@ class TrainOptions(Options):
     """Arithmetic of the forward and backward passes; the weights stay in fp32. auto: bf16 where the hardware has it."""
     device: str = "auto"
     """auto, cpu, cuda or cuda:N."""
+
+    def check(self) -> None:
+        if self.progressive and self.recipe != "cifar":
+            raise InputError("{progressive} requires {recipe} cifar", arguments=("progressive", "recipe"))
 
 
 class TrajectoryKeywords(MeasureKeywords, total=False):
@@ -115,6 +122,7 @@ class TrainKeywords(TypedDict, total=False):
     """The options of ``train`` by name; each is documented in ``TrainOptions``."""
 
     recipe: Literal["li2018", "cifar"]
+    progressive: bool
     epochs: int
     lr: float
     batch_size: int
