@@ -11,14 +11,15 @@ from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 import numpy as np
-from vtkmodules.util.numpy_support import numpy_to_vtk
 from vtkmodules.vtkCommonCore import vtkPoints, vtkStringArray
 from vtkmodules.vtkCommonDataModel import vtkDataSetAttributes, vtkPolyData, vtkStructuredGrid
 
+from paraloss.converters.normals import surface_normals
 from paraloss.converters.path_fields import keep_paths
 from paraloss.converters.quads import quad_cells, quad_corners
+from paraloss.converters.vtk_arrays import filled_array, know_ranges, new_array
 from paraloss.errors import InputError
-from paraloss.height import is_loss, metric_scale
+from paraloss.height import finite_range, is_loss, metric_scale
 from paraloss.look import HEIGHT_OF_WIDTH
 from paraloss.picture_options import GridOptions
 from paraloss.surface import Surface
@@ -60,13 +61,17 @@ class HeightMap:
     @property
     def heights(self) -> np.ndarray:
         """z of each point; blank points lie at the lowest height, so that they stretch no bounding box."""
-        return np.where(self.blank, 0.0, (np.nan_to_num(self.values) - self.base) * self.scale)
+        heights = self.values - self.base
+        heights *= self.scale
+        if self.blank.any():
+            heights[self.blank] = 0.0
+        return heights
 
     @property
     def value_range(self) -> tuple[float, float]:
         """Smallest and largest value that is drawn."""
-        drawn = self.values[~self.blank]
-        return (float(drawn.min()), float(drawn.max())) if drawn.size else (0.0, 1.0)
+        low, high = finite_range(self.values)
+        return (low, high) if np.isfinite(low) else (0.0, 1.0)
 
 
 def as_float32(values: np.ndarray) -> np.ndarray:
@@ -94,7 +99,7 @@ def height_map(
     """
     options = options or GridOptions()
     metric = options.metric or surface.default_metric
-    raw = surface.metric(metric).astype(float)
+    raw = np.asarray(surface.metric(metric), np.float64)
     if options.zmax is not None and options.zmin is not None and not options.zmin < options.zmax:
         raise InputError(f"{{zmin}} ({options.zmin}) must be below {{zmax}} ({options.zmax})", arguments=("zmin", "zmax"))
     if options.height_scale is not None and not options.height_scale > 0:
@@ -104,25 +109,26 @@ def height_map(
     log = options.log if options.log is not None else is_loss(metric)
     low = -np.inf if options.zmin is None else options.zmin
     high = np.inf if options.zmax is None else options.zmax
-    clipped = (raw < low) | (raw > high)
-    values = np.clip(raw, low, high)
+    whole_range = options.zmin is None and options.zmax is None
+    clipped = np.zeros(raw.shape, bool) if whole_range else (raw < low) | (raw > high)
+    values = raw if whole_range else np.clip(raw, low, high)
     ends = np.array((ranges or {}).get(metric, (np.nan, np.nan)))
     whole = np.clip(ends, low, high) if np.isfinite(ends).all() else values
     chosen = metric_scale(whole, log, options.log_offset)
-    drawn = values = chosen.heights(values)
+    values = chosen.heights(values)
     # An infinite loss under a clip is known to lie above it; without one there is no height to draw it at.
     blank = ~np.isfinite(values)
-    if np.isfinite(ends).all():
-        drawn = chosen.heights(whole)
-    drawn = drawn[np.isfinite(drawn)]
-    base, top = (float(drawn.min()), float(drawn.max())) if drawn.size else (0.0, 1.0)
+    base, top = finite_range(chosen.heights(whole) if np.isfinite(ends).all() else values)
+    if not np.isfinite(base):
+        base, top = 0.0, 1.0
     if options.height_scale is not None:
         scale, base = options.height_scale, options.height_base
     else:
         if width is None:
             width = max(np.ptp(axis) for axis in (surface.x, surface.y) if axis is not None)
         scale = HEIGHT_OF_WIDTH * float(width) / (top - base) if top > base else 1.0
-    values = np.where(blank, np.nan, values)
+    if not log or blank.any():  # a new array, never the surface's own
+        values = np.where(blank, np.nan, values)
     array, used = f"log_{metric}" if log else metric, replace(options, log_offset=chosen.offset)
     return HeightMap(values, blank, clipped, base, scale, metric, array, used, ranges or {}, chosen.note)
 
@@ -162,16 +168,12 @@ def to_structured_grid(
     i0, i1, j0, j1 = extent or (0, len(surface.x) - 1, 0, len(surface.y) - 1)
     part = np.s_[j0 : j1 + 1, i0 : i1 + 1]
     z = heights.heights
-    points = np.empty((*z[part].shape, 3))
-    points[..., 0], points[..., 1], points[..., 2] = surface.x[i0 : i1 + 1], surface.y[j0 : j1 + 1, None], z[part]
-
     grid = vtkStructuredGrid()
     grid.SetExtent(i0 + origin[0], i1 + origin[0], j0 + origin[1], j1 + origin[1], 0, 0)
-    grid.SetPoints(_points(points.reshape(-1, 3)))
+    grid.SetPoints(_points(surface.x[i0 : i1 + 1], surface.y[j0 : j1 + 1], z[part]))
     for name, values in point_arrays(surface, heights).items():
-        grid.GetPointData().AddArray(_array(name, values[part].reshape(-1)))
-    normals = surface_normals(surface.x, surface.y, z)[part]
-    grid.GetPointData().SetNormals(_array("Normals", normals.reshape(-1, 3)))
+        grid.GetPointData().AddArray(filled_array(name, values[part]))
+    grid.GetPointData().SetNormals(_normals(surface.x, surface.y, z, part))
     grid.GetPointData().SetActiveScalars(heights.array)
     hide(grid, heights.blank[part])
     add_field_data(grid, surface, heights)
@@ -212,19 +214,6 @@ def point_arrays(surface: Surface, heights: HeightMap) -> dict[str, np.ndarray]:
     return arrays
 
 
-def surface_normals(x: np.ndarray, y: np.ndarray, z: np.ndarray) -> np.ndarray:
-    """(ny, nx, 3) float32 unit normals (-dz/dx, -dz/dy, 1) of (ny, nx) heights by central differences."""
-    with np.errstate(all="ignore"):  # steps of a file from elsewhere may repeat; what that gives is pointed upwards below
-        along_y = np.gradient(z, y, axis=0)
-        along_x = np.gradient(z, x, axis=1)
-        upwards = 1 / np.sqrt(along_x * along_x + along_y * along_y + 1)
-        normals = np.empty((*z.shape, 3), np.float32)
-        normals[..., 0], normals[..., 1], normals[..., 2] = -along_x * upwards, -along_y * upwards, upwards
-    wrong = ~np.isfinite(normals[..., 0] + normals[..., 1] + normals[..., 2])
-    normals[wrong] = 0.0, 0.0, 1.0
-    return normals
-
-
 def hide(grid: vtkStructuredGrid, blank: np.ndarray) -> None:
     """Hide the points of a grid that are blank, a bool array of its shape, and the cells around them."""
     if not blank.any():
@@ -232,8 +221,8 @@ def hide(grid: vtkStructuredGrid, blank: np.ndarray) -> None:
     name = vtkDataSetAttributes.GhostArrayName()
     points = np.where(blank, vtkDataSetAttributes.HIDDENPOINT, 0).astype(np.uint8)
     cells = np.where(blank_cells(blank), vtkDataSetAttributes.HIDDENCELL, 0).astype(np.uint8)
-    grid.GetPointData().AddArray(_array(name, points.ravel()))
-    grid.GetCellData().AddArray(_array(name, cells.ravel()))
+    grid.GetPointData().AddArray(filled_array(name, points))
+    grid.GetCellData().AddArray(filled_array(name, cells))
 
 
 def blank_cells(blank: np.ndarray) -> np.ndarray:
@@ -251,7 +240,7 @@ def add_field_data(grid: vtkStructuredGrid, surface: Surface, heights: HeightMap
         "zmin": np.nan if heights.options.zmin is None else heights.options.zmin,
     }
     for name, number in numbers.items():
-        grid.GetFieldData().AddArray(_array(name, np.array([number])))
+        grid.GetFieldData().AddArray(filled_array(name, np.array([number])))
     texts: dict[str, Any] = {
         "height_metric": heights.array,
         "options": json.dumps(asdict(heights.options)),
@@ -266,13 +255,20 @@ def add_field_data(grid: vtkStructuredGrid, surface: Surface, heights: HeightMap
     keep_paths(grid, surface.paths)
 
 
-def _array(name: str, values: np.ndarray) -> Any:
-    array = numpy_to_vtk(np.ascontiguousarray(values), deep=True)
-    array.SetName(name)
-    return array
-
-
-def _points(coordinates: np.ndarray) -> vtkPoints:
+def _points(x: np.ndarray, y: np.ndarray, z: np.ndarray) -> vtkPoints:
+    array, rows = new_array("Points", z.size, 3, np.float64)
+    places = rows.reshape(*z.shape, 3)
+    places[..., 0], places[..., 1], places[..., 2] = x, y[:, None], z
     points = vtkPoints()
-    points.SetData(numpy_to_vtk(np.ascontiguousarray(coordinates, np.float64), deep=True))
+    points.SetData(array)  # which forgets what was known of the array
+    know_ranges(array, rows)
     return points
+
+
+def _normals(x: np.ndarray, y: np.ndarray, z: np.ndarray, part: tuple[slice, slice]) -> Any:
+    """Normals of ``z[part]`` by heights around it."""
+    shape = z[part].shape
+    array, rows = new_array("Normals", shape[0] * shape[1], 3, np.float32)
+    surface_normals(x, y, z, part, rows.reshape(*shape, 3))
+    know_ranges(array, rows)
+    return array

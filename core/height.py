@@ -75,20 +75,38 @@ def metric_scale(values: Iterable[np.ndarray] | np.ndarray, log: bool = True, of
     if not log:
         return MetricScale(False, offset)
     arrays = [values] if isinstance(values, np.ndarray) else values
-    smallest = min((float(a[np.isfinite(a)].min()) for a in map(np.asarray, arrays) if np.isfinite(a).any()), default=None)
+    lows = [low for low, _ in map(finite_range, arrays) if np.isfinite(low)]
+    smallest = min(lows, default=None)
     if smallest is None or smallest > -offset:
         return MetricScale(True, offset)
     return MetricScale(True, max(offset if offset > 0 else OFFSET, _FINEST * abs(smallest)) - smallest, smallest)
 
 
+def finite_range(values: np.ndarray) -> tuple[float, float]:
+    """Smallest and largest finite value; (NaN, NaN) when there is none."""
+    values = np.asarray(values)
+    if not values.size:
+        return float("nan"), float("nan")
+    low, high = float(values.min()), float(values.max())
+    if np.isfinite(low) and np.isfinite(high):  # NaN would have come through
+        return low, high
+    finite = values[np.isfinite(values)]
+    return (float(finite.min()), float(finite.max())) if finite.size else (float("nan"), float("nan"))
+
+
 def to_log(values: np.ndarray, offset: float = OFFSET) -> np.ndarray:
     """ln(values + offset); NaN where that is not a number. Infinity stays."""
+    logs = np.array(values, np.float64)  # the one copy; all else happens in it
+    huge = abs(offset) > _HUGE
     with np.errstate(invalid="ignore", divide="ignore"):
-        if abs(offset) > _HUGE:
-            logs = np.log(np.asarray(values) / 2 + offset / 2) + np.log(2.0)
-        else:
-            logs = np.log(values + offset)
-    return np.where(np.isneginf(logs), np.nan, logs)
+        if huge:
+            logs /= 2
+        logs += offset / 2 if huge else offset
+        np.log(logs, out=logs)
+        if huge:
+            logs += np.log(2.0)
+    logs[np.isneginf(logs)] = np.nan
+    return logs
 
 
 def from_log(heights: np.ndarray, offset: float = OFFSET) -> np.ndarray:

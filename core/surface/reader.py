@@ -15,6 +15,7 @@ import h5py
 import numpy as np
 
 from paraloss.errors import SurfaceFileError
+from paraloss.height import finite_range
 from paraloss.surface.hdf5 import (
     check_sizes,
     checked,
@@ -100,12 +101,13 @@ class Outline:
     is_complete: bool = True
 
 
-def read_outline(path: str | Path, stride: int | None = None) -> Outline:
+def read_outline(path: str | Path, stride: int | None = None, complete: bool | None = None) -> Outline:
     """Read coordinates, metric names and their ranges; raises as ``read_surface``.
 
     Args:
         path: the file.
         stride: spacing of the steps to list. Default: that of the finest complete sub-grid.
+        complete: whether no point is pending. Default: look at the status of every point.
 
     The ranges are kept in the file; where they are not, the values are scanned. While a surface is being computed the
     coordinates are those of its finest complete sub-grid, see ``Surface.drawable``.
@@ -126,7 +128,7 @@ def read_outline(path: str | Path, stride: int | None = None) -> Outline:
                 check_sizes([values], path)
                 ranges[name] = finite_range(values[...])
         status = _on_grid(file, "status", shape, path)
-        complete = _all_known(status)
+        complete = _all_known(status) if complete is None else complete
         stride = stride or (1 if complete else complete_stride(status[...]))
         part = subgrid(shape, stride)
         x, y = x[part[-1]], None if y is None else y[part[0]]
@@ -165,12 +167,6 @@ def read_window(
         values = {name: _on_grid(file, name, (len(y), len(x)), path)[part] for name in names}
         status = _on_grid(file, "status", (len(y), len(x)), path)[part].astype(np.uint8)
         return Surface(x[columns], y[rows], values, status, read_provenance_of(file, path))
-
-
-def finite_range(values: np.ndarray) -> tuple[float, float]:
-    """Smallest and largest finite value; (NaN, NaN) when there is none."""
-    finite = values[np.isfinite(values)]
-    return (float(finite.min()), float(finite.max())) if finite.size else (float("nan"), float("nan"))
 
 
 def read_directions(path: str | Path, beside_recipes: bool = False) -> dict[str, dict[str, np.ndarray]]:

@@ -44,16 +44,12 @@ class Files:
         """The outline of the first file as it is now; the same on all ranks, which call this together."""
         began = time.monotonic()
         self._outlines = {path: kept for path, kept in self._outlines.items() if kept[0] == _stamp(path)}
-        facts = ranks.from_first(self._facts)
-        if self._facts() != facts:
-            self._outlines[self.names[0]] = (_stamp(self.names[0]), _outline(self.names[0], self.every, **facts))
+        facts = ranks.from_first(lambda: _facts(self.outline(0)))
+        path = self.names[0]
+        if path not in self._outlines or _facts(self._outlines[path][1]) != facts:
+            self._outlines[path] = (_stamp(path), _outline(path, self.every, **facts))
         self._rest_until = time.monotonic() + max(1.0, 10 * (time.monotonic() - began))
         return self.outline(0)
-
-    def _facts(self):
-        """What of the first file changes while it grows."""
-        outline = self.outline(0)
-        return {"stride": outline.stride, "ranges": {name: list(ends) for name, ends in outline.ranges.items()}}
 
     def outline(self, step):
         """Coordinates, metrics and their ranges in file number ``step``, as they were when they were first asked for.
@@ -69,20 +65,26 @@ class Files:
         return self._outlines[path][1]
 
 
+def _facts(outline):
+    """What of a file changes while it grows. Finding it takes a look at every point, which one rank has for all."""
+    ranges = {name: list(ends) for name, ends in outline.ranges.items()}
+    return {"stride": outline.stride, "ranges": ranges, "complete": outline.is_complete}
+
+
 def _stamp(path):
     return Path(path).stat().st_mtime_ns if Path(path).exists() else 0
 
 
-def _outline(path, every=1, stride=None, ranges=None):
-    """The outline of a surface file at every ``every``-th point; with stride and ranges that were found before."""
+def _outline(path, every=1, stride=None, ranges=None, complete=None):
+    """The outline of a surface file at every ``every``-th point; with what ``_facts`` found before."""
     from paraloss.converters import is_li2018
     from paraloss.surface import read_outline
 
     if is_li2018(path):
         return _foreign_outline(path)
-    outline = read_outline(path, stride)
+    outline = read_outline(path, stride, complete)
     if every > outline.stride and outline.y is not None and min(len(outline.x), len(outline.y)) > 2 * every:
-        outline = read_outline(path, every)
+        outline = read_outline(path, every, outline.is_complete)
     if outline.y is None:
         raise InputError(f"{path}: holds a curve (1D); draw it with: paraloss render {path} curve.png")
     return replace(outline, ranges={name: tuple(ends) for name, ends in ranges.items()}) if ranges else outline
@@ -134,8 +136,8 @@ def grid_of(files, step, extent, metric, chosen, grid_options):
 def _foreign_outline(path):
     """The outline of one of Li et al.'s files."""
     from paraloss.converters import open_surface
+    from paraloss.height import finite_range
     from paraloss.surface import Outline
-    from paraloss.surface.reader import finite_range
 
     surface = open_surface(path).drawable()
     ranges = {name: finite_range(values) for name, values in surface.metrics.items()}
