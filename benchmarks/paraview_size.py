@@ -4,8 +4,8 @@ python benchmarks/paraview_size.py [POINTS] [SIDE] [--ranks N]
 
 Writes the files with ``paraloss`` into a temporary folder, runs itself in pvbatch on each, and prints a line for each file:
 seconds of processor time, all threads together, which other work on the machine hardly changes. A frame takes the time of its
-main thread and the rest divided by the number of cores. ``--ranks`` adds a parallel read of the .h5, with the part, the time and
-the peak memory of each rank; ``--only`` leaves all else out.
+main thread and the rest divided by the number of cores. ``--ranks`` adds a parallel read of the .h5, with the part, the time
+and the peak memory of each rank; ``--only`` leaves all else out.
 """
 
 import argparse
