@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 from vtkmodules.vtkRenderingCore import vtkColorTransferFunction
 
+from paraloss.height import finite_range
 from paraloss.look import COLOR_MAPS
 
 
@@ -20,8 +21,8 @@ def color_table(color_map: str, colors: int = 1024) -> np.ndarray:
 
 def colors_of(values: np.ndarray, color_map: str = "cool-to-warm", ends: tuple[float, float] | None = None) -> np.ndarray:
     """(n, 3) uint8 colors of (n,) values between ``ends``, by default their own; gray where a value is not finite."""
-    finite = values[np.isfinite(values)]
-    low, high = ends or ((float(finite.min()), float(finite.max())) if finite.size else (0.0, 1.0))
+    low, high = ends or finite_range(values)
+    low, high = (low, high) if np.isfinite(low) else (0.0, 1.0)
     table = (color_table(color_map) * 255).round().astype(np.uint8)
     share = (np.nan_to_num(values, nan=low) - low) / (high - low if high > low else 1.0)
     colors = table[np.clip(share * (len(table) - 1), 0, len(table) - 1).round().astype(int)]

@@ -11,12 +11,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from vtkmodules.util.numpy_support import vtk_to_numpy
 
 from paraloss.converters.colors import colors_of
 from paraloss.converters.formats import register
-from paraloss.converters.grid import as_float32
-from paraloss.converters.meshes import coordinates_of, corners_of, mesh_of
+from paraloss.converters.grid import as_float32, blank_cells, check_grid, height_map
+from paraloss.converters.normals import surface_normals
+from paraloss.converters.quads import quad_corners
 from paraloss.errors import InputError
 from paraloss.marks import mark
 from paraloss.picture_options import GridOptions
@@ -34,15 +34,19 @@ def write_glb(surface: Surface, path: Path, options: GridOptions) -> None:
     Raises:
         InputError: more points than the format holds.
     """
-    mesh, heights = mesh_of(surface, options)
-    quads = corners_of(mesh)
+    check_grid(surface)
+    heights = height_map(surface, options)
+    x, y, z = surface.x, np.asarray(surface.y), heights.heights
+    quads = quad_corners(*z.shape, blank_cells(heights.blank))
     triangles = np.empty((2, len(quads), 3), np.uint32)
-    triangles[0], triangles[1] = quads[:, [0, 1, 2]], quads[:, [0, 2, 3]]
+    triangles[0] = quads[:, :3]
+    triangles[1, :, 0], triangles[1, :, 1:] = quads[:, 0], quads[:, 2:]
     colors = np.full((heights.values.size, 4), 255, np.uint8)
     colors[:, :3] = colors_of(heights.values.ravel())
+    normals = surface_normals(x, y, z)
     buffers = {
-        "POSITION": _y_up(as_float32(coordinates_of(mesh))),
-        "NORMAL": _y_up(vtk_to_numpy(mesh.GetPointData().GetNormals())),
+        "POSITION": _y_up(as_float32(x), as_float32(y)[:, None], as_float32(z)),
+        "NORMAL": _y_up(normals[..., 0], normals[..., 1], normals[..., 2]),
         "COLOR_0": colors,
         "indices": triangles.ravel(),
     }
@@ -58,11 +62,12 @@ def write_glb(surface: Surface, path: Path, options: GridOptions) -> None:
             array.tofile(file)
 
 
-def _y_up(rows: np.ndarray) -> np.ndarray:
-    turned = np.empty((len(rows), 3), np.float32)
-    turned[:, 0], turned[:, 1] = rows[:, 0], rows[:, 2]
-    np.negative(rows[:, 1], out=turned[:, 2])
-    return turned
+def _y_up(x: np.ndarray, y: np.ndarray, z: np.ndarray) -> np.ndarray:
+    """(points, 3) float32 of three arrays that broadcast to the shape of ``z``."""
+    turned = np.empty((*z.shape, 3), np.float32)
+    turned[..., 0], turned[..., 1] = x, z
+    np.negative(y, out=turned[..., 2])
+    return turned.reshape(-1, 3)
 
 
 def _head(buffers: dict[str, np.ndarray]) -> dict[str, Any]:

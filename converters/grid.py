@@ -133,6 +133,20 @@ def height_map(
     return HeightMap(values, blank, clipped, base, scale, metric, array, used, ranges or {}, chosen.note)
 
 
+def check_grid(surface: Surface) -> None:
+    """Refuse what has no grid of cells along two axes.
+
+    Raises:
+        InputError: a curve, a volume, or a single row or column.
+    """
+    if surface.y is None:
+        raise InputError("this is a curve (1D); a grid needs two axes: compute it with --y, or convert it to .csv")
+    if surface.z is not None:
+        raise InputError("this is a volume (3D); convert it to .vti or .vtkhdf")
+    if min(surface.shape) < 2:
+        raise InputError(f"{surface.shape[1]} x {surface.shape[0]} points span no area; two along each axis are needed")
+
+
 def to_structured_grid(
     surface: Surface,
     options: GridOptions | None = None,
@@ -158,12 +172,7 @@ def to_structured_grid(
     Raises:
         InputError: a curve was given, or the options do not fit.
     """
-    if surface.y is None:
-        raise InputError("this is a curve (1D); a grid needs two axes: compute it with --y, or convert it to .csv")
-    if surface.z is not None:
-        raise InputError("this is a volume (3D); convert it to .vti or .vtkhdf")
-    if min(surface.shape) < 2:
-        raise InputError(f"{surface.shape[1]} x {surface.shape[0]} points span no area; two along each axis are needed")
+    check_grid(surface)
     heights = heights or height_map(surface, options)
     i0, i1, j0, j1 = extent or (0, len(surface.x) - 1, 0, len(surface.y) - 1)
     part = np.s_[j0 : j1 + 1, i0 : i1 + 1]
@@ -185,8 +194,9 @@ def to_polydata(surface: Surface, options: GridOptions | None = None, heights: H
 
     Same points and arrays as ``to_structured_grid``; raises the same errors.
     """
-    grid = to_structured_grid(surface, options, heights)
+    check_grid(surface)
     heights = heights or height_map(surface, options)
+    grid = to_structured_grid(surface, options, heights)
     mesh = vtkPolyData()
     mesh.SetPoints(grid.GetPoints())
     ny, nx = surface.shape
