@@ -23,6 +23,7 @@ from paraloss.camera import (
     turned,
 )
 from paraloss.converters.axes import Axes
+from paraloss.converters.cut import beyond_rim, check_below
 from paraloss.converters.grid import HeightMap, height_map
 from paraloss.converters.layout import Layout, framed, usual_size
 from paraloss.converters.paths import Ball, DrawnPath, drawn_paths, lowest_ball
@@ -191,6 +192,8 @@ def compose(
     chosen = picture_scale(surfaces, options, picture.color_by) if options.log_offset >= 0 else MetricScale(True)
     options = replace(options, log_offset=chosen.offset) if chosen.note else options
     heights = shared_heights(surfaces, options, lit=not picture.from_above)
+    for one, label in zip(heights, labels, strict=True):
+        check_below(one, label if len(surfaces) > 1 else "")
     ends = joint_range(heights)
     if picture.seeks_view:
         picture = _seen_best(surfaces, heights, picture)
@@ -238,9 +241,9 @@ def _seen_best(surfaces: Sequence[Surface], heights: Sequence[HeightMap], pictur
 
 
 def drawn_points(surface: Surface, heights: HeightMap) -> np.ndarray:
-    """(n, 3) coordinates of the points that are not blank."""
+    """(n, 3) coordinates of the points of all cells that are drawn, in part at least."""
     x, y = np.meshgrid(surface.x, np.asarray(surface.y))
-    return np.asarray(np.stack([x, y, heights.heights], axis=-1)[~heights.blank])
+    return np.asarray(np.stack([x, y, heights.heights], axis=-1)[~heights.blank & ~beyond_rim(surface, heights)])
 
 
 def _levels(heights: HeightMap, ends: tuple[float, float], picture: PictureOptions) -> tuple[float, ...]:

@@ -9,10 +9,11 @@ from vtkmodules.util.numpy_support import numpy_to_vtk, vtk_to_numpy
 from vtkmodules.vtkCommonCore import VTK_ID_TYPE, vtkPoints
 from vtkmodules.vtkCommonDataModel import vtkCellArray, vtkDataSetAttributes, vtkPolyData, vtkStructuredGrid
 from vtkmodules.vtkFiltersCore import vtkAppendPolyData, vtkContourFilter, vtkStripper, vtkTubeFilter
-from vtkmodules.vtkFiltersGeometry import vtkGeometryFilter
 from vtkmodules.vtkFiltersSources import vtkSphereSource
 
+from paraloss.converters.facts import dimensions, height_facts, limits, point_array
 from paraloss.converters.grid import add_field_data, height_map
+from paraloss.converters.polygons import triangles_of, uncut_field, visible_polygons
 from paraloss.errors import InputError
 from paraloss.height import to_log
 from paraloss.look import MINIMUM_RADIUS
@@ -79,7 +80,7 @@ def warp_structured(data: Any, name: str, options: GridOptions) -> vtkStructured
 def default_levels(grid: Any, number: int = 10) -> list[float]:
     """``number`` levels of the drawn metric, evenly spaced in height, in the metric's own unit."""
     name, log, offset, _, _ = height_facts(grid)
-    values = _array(grid, name)
+    values = point_array(grid, name)
     values = values[np.isfinite(values)]
     if not values.size:
         raise InputError("no point has a finite value, so there are no contour lines")
@@ -116,7 +117,7 @@ def contour_lines(grid: Any, levels: list[float], radius: float = 0.0) -> vtkPol
     lines.ShallowCopy(contour.GetOutput())
     if lines.GetNumberOfPoints() == 0:
         return lines
-    drawn = _array(lines, name)
+    drawn = point_array(lines, name)
     level_array = numpy_to_vtk(np.exp(drawn) - offset if log else drawn, deep=True)
     level_array.SetName("level")
     lines.GetPointData().Initialize()
@@ -132,14 +133,9 @@ def contour_lines(grid: Any, levels: list[float], radius: float = 0.0) -> vtkPol
 
 def _as_drawn(grid: Any) -> vtkPolyData:
     """The triangles that the renderer makes of a grid's visible cells: a line along bilinear cells would dive below them."""
-    sheet = vtkGeometryFilter()
-    sheet.SetInputData(grid)
-    sheet.Update()
-    mesh = vtkPolyData()
-    mesh.ShallowCopy(sheet.GetOutput())
-    corners = vtk_to_numpy(mesh.GetPolys().GetConnectivityArray()).reshape(-1, 4)
-    triangles = np.ascontiguousarray(corners[:, [0, 1, 2, 0, 2, 3]].ravel(), dtype=np.int64)
+    mesh = visible_polygons(grid)
     cells = vtkCellArray()
+    triangles = np.ascontiguousarray(triangles_of(mesh).ravel(), dtype=np.int64)
     cells.SetData(3, numpy_to_vtk(triangles, deep=True, array_type=VTK_ID_TYPE))
     mesh.SetPolys(cells)
     return mesh
@@ -166,7 +162,7 @@ def surface_width(grid: Any) -> float:
 def minimum_marker(grid: Any, radius: float = MINIMUM_RADIUS) -> vtkPolyData:
     """A sphere at the lowest evaluated point, with its place and value as point arrays ``x``, ``y``, ``value``."""
     name, log, offset, _, _ = height_facts(grid)
-    values = _array(grid, name)
+    values = point_array(grid, name)
     if not np.isfinite(values).any():
         raise InputError("no point is evaluated yet, so there is no minimum")
     lowest = int(np.nanargmin(values))
@@ -188,21 +184,16 @@ def minimum_marker(grid: Any, radius: float = MINIMUM_RADIUS) -> vtkPolyData:
     return mesh
 
 
-def height_facts(grid: Any) -> tuple[str, bool, float, float, float]:
-    """Drawn array, whether it is a logarithm, log offset, base and scale of a grid that Paraloss made."""
-    text = grid.GetFieldData().GetAbstractArray("height_metric")
-    if text is None:
-        raise InputError("this needs the output of the Loss Surface Reader, or a .vts that Paraloss wrote")
-    name = text.GetValue(0)
-    numbers = [float(_field(grid, key)[0]) for key in ("log_offset", "height_base", "height_scale")]
-    return name, name.startswith("log_"), numbers[0], numbers[1], numbers[2]
-
-
 def height_at(grid: Any, x: np.ndarray, y: np.ndarray) -> np.ndarray:
-    """Bilinear heights of a grid at (x, y); NaN off the grid."""
+    """Bilinear heights of a grid at (x, y); NaN off the grid and above its upper limit."""
     ni, nj, _ = dimensions(grid)
     points = vtk_to_numpy(grid.GetPoints().GetData()).reshape(nj, ni, 3)
-    return bilinear(points[0, :, 0], points[:, 0, 1], points[:, :, 2], x, y)
+    xs, ys = points[0, :, 0], points[:, 0, 1]
+    heights = bilinear(xs, ys, points[:, :, 2], x, y)
+    if np.isfinite(limits(grid)[1]):
+        field, level = uncut_field(grid)
+        heights = np.where(bilinear(xs, ys, field, x, y) > level, np.nan, heights)
+    return heights
 
 
 def bilinear(xs: np.ndarray, ys: np.ndarray, z: np.ndarray, x: np.ndarray, y: np.ndarray) -> np.ndarray:
@@ -213,18 +204,3 @@ def bilinear(xs: np.ndarray, ys: np.ndarray, z: np.ndarray, x: np.ndarray, y: np
     heights = (1 - v) * ((1 - u) * z[j, i] + u * z[j, i + 1]) + v * ((1 - u) * z[j + 1, i] + u * z[j + 1, i + 1])
     inside = (x >= xs[0]) & (x <= xs[-1]) & (y >= ys[0]) & (y <= ys[-1])
     return np.where(inside, heights, np.nan)
-
-
-def dimensions(data: Any) -> tuple[int, int, int]:
-    """Points along each axis; the extent has one form in every class and version, ``GetDimensions`` has not."""
-    i0, i1, j0, j1, k0, k1 = data.GetExtent()
-    return i1 - i0 + 1, j1 - j0 + 1, k1 - k0 + 1
-
-
-def _array(data: Any, name: str) -> np.ndarray:
-    return np.asarray(vtk_to_numpy(data.GetPointData().GetArray(name)))
-
-
-def _field(data: Any, name: str) -> Any:
-    array = data.GetFieldData().GetArray(name)
-    return None if array is None else vtk_to_numpy(array)

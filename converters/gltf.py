@@ -11,11 +11,16 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from vtkmodules.util.numpy_support import vtk_to_numpy
+from vtkmodules.vtkCommonDataModel import vtkPolyData
 
 from paraloss.converters.colors import colors_of
+from paraloss.converters.facts import drawn_values
 from paraloss.converters.formats import register
 from paraloss.converters.grid import as_float32, blank_cells, check_grid, height_map
+from paraloss.converters.meshes import coordinates_of
 from paraloss.converters.normals import surface_normals
+from paraloss.converters.polygons import to_polydata, triangles_of
 from paraloss.converters.quads import quad_corners
 from paraloss.errors import InputError
 from paraloss.marks import mark
@@ -34,22 +39,7 @@ def write_glb(surface: Surface, path: Path, options: GridOptions) -> None:
     Raises:
         InputError: more points than the format holds.
     """
-    check_grid(surface)
-    heights = height_map(surface, options)
-    x, y, z = surface.x, np.asarray(surface.y), heights.heights
-    quads = quad_corners(*z.shape, blank_cells(heights.blank))
-    triangles = np.empty((2, len(quads), 3), np.uint32)
-    triangles[0] = quads[:, :3]
-    triangles[1, :, 0], triangles[1, :, 1:] = quads[:, 0], quads[:, 2:]
-    colors = np.full((heights.values.size, 4), 255, np.uint8)
-    colors[:, :3] = colors_of(heights.values.ravel())
-    normals = surface_normals(x, y, z)
-    buffers = {
-        "POSITION": _y_up(as_float32(x), as_float32(y)[:, None], as_float32(z)),
-        "NORMAL": _y_up(normals[..., 0], normals[..., 1], normals[..., 2]),
-        "COLOR_0": colors,
-        "indices": triangles.ravel(),
-    }
+    buffers = _of_grid(surface, options) if options.zmax is None else _of_polygons(to_polydata(surface, options))
     size = sum(array.nbytes for array in buffers.values())
     if size + 4096 > _LARGEST:
         raise InputError(f"{path}: {size} bytes are more than a .glb can hold (4 GiB); convert to .vts or .ply")
@@ -60,6 +50,41 @@ def write_glb(surface: Surface, path: Path, options: GridOptions) -> None:
         file.write(struct.pack("<II", size, 0x004E4942))
         for array in buffers.values():
             array.tofile(file)
+
+
+def _of_grid(surface: Surface, options: GridOptions) -> dict[str, np.ndarray]:
+    """The buffers of a whole surface, without a mesh in between."""
+    check_grid(surface)
+    heights = height_map(surface, options)
+    x, y, z = surface.x, np.asarray(surface.y), heights.heights
+    quads = quad_corners(*z.shape, blank_cells(heights.blank))
+    triangles = np.empty((2, len(quads), 3), np.uint32)
+    triangles[0] = quads[:, :3]
+    triangles[1, :, 0], triangles[1, :, 1:] = quads[:, 0], quads[:, 2:]
+    normals = surface_normals(x, y, z)
+    return {
+        "POSITION": _y_up(as_float32(x), as_float32(y)[:, None], as_float32(z)),
+        "NORMAL": _y_up(normals[..., 0], normals[..., 1], normals[..., 2]),
+        "COLOR_0": _colors(heights.values.ravel()),
+        "indices": triangles.ravel(),
+    }
+
+
+def _of_polygons(mesh: vtkPolyData) -> dict[str, np.ndarray]:
+    """The buffers of a surface that is cut."""
+    points, normals = as_float32(coordinates_of(mesh)), vtk_to_numpy(mesh.GetPointData().GetNormals())
+    return {
+        "POSITION": _y_up(points[:, 0], points[:, 1], points[:, 2]),
+        "NORMAL": _y_up(normals[:, 0], normals[:, 1], normals[:, 2]),
+        "COLOR_0": _colors(drawn_values(mesh)),
+        "indices": triangles_of(mesh).astype(np.uint32).ravel(),
+    }
+
+
+def _colors(values: np.ndarray) -> np.ndarray:
+    colors = np.full((len(values), 4), 255, np.uint8)
+    colors[:, :3] = colors_of(values)
+    return colors
 
 
 def _y_up(x: np.ndarray, y: np.ndarray, z: np.ndarray) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""A surface as VTK data: a structured grid with all metrics as point arrays, or the same as quads.
+"""A surface as VTK data: a structured grid with all metrics as point arrays; ``polygons`` makes polygons of it.
 
 Point (i, j) of the grid is (x[i], y[j], height); x runs fastest, as in VTK and in the surface file.
 """
@@ -12,11 +12,10 @@ from typing import Any
 
 import numpy as np
 from vtkmodules.vtkCommonCore import vtkPoints, vtkStringArray
-from vtkmodules.vtkCommonDataModel import vtkDataSetAttributes, vtkPolyData, vtkStructuredGrid
+from vtkmodules.vtkCommonDataModel import vtkDataSetAttributes, vtkStructuredGrid
 
 from paraloss.converters.normals import surface_normals
 from paraloss.converters.path_fields import keep_paths
-from paraloss.converters.quads import quad_cells, quad_corners
 from paraloss.converters.vtk_arrays import filled_array, know_ranges, new_array
 from paraloss.errors import InputError
 from paraloss.height import finite_range, is_loss, metric_scale
@@ -187,24 +186,6 @@ def to_structured_grid(
     hide(grid, heights.blank[part])
     add_field_data(grid, surface, heights)
     return grid
-
-
-def to_polydata(surface: Surface, options: GridOptions | None = None, heights: HeightMap | None = None) -> vtkPolyData:
-    """The surface as quads (i, i+1, i+nx+1, i+nx); quads that touch a blank point are left out.
-
-    Same points and arrays as ``to_structured_grid``; raises the same errors.
-    """
-    check_grid(surface)
-    heights = heights or height_map(surface, options)
-    grid = to_structured_grid(surface, options, heights)
-    mesh = vtkPolyData()
-    mesh.SetPoints(grid.GetPoints())
-    ny, nx = surface.shape
-    mesh.SetPolys(quad_cells(quad_corners(ny, nx, blank_cells(heights.blank))))
-    mesh.GetPointData().ShallowCopy(grid.GetPointData())
-    mesh.GetPointData().RemoveArray(vtkDataSetAttributes.GhostArrayName())
-    mesh.GetFieldData().ShallowCopy(grid.GetFieldData())
-    return mesh
 
 
 def point_arrays(surface: Surface, heights: HeightMap) -> dict[str, np.ndarray]:

@@ -16,8 +16,10 @@ from vtkmodules.vtkIOGeometry import vtkSTLWriter
 from vtkmodules.vtkIOPLY import vtkPLYWriter
 
 from paraloss.converters.colors import colors_of
+from paraloss.converters.facts import drawn_values, point_array
 from paraloss.converters.formats import register
-from paraloss.converters.grid import HeightMap, height_map, to_polydata
+from paraloss.converters.grid import height_map
+from paraloss.converters.polygons import corners_of, to_polydata
 from paraloss.errors import InputError
 from paraloss.marks import mark
 from paraloss.picture_options import GridOptions
@@ -29,10 +31,10 @@ _BASE = 0.08  # thickness of a solid's base, in widths
 
 @register(".usda", "USD as text, with the metrics as primvars (Omniverse, Blender)")
 def write_usda(surface: Surface, path: Path, options: GridOptions) -> None:
-    """A ``Mesh`` of quads, z up, ``displayColor`` and every metric as a primvar per vertex."""
-    mesh, heights = mesh_of(surface, options)
-    quads, points = corners_of(mesh), coordinates_of(mesh).astype(np.float32)
-    colors = colors_of(heights.values.ravel()).astype(np.float32) / 255
+    """A ``Mesh`` of polygons, z up, ``displayColor`` and every metric as a primvar per vertex."""
+    mesh = to_polydata(surface, options)
+    points, colors = coordinates_of(mesh).astype(np.float32), colors_of(drawn_values(mesh)).astype(np.float32) / 255
+    starts, corners = corners_of(mesh)
     normals = vtk_to_numpy(mesh.GetPointData().GetNormals())
     lines = [
         "#usda 1.0",
@@ -41,23 +43,24 @@ def write_usda(surface: Surface, path: Path, options: GridOptions) -> None:
         'def Mesh "loss_surface"\n{',
         f"    custom string provenance = {json.dumps(json.dumps(dict(surface.provenance)))}",
         '    uniform token subdivisionScheme = "none"',
-        f"    int[] faceVertexCounts = [{', '.join(['4'] * len(quads))}]",
-        f"    int[] faceVertexIndices = [{', '.join(map(str, quads.ravel().tolist()))}]",
+        f"    int[] faceVertexCounts = [{', '.join(map(str, np.diff(starts).tolist()))}]",
+        f"    int[] faceVertexIndices = [{', '.join(map(str, corners.tolist()))}]",
         f"    point3f[] points = [{_tuples(points)}]",
         f'    normal3f[] normals = [{_tuples(normals)}] (\n        interpolation = "vertex"\n    )',
         f'    color3f[] primvars:displayColor = [{_tuples(colors)}] (\n        interpolation = "vertex"\n    )',
     ]
-    for name, values in surface.metrics.items():
-        numbers = ", ".join(repr(value) if np.isfinite(value) else "nan" for value in values.ravel().tolist())
+    for name in surface.metrics:
+        values = point_array(mesh, name).tolist()
+        numbers = ", ".join(repr(value) if np.isfinite(value) else "nan" for value in values)
         lines.append(f'    double[] primvars:{name} = [{numbers}] (\n        interpolation = "vertex"\n    )')
     path.write_text("\n".join([*lines, "}\n"]))
 
 
 @register(".ply", "polygons with vertex colors (MeshLab, CloudCompare)")
 def write_ply(surface: Surface, path: Path, options: GridOptions) -> None:
-    """Binary PLY of the quads."""
-    mesh, heights = mesh_of(surface, options)
-    colors = numpy_to_vtk(colors_of(heights.values.ravel()), deep=True)
+    """Binary PLY of the polygons."""
+    mesh = to_polydata(surface, options)
+    colors = numpy_to_vtk(colors_of(drawn_values(mesh)), deep=True)
     colors.SetName("RGB")
     mesh.GetPointData().AddArray(colors)
     writer = vtkPLYWriter()
@@ -112,20 +115,9 @@ def solid(x: np.ndarray, y: np.ndarray, heights: np.ndarray) -> tuple[np.ndarray
     return np.concatenate([top, base]), np.concatenate([sheet, sheet[:, ::-1] + nx * ny, walls])
 
 
-def mesh_of(surface: Surface, options: GridOptions) -> tuple[vtkPolyData, HeightMap]:
-    """The surface's quads, and their heights."""
-    heights = height_map(surface, options)
-    return to_polydata(surface, options, heights), heights
-
-
 def coordinates_of(mesh: vtkPolyData) -> np.ndarray:
     """(points, 3) coordinates of a mesh."""
     return np.asarray(vtk_to_numpy(mesh.GetPoints().GetData()))
-
-
-def corners_of(mesh: vtkPolyData) -> np.ndarray:
-    """(quads, 4) corners of a mesh of quads."""
-    return np.asarray(vtk_to_numpy(mesh.GetPolys().GetConnectivityArray())).reshape(-1, 4)
 
 
 def _tuples(rows: np.ndarray) -> str:

@@ -13,7 +13,9 @@ from vtkmodules.vtkFiltersCore import vtkAppendPolyData
 from vtkmodules.vtkFiltersSources import vtkSphereSource
 
 from paraloss.camera import Vector
-from paraloss.converters.geometry import bilinear, dimensions, height_at, height_facts, surface_width, tube
+from paraloss.converters.cut import level_of, uncut_values
+from paraloss.converters.facts import dimensions, height_facts
+from paraloss.converters.geometry import bilinear, height_at, surface_width, tube
 from paraloss.converters.grid import HeightMap, height_map, to_structured_grid
 from paraloss.converters.path_fields import paths_in
 from paraloss.errors import InputError
@@ -69,10 +71,20 @@ def _ends(path: Tensors, surface: Surface, heights: HeightMap, radius: float, en
     if not len(path["x"]):
         return ()
     x, y = (np.asarray(path[axis], float)[[0, -1]] for axis in "xy")
-    z = bilinear(surface.x, np.asarray(surface.y), heights.heights, x, y)
+    z = height_between(surface, heights, x, y)
     places = list(zip(x.tolist(), y.tolist(), z.tolist(), (START_COLOR, end), strict=True))
     places = places[1:] if len(path["x"]) == 1 else places
     return tuple(Ball((a, b, c), radius, color) for a, b, c, color in places if np.isfinite([a, b, c]).all())
+
+
+def height_between(surface: Surface, heights: HeightMap, x: np.ndarray, y: np.ndarray) -> np.ndarray:
+    """Bilinear heights of a surface at (x, y); NaN off the grid and above the upper limit."""
+    axes = surface.x, np.asarray(surface.y)
+    z = bilinear(*axes, heights.heights, x, y)
+    if heights.options.zmax is None:
+        return z
+    uncut = bilinear(*axes, uncut_values(surface.metric(heights.metric), heights), x, y)
+    return np.where(uncut > level_of(heights), np.nan, z)
 
 
 def lowest_ball(surface: Surface, heights: HeightMap, width: float) -> Ball | None:
@@ -185,9 +197,11 @@ def _draped(grid: Any, path: Tensors, own_loss: bool, radius: float) -> vtkPolyD
     where.SetData(numpy_to_vtk(np.ascontiguousarray(np.stack([x, y, z], axis=1)[there]), deep=True))
     line.SetPoints(where)
     cells = vtkCellArray()
-    cells.InsertNextCell(int(there.sum()))
-    for k in range(int(there.sum())):
-        cells.InsertCellPoint(k)
+    gaps = np.flatnonzero(np.diff(np.flatnonzero(there)) > 1) + 1  # where the path leaves the surface, and comes back
+    for piece in np.split(np.arange(int(there.sum())), gaps):
+        cells.InsertNextCell(len(piece))
+        for k in piece:
+            cells.InsertCellPoint(int(k))
     line.SetLines(cells)
     for key in ("step", "loss", "residual", "path"):
         if key in arrays:

@@ -16,7 +16,8 @@ from vtkmodules.vtkCommonCore import vtkStringArray
 from vtkmodules.vtkCommonDataModel import vtkPolyData
 
 from paraloss.converters.formats import register
-from paraloss.converters.grid import to_polydata
+from paraloss.converters.grid import to_structured_grid
+from paraloss.converters.polygons import visible_quads
 from paraloss.converters.volume import image_geometry, volume_arrays
 from paraloss.errors import InputError
 from paraloss.marks import mark
@@ -60,7 +61,7 @@ def _write_image(root: h5py.Group, surface: Surface, options: GridOptions, compr
 
 
 def _write_quads(root: h5py.Group, surface: Surface, options: GridOptions, compress: str) -> None:
-    mesh = to_polydata(surface, options)
+    mesh = visible_quads(to_structured_grid(surface, options))
     _set_type(root, b"UnstructuredGrid")
     quads = vtk_to_numpy(mesh.GetPolys().GetConnectivityArray()).astype(np.int64)
     cells = mesh.GetNumberOfPolys()

@@ -7,7 +7,7 @@ from pathlib import Path
 from vtkmodules.vtkIOXML import vtkXMLPolyDataWriter
 
 from paraloss.converters.formats import register
-from paraloss.converters.grid import to_polydata
+from paraloss.converters.polygons import to_polydata
 from paraloss.converters.xml_files import write_xml
 from paraloss.picture_options import GridOptions
 from paraloss.surface import Surface
@@ -15,5 +15,5 @@ from paraloss.surface import Surface
 
 @register(".vtp", "VTK polygons (ParaView, Blender's importers)", compresses=True)
 def write_vtp(surface: Surface, path: Path, options: GridOptions, compress: str = "none") -> None:
-    """Write the quads of ``surface``; see ``to_polydata``."""
+    """Write ``surface`` as polygons; see ``to_polydata``."""
     write_xml(vtkXMLPolyDataWriter(), to_polydata(surface, options), path, compress)

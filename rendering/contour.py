@@ -10,6 +10,7 @@ import numpy as np
 
 from paraloss.converters.colors import color_table
 from paraloss.converters.composition import ColorScale, Composition
+from paraloss.converters.cut import level_of, uncut_values
 from paraloss.converters.grid import height_map, point_arrays
 from paraloss.converters.paths import DrawnPath
 from paraloss.converters.scale import level_text
@@ -137,19 +138,23 @@ def _draw_panel(axis: Any, surface: Surface, composition: Composition, options: 
     style, scale = composition.picture.style, composition.scale
     assert scale is not None
     heights = height_map(surface, options)
-    values = np.ma.masked_invalid(heights.values)
-    colored = np.ma.masked_invalid(point_arrays(surface, heights)[scale.array])
+    values = np.ma.masked_invalid(uncut_values(surface.metric(heights.metric), heights))
+    by_height = scale.array == heights.array
+    colored = values if by_height else np.ma.masked_invalid(point_arrays(surface, heights)[scale.array])
     levels = np.array(composition.levels)
     levels = to_log(levels, options.log_offset) if options.log else levels
     raw = dict(zip(levels.tolist(), composition.levels, strict=True))
     x, y, colors = surface.x, surface.y, _color_map(scale, style == "contour")
     inside = levels[(levels > values.min()) & (levels < values.max())]
     if style == "heat":
+        colored = np.ma.masked_where(values > level_of(heights), colored)
         return axis.pcolormesh(x, y, colored, cmap=colors, vmin=scale.low, vmax=scale.high, shading="nearest")
     if style == "filled":
         drawn = axis.contourf(x, y, colored, np.linspace(scale.low, scale.high, 41), cmap=colors)
         if len(inside):
             axis.contour(x, y, values, levels, colors="white", linewidths=0.4, linestyles="solid", alpha=0.7)
+        if values.max() > level_of(heights):
+            _clip_at(drawn, axis, surface, values, level_of(heights))
         return drawn
     if not len(inside):
         return None
@@ -163,6 +168,13 @@ def _draw_panel(axis: Any, surface: Surface, composition: Composition, options: 
             fmt=lambda value: level_text(raw[min(raw, key=lambda level: abs(level - value))]),
         )  # fmt: skip
     return drawn
+
+
+def _clip_at(drawn: Any, axis: Any, surface: Surface, values: np.ndarray, level: float) -> None:
+    """Hide the part of ``drawn`` where ``values`` lie above ``level``."""
+    below = axis.contourf(surface.x, surface.y, values, [float(values.min()) - 1.0, level])
+    drawn.set_clip_path(below.get_paths()[0], axis.transData)
+    below.remove()
 
 
 def _label_places(lines: Sequence[Sequence[np.ndarray]], axis: Any, points: float) -> list[tuple[float, float]]:

@@ -14,6 +14,7 @@ from paraloss.converters.colors import color_table
 from paraloss.converters.composition import Composition
 from paraloss.converters.geometry import contour_lines
 from paraloss.converters.paths import drape_trajectory
+from paraloss.converters.polygons import visible_polygons
 from paraloss.errors import MissingPackage
 from paraloss.height import to_log
 from paraloss.look import SHINE, Color
@@ -55,7 +56,7 @@ def _add_mark(plotter: Any, mesh: Any, color: Color, **material: float) -> None:
 
 def add_sheet(plotter: Any, composition: Composition, index: int, grid: Any, **extra: Any) -> None:
     """Add the surface itself, in its own color or in those of the scale."""
-    material, scale, color = composition.look.material, composition.scale, composition.panels[index].color
+    material, scale, color, pv = composition.look.material, composition.scale, composition.panels[index].color, quiet_pyvista()
     if color is not None:
         shown: dict[str, Any] = {"color": color}
         shown["opacity"] = composition.panels[index].opacity
@@ -68,7 +69,8 @@ def add_sheet(plotter: Any, composition: Composition, index: int, grid: Any, **e
             "interpolate_before_map": True,
             "nan_color": (0.6, 0.6, 0.6),
         }
-    sheet = _without_hidden_cells(grid) if grid.GetPointGhostArray() is not None else grid
+    whole = grid.GetPointGhostArray() is None and composition.panels[index].options.zmax is None
+    sheet = grid if whole else pv.wrap(visible_polygons(grid))
     actor = plotter.add_mesh(
         sheet, show_scalar_bar=False, ambient=material.ambient, diffuse=material.diffuse, specular=material.specular,
         specular_power=material.specular_power, **shown, **extra,
@@ -154,12 +156,3 @@ def _add_floor(plotter: Any, composition: Composition, grid: Any, line_width: fl
         lines, scalars="drawn", cmap=lookup_table(composition.picture.colors, low, high),
         clim=(low, high), line_width=1.4 * line_width, lighting=False, show_scalar_bar=False,
     )  # fmt: skip
-
-
-def _without_hidden_cells(grid: Any) -> Any:
-    from vtkmodules.vtkFiltersGeometry import vtkGeometryFilter
-
-    outer = vtkGeometryFilter()
-    outer.SetInputData(grid)
-    outer.Update()
-    return quiet_pyvista().wrap(outer.GetOutput())
