@@ -31,7 +31,8 @@ class GridOptions(Options):
         log: Height from ln(metric + offset). Default: for losses only.
         log_offset: Number added before the logarithm, in the metric's unit; 0.1 as in Li et al. 2018. Grows where losses are
             negative, so that all are drawn.
-        zmax: Upper limit in the metric's unit: larger values are drawn at it; the array "clipped" marks them.
+        zmax: Upper limit in the metric's unit: the surface is cut there. Grids (.vts) cannot be cut: larger values lie at the
+            limit, and the array "clipped" marks them.
         zmin: Lower limit in the metric's unit: smaller values are drawn at it.
         height_scale: Height per unit of the (log) metric. Default: the surface is 0.55 times as high as wide.
         height_base: Value of the (log) metric at height 0, if the height scale is given.

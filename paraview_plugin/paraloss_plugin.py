@@ -252,6 +252,19 @@ class SeveralSurfaces(VTKPythonAlgorithmBase):
         return 1
 
 
+@smproxy.filter(name="CutSurface", label="Cut Surface", support_reload=False)
+@smhint.xml(properties.MENU_XML)
+@smproperty.input(name="Input", port_index=0)
+@smdomain.datatype(dataTypes=["vtkStructuredGrid", "vtkUnstructuredGrid"])
+class CutSurface(_OnSurface):
+    """The part of a loss surface below the level that it is clipped at (Clip At), with a smooth rim instead of a plateau."""
+
+    def _make(self, grid):
+        from paraloss.converters.polygons import visible_polygons
+
+        return visible_polygons(grid)
+
+
 @smproxy.filter(name="SurfaceContours", label="Surface Contours", support_reload=False)
 @smhint.xml(properties.MENU_XML)
 @smhint.xml(properties.INPUT_STAYS_XML)

@@ -224,7 +224,9 @@ class Scene:
     def _fill(self, number, source):
         """The surface of one view, with its lines and marks."""
         picture, look, panel = self.composition.picture, self.composition.look, self.composition.panels[number]
-        display = simple.Show(source, self.views[number])
+        whole = panel.options.zmax is None
+        shown = source if whole else self.made("CutSurface", number, "below its limit", Input=source)
+        display = simple.Show(shown, self.views[number])
         display.Representation = "Surface"
         display.Ambient, display.Diffuse = look.material.ambient, look.material.diffuse
         display.Specular, display.SpecularPower = look.material.specular, look.material.specular_power

@@ -102,7 +102,8 @@ _HEIGHT_XML = """
   </DoubleVectorProperty>
   <IntVectorProperty name="Clip" label="Clip" command="SetClip" number_of_elements="1" default_values="0">
     <BooleanDomain name="bool"/>
-    <Documentation>Draw values above Clip At at that value; the array "clipped" marks them.</Documentation>
+    <Documentation>Draw values above Clip At at that value; the array "clipped" marks them. The filter Cut Surface leaves
+      them out.</Documentation>
   </IntVectorProperty>
   <DoubleVectorProperty name="ClipAt" label="Clip At" command="SetClipAt" number_of_elements="1" default_values="10">
     <DoubleRangeDomain name="range"/>

@@ -15,10 +15,11 @@ from matplotlib import image
 from screens import read_xwd
 from skimage.metrics import structural_similarity
 
-from paraloss import Surface, read_surface, to_structured_grid, write_surface
+from paraloss import Surface, read_surface, to_polydata, to_structured_grid, write_surface
 from paraloss.converters import convert, open_surface
 from paraloss.converters.geometry import contour_lines, minimum_marker
 from paraloss.converters.paths import drape_trajectory
+from paraloss.picture_options import GridOptions
 
 pytestmark = pytest.mark.paraview
 HOUSE = Path(__file__).resolve().parents[2]
@@ -184,6 +185,23 @@ def test_a_growing_file_is_read_again(tmp_path):
     assert len(told) == 2, output
     assert 0 < sum(told[0]["status"]) < 35
     assert sum(told[1]["status"]) == 35
+
+
+def test_a_surface_is_cut_at_the_level_of_the_reader(tmp_path):
+    surface = bumpy()
+    write_surface(surface, tmp_path / "s.h5")
+    told, output = pvpython(
+        """
+        r = LossSurfaceReader(FileNames=[sys.argv[1]], Clip=1, ClipAt=3.0)
+        tell(**facts_of(CutSurface(Input=r)))
+        """,
+        tmp_path / "s.h5", folder=tmp_path,
+    )  # fmt: skip
+    assert len(told) == 1, output
+    values, mesh = told[0]["values"], to_polydata(surface, GridOptions(zmax=3.0))
+    assert max(values["train_loss"]) == 3.0
+    assert told[0]["points"] == mesh.GetNumberOfPoints()
+    np.testing.assert_allclose(told[0]["bounds"], mesh.GetBounds(), atol=1e-6)
 
 
 def test_filters_work_on_the_reader_and_on_grids_from_elsewhere(tmp_path):
