@@ -14,7 +14,8 @@ from vtkmodules.vtkCommonDataModel import vtkCellArray, vtkDataSetAttributes, vt
 
 from paraloss.converters.cut import all_above, cut_triangles, uncut
 from paraloss.converters.facts import dimensions, drawn_values, height_facts, limits, point_array
-from paraloss.converters.grid import HeightMap, blank_cells, surface_normals, to_structured_grid
+from paraloss.converters.grid import HeightMap, blank_cells, to_structured_grid
+from paraloss.converters.normals import surface_normals
 from paraloss.converters.quads import quad_cells, quad_corners
 from paraloss.height import to_log
 from paraloss.picture_options import GridOptions
@@ -40,6 +41,8 @@ def visible_polygons(grid: Any) -> vtkPolyData:
     Raises:
         InputError: another grid, or one that lies above the level as a whole.
     """
+    if not np.isfinite(limits(grid)[1]):
+        return visible_quads(grid)
     field, level = uncut_field(grid)
     if not (field > level).any():
         return visible_quads(grid)
@@ -70,7 +73,13 @@ def visible_quads(grid: Any) -> vtkPolyData:
     """The quads (i, i+1, i+nx+1, i+nx) of a whole grid, without those that touch a blank point; every point is kept."""
     ni, nj, _ = dimensions(grid)
     blank = ~np.isfinite(drawn_values(grid)).reshape(nj, ni)
-    return _polygons(grid, _points(grid), [quad_corners(nj, ni, blank_cells(blank))], _arrays(grid))
+    mesh = vtkPolyData()
+    mesh.SetPoints(grid.GetPoints())
+    mesh.SetPolys(quad_cells(quad_corners(nj, ni, blank_cells(blank))))
+    mesh.GetPointData().ShallowCopy(grid.GetPointData())
+    mesh.GetPointData().RemoveArray(vtkDataSetAttributes.GhostArrayName())
+    mesh.GetFieldData().ShallowCopy(grid.GetFieldData())
+    return mesh
 
 
 def triangles_of(mesh: vtkPolyData) -> np.ndarray:
@@ -151,8 +160,6 @@ def _polygons(grid: Any, points: np.ndarray, cells: list[np.ndarray], arrays: di
 
 def _cells(parts: list[np.ndarray]) -> vtkCellArray:
     """Polygons of several numbers of corners as vtk's cells."""
-    if len(parts) == 1:
-        return quad_cells(parts[0])
     sizes = np.concatenate([np.full(len(part), part.shape[1], np.int64) for part in parts])
     starts = np.concatenate([[0], np.cumsum(sizes)])
     corners = np.concatenate([part.ravel() for part in parts]).astype(np.int64)
