@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from paraloss.converters.composition import Composition, compose
+from paraloss.converters.finer import drawn_finer
 from paraloss.converters.layout import framed
 from paraloss.errors import InputError, MissingPackage
 from paraloss.files import check_output, replacing
@@ -75,6 +76,7 @@ def make_movie(
     if backend == "paraview" and kind != "orbit":
         raise InputError(f"ParaView draws orbits only; draw the {kind} with backend pyvista")
     titles = list(labels) if labels is not None else [""] * len(surfaces)
+    surfaces = drawn_finer(surfaces, options, picture)
     if kind == "orbit":
         composition = compose(surfaces, options, picture, titles, framed(size, picture, titles))
         pictures = SurfacePicture(surfaces, composition, backend).turning(frames)

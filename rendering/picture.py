@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from paraloss.converters.composition import Composition, compose
+from paraloss.converters.finer import drawn_finer
 from paraloss.converters.layout import Layout, framed, usual_size
 from paraloss.converters.li2018 import open_surface
 from paraloss.errors import InputError, MissingPackage
@@ -91,6 +92,7 @@ def render(
             draw_curves(opened, temporary, labels, options, transparent=picture.transparent, size=size, printed=printed)
         else:
             layout = _layout(size, printed, picture, labels)
+            opened = drawn_finer(opened, options, picture)
             composition = compose(opened, options, picture, labels, layout)
             if picture.from_above:
                 draw_contours(opened, temporary, composition, size, printed)

@@ -14,6 +14,7 @@ from matplotlib.figure import Figure, SubFigure
 from matplotlib.image import imread
 
 from paraloss.converters.composition import compose
+from paraloss.converters.finer import drawn_finer
 from paraloss.converters.layout import Layout
 from paraloss.log import logger
 from paraloss.picture_options import GridOptions, PictureOptions, combined
@@ -123,6 +124,7 @@ def _from_above(
     size: tuple[int, int] | None,
     made: Callable[..., Any] | None,
 ) -> Any:
+    surface = drawn_finer([surface], options, picture)[0]
     composition = compose([surface], options, picture, labels, Layout(size or (1600, 900), 1, 1, size or (1600, 900)))
     with drawing() as letters:
         if ax is None:

@@ -14,6 +14,7 @@ import numpy as np
 
 from paraloss.converters import open_surface, to_structured_grid
 from paraloss.converters.composition import Composition, compose
+from paraloss.converters.finer import drawn_finer
 from paraloss.converters.layout import bare
 from paraloss.errors import InputError, MissingPackage, ParalossError
 from paraloss.height import is_loss
@@ -62,6 +63,7 @@ class _Window:
     def _read(self) -> None:
         self._times = [file.stat().st_mtime_ns for file in self._files]
         self._surfaces: list[Surface] = [open_surface(file).drawable() for file in self._files]
+        self._drawn = drawn_finer(self._surfaces, self._options, self._picture)
         self._compose()  # raises for what cannot be shown
 
     def _compose(self) -> Composition:
@@ -69,18 +71,18 @@ class _Window:
         options = replace(self._options, log_offset=self._offset)
         picture = replace(self._picture, contours=self._lines)
         layout = bare(_SIZE, replace(picture, scalar_bar=False), 1)
-        composition = compose(self._surfaces, options, picture, self._labels, layout)
+        composition = compose(self._drawn, options, picture, self._labels, layout)
         if self._clip < 1:
             (low, high), log = composition.ends, composition.panels[0].options.log
             top = low + self._clip * (high - low)
             offset = composition.panels[0].options.log_offset
             options = replace(options, zmax=float(np.exp(top) - offset) if log else float(top))
-            composition = compose(self._surfaces, options, picture, self._labels, layout)
+            composition = compose(self._drawn, options, picture, self._labels, layout)
         if self._height != 1:
             scale = composition.panels[0].options.height_scale or 1.0
             base = composition.panels[0].options.height_base
             options = replace(options, height_scale=scale * self._height, height_base=base)
-            composition = compose(self._surfaces, options, picture, self._labels, layout)
+            composition = compose(self._drawn, options, picture, self._labels, layout)
         return composition
 
     def show(self) -> None:
@@ -126,7 +128,7 @@ class _Window:
 
     def _draw(self) -> Composition:
         """Draw the chosen surface as the sliders say."""
-        composition, plotter, surface = self._compose(), self._plotter, self._surfaces[self._step]
+        composition, plotter, surface = self._compose(), self._plotter, self._drawn[self._step]
         panel = composition.panels[self._step]
         grid = self._pyvista.wrap(to_structured_grid(surface, panel.options))
         add_sheet(plotter, composition, self._step, grid, name="surface", reset_camera=False)
