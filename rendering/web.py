@@ -14,6 +14,7 @@ import numpy as np
 
 from paraloss.converters.colors import color_table
 from paraloss.converters.composition import Composition, compose
+from paraloss.converters.finer import WANTED
 from paraloss.converters.grid import as_float32
 from paraloss.converters.paths import DrawnPath
 from paraloss.errors import InputError
@@ -74,6 +75,7 @@ def page(
         "looks": _looks(),
         "maps": {name: (color_table(name, 256) * 255).round().astype(int).ravel().tolist() for name in COLOR_MAPS},
         "height": HEIGHT_OF_WIDTH,
+        "fine": WANTED,
         "ball": BALL_RADIUS,
         "mark": {"radius": MINIMUM_RADIUS, "color": MARK_COLOR},
         "shine": SHINE,

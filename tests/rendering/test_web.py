@@ -17,10 +17,13 @@ import pytest
 from browsing import opened_page, shot
 from helpers import BIN, run, surface_of
 from matplotlib import image
+from vtkmodules.util.numpy_support import vtk_to_numpy
 
-from paraloss import Surface
+from paraloss import Surface, to_polydata
 from paraloss.compute.schedule.visit_order import coarse_to_fine
 from paraloss.converters import GridOptions
+from paraloss.converters.finer import finer
+from paraloss.converters.polygons import triangles_of
 from paraloss.errors import InputError
 from paraloss.rendering import write_page
 from paraloss.rendering.server import ViewServer
@@ -285,6 +288,8 @@ PICK = """
 import sys
 from pathlib import Path
 from paraloss.converters import GridOptions
+from paraloss.converters.finer import finer
+from paraloss.converters.polygons import triangles_of
 from paraloss.picture_options import PictureOptions
 from paraloss.rendering import window
 shown = window._Window([Path(sys.argv[1])], ["a"], GridOptions(), PictureOptions())
@@ -329,3 +334,40 @@ def shares_of_blue_and_red(path):
     pixels = np.frombuffer(raw[start : start + stride * height], np.uint8).reshape(height, stride // 4, 4)[:, :width, :3] / 255
     warmth = pixels[..., 2] - pixels[..., 0]  # stored as blue, green, red
     return float((warmth < -0.15).mean()), float((warmth > 0.15).mean())
+
+
+SHEET = """() => {
+  const level = toLog(clipValue(state.metric), offsetFor(state.metric));
+  const sheet = sheetOf(surfaces[0], drawn(surfaces[0], state.metric, state.log, false), null, level);
+  const at = k => [sheet.places[3 * k], sheet.places[3 * k + 1]];
+  let area = 0;
+  for (let k = 0; k < sheet.indices.length; k += 3) {
+    const [a, b, c] = [0, 1, 2].map(q => at(sheet.indices[k + q]));
+    area += ((b[0] - a[0]) * (c[1] - a[1]) - (b[1] - a[1]) * (c[0] - a[0])) / 2;
+  }
+  const used = [...new Set(sheet.indices)].map(k => sheet.values[k]);
+  const values = Array.from(sheet.values.slice(0, sheet.x.length * sheet.y.length));
+  return {area, highest: used.reduce((a, b) => Math.max(a, b)), level, values, nx: sheet.x.length};
+}"""
+
+
+@pytest.mark.slow
+def test_the_page_interpolates_and_cuts_as_pictures_do(browser, tmp_path):
+    values = np.exp(np.random.default_rng(5).normal(size=(8, 9)) * 1.5)
+    values[2, 3], values[6, 6] = np.nan, np.inf
+    surface = Surface(np.linspace(-1, 1, 9), np.linspace(-1, 1, 8), {"train_loss": values})
+    page = opened_page(browser, f"file://{write_page([surface], tmp_path / 's.html', ['a'], zmax=3.0)}")
+    found = page.evaluate(SHEET)
+    assert page.complaints == []
+    fine = finer(surface, infinite_is_high=True)
+    assert found["nx"] == len(fine.x)
+    assert found["highest"] == pytest.approx(found["level"]) == pytest.approx(np.log(3.1))
+    drawn = np.array([np.nan if value is None else value for value in found["values"]], float).reshape(fine.shape)
+    heights = np.log(fine.metric() + 0.1)
+    assert (np.isnan(drawn) == np.isnan(heights)).all()
+    known = np.isfinite(heights)
+    np.testing.assert_allclose(drawn[known], heights[known], atol=1e-5)
+    mesh = to_polydata(fine, GridOptions(zmax=3.0))
+    points, triangles = vtk_to_numpy(mesh.GetPoints().GetData()), triangles_of(mesh)
+    (ax, ay), (bx, by), (cx, cy) = (points[triangles[:, k], :2].T for k in range(3))
+    assert found["area"] == pytest.approx(float(((bx - ax) * (cy - ay) - (by - ay) * (cx - ax)).sum() / 2), rel=0.01)
