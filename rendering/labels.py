@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
+
 from paraloss.surface import Surface
 from paraloss.text import printable
 
@@ -63,15 +65,15 @@ def default_label(surface: Surface) -> str:
 
 
 def known_accuracy(surface: Surface) -> str:
-    """``test accuracy 98.6 %`` from the record of training, else from the center of the surface; empty if unknown."""
+    """``test accuracy 98.6 %`` from the record of training, else from the center, where it is on the grid; empty if unknown."""
     found = surface.provenance.get("trained")
     trained: dict[str, Any] = found if isinstance(found, dict) else {}
     for split in ("test", "train"):
         name = f"{split}_acc"
         if isinstance(trained.get(name), (int, float)):
             return f"{split} accuracy {trained[name]:.1f} %"
-        if name in surface.metrics and surface.has_center:
-            center = surface.at()[name]
-            if center == center:
-                return f"{split} accuracy {center:.1f} %"
+        if name in surface.metrics and surface.center is not None:
+            accuracy = surface.metrics[name][surface.center]
+            if np.isfinite(accuracy):
+                return f"{split} accuracy {accuracy:.1f} %"
     return ""

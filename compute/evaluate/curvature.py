@@ -188,7 +188,7 @@ class Hessian:
         self._bar: Progress | None = None
 
     def __enter__(self) -> Hessian:
-        with torch.no_grad():
+        with torch.enable_grad():  # a step may differentiate itself, as that of a PINN does
             # Read back once: a wait for each batch would leave the device idle.
             count = float(sum(self._loss.batch_losses(self._model, batch).count for batch in self._batches))
         self._before = [parameter.requires_grad for parameter in self._parameters.values()]

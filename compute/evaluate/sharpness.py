@@ -140,9 +140,12 @@ class _Around:
     def loss(self, offsets: Sequence[Tensor] | None = None) -> float:
         """The mean loss."""
         self._put(offsets)
-        with torch.no_grad():
-            found = [self._loss.batch_losses(self._model, batch) for batch in self._batches]
-            return sum(float(each.total) for each in found) / sum(float(each.count) for each in found)
+        total = count = 0.0
+        with torch.enable_grad():  # a step may differentiate itself, as that of a PINN does
+            for batch in self._batches:
+                found = self._loss.batch_losses(self._model, batch)
+                total, count = total + float(found.total), count + float(found.count)
+        return total / count
 
     def gradient(self, offsets: Sequence[Tensor] | None = None) -> tuple[float, list[Tensor]]:
         """The mean loss and its gradient."""

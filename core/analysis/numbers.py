@@ -71,11 +71,11 @@ def basin_area(surface: Surface, metric: str | None = None, rise: float = 1.0) -
     """Find the area around the center where the loss stays within ``rise`` of the center's, as a share of the plot.
 
     Args:
-        surface: two-dimensional, with (0, 0) on it.
+        surface: two-dimensional.
         metric: a loss; the default one when None.
         rise: largest rise above the center's loss, in the loss's unit.
 
-    Only the part connected to the center counts (4-neighborhood).
+    Only the part connected to the center counts (4-neighborhood). NaN where (0, 0) is not on the grid.
 
     Raises:
         InputError: a curve.
@@ -85,7 +85,9 @@ def basin_area(surface: Surface, metric: str | None = None, rise: float = 1.0) -
     if surface.y is None:
         raise InputError("a curve (1D) has no area; compute a surface, with y")
     values = surface.metric(metric)
-    center = int(np.abs(surface.y).argmin()), int(np.abs(surface.x).argmin())
+    center = surface.center
+    if center is None:
+        return float("nan")
     low = values <= values[center] + rise
     parts, _ = label(low)
     return float((parts == parts[center]).mean()) if low[center] else 0.0
@@ -95,11 +97,12 @@ def rise_within(surface: Surface, radius: float, metric: str | None = None) -> t
     """Find the (worst, mean) rise of the loss above the center's within ``radius`` of (0, 0), in the loss's unit.
 
     Args:
-        surface: two-dimensional, with (0, 0) on it.
+        surface: two-dimensional.
         radius: in steps of the directions: 0.25 is a quarter of the weights' norm along filter-normalized ones.
         metric: a loss; the default one when None.
 
-    The worst rise is the sharpness of Keskar et al. 2017 (arXiv 1609.04836), within the plane instead of the whole space.
+    The worst rise is the sharpness of Keskar et al. 2017 (arXiv 1609.04836), within the plane instead of the whole space. NaN
+    where (0, 0) is not on the grid.
 
     Raises:
         InputError: a curve.
@@ -107,7 +110,9 @@ def rise_within(surface: Surface, radius: float, metric: str | None = None) -> t
     if surface.y is None:
         raise InputError("a curve (1D) has no neighborhood in the plane; compute a surface, with y")
     values = surface.metric(metric)
-    center = int(np.abs(surface.y).argmin()), int(np.abs(surface.x).argmin())
+    center = surface.center
+    if center is None:
+        return float("nan"), float("nan")
     inside = np.add.outer(surface.y**2, surface.x**2) <= radius**2 * (1 + 1e-9)
     rises = values[inside & np.isfinite(values)] - (values[center] if np.isfinite(values[center]) else np.nan)
     return (float(rises.max()), float(rises.mean())) if rises.size else (float("nan"), float("nan"))
@@ -120,7 +125,7 @@ def measures(surface: Surface, metric: str | None = None, radius: float = 0.25, 
     j, i = np.unravel_index(int(np.nanargmin(np.where(np.isfinite(values), values, np.nan))), values.shape)
     assert surface.y is not None
     return {
-        "center": float(values[int(np.abs(surface.y).argmin()), int(np.abs(surface.x).argmin())]),
+        "center": float("nan") if surface.center is None else float(values[surface.center]),
         "minimum": float(values[j, i]),
         "minimum_x": float(surface.x[i]),
         "minimum_y": float(surface.y[j]),

@@ -18,6 +18,11 @@ if TYPE_CHECKING:
 
 SHARPNESS = Parameter(group=Group("Sharpness", sort_key=6))
 
+_UNCENTERED = (
+    "(0, 0), the checkpoint itself, is none of its points, so that nothing is measured from there; an odd number of steps between "
+    "ends of the same size, as in --x=-1:1:51, has it"
+)
+
 
 def analyze(
     *files: Path,
@@ -114,12 +119,14 @@ def analyze(
         values.update({f"area_below_{at:g}": area_below(surface.metric(metric), at) for at in level or []})
     scales = {str(path): metric_scale(surface.metric(metric)) for path, surface in zip(files, surfaces, strict=True)}
     notes = {path: scale.note for path, scale in scales.items() if scale.note}
+    uncentered = {str(path): _UNCENTERED for path, surface in zip(files, surfaces, strict=True) if surface.center is None}
     reason = why_not_comparable(surfaces)
     if critical_points or basins:
         _write_topology(surfaces[0], metric, persistence, critical_points, basins)
     if json:
         rest = {
             "heights": notes,
+            "no_center": uncentered,
             "not_comparable": reason,
             "radius": radius,
             "rise": rise,
@@ -129,7 +136,7 @@ def analyze(
         return
     _print_table(files, found, level or [], rise)
     _print_paths(files, surfaces)
-    for path, note in notes.items():
+    for path, note in [*uncentered.items(), *notes.items()]:
         print(f"{path}: {note}")
     if reason:
         print(f"do not compare them: {reason}")

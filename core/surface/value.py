@@ -172,9 +172,11 @@ class Surface:
         return {name: float(values[index]) for name, values in self.metrics.items()}
 
     @property
-    def has_center(self) -> bool:
-        """Whether the model itself, at step 0 of every direction, lies within the surface."""
-        return all(_within(axis, 0.0) for axis in self.axes)
+    def center(self) -> tuple[int, ...] | None:
+        """Index of the model itself, step 0 of every direction, in the arrays of metrics; None where it is not on the grid."""
+        index = tuple(int(np.abs(axis).argmin()) for axis in self.axes)
+        apart = (abs(float(axis[k])) > 1e-6 * float(np.ptp(axis)) for axis, k in zip(self.axes, index, strict=True))
+        return None if any(apart) else index[::-1]
 
     def __sub__(self, other: Surface) -> Surface:
         """Subtract ``other``'s metrics from the same ones of this surface; a point pending in either is pending.

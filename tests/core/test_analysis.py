@@ -1,8 +1,11 @@
 """Roughness, convexity and basin area against formulas."""
 
+import json
+from dataclasses import replace
+
 import numpy as np
 import pytest
-from helpers import surface_of
+from helpers import call, surface_of
 
 from paraloss.analysis import envelope
 from paraloss.analysis.envelope import quasiconvex_envelope
@@ -108,9 +111,21 @@ def test_measures_tell_where_the_minimum_is():
     assert found["convex_share"] == 1.0
 
 
-def test_surfaces_of_other_steps_or_directions_are_not_compared():
-    from dataclasses import replace
+def test_nothing_is_measured_from_a_center_that_is_not_on_the_grid(tmp_path):
+    even, far = surface_of(lambda x, y: 1 + x**2 + y**2, 4, 5), surface_of(lambda x, y: 1 + x**2 + y**2, 5, 5)
+    far = replace(far, x=far.x + 3)
+    for surface in (even, far):
+        found = measures(surface)
+        assert all(np.isnan(found[name]) for name in ("center", "worst_rise", "mean_rise", "basin_area"))
+        assert found["minimum"] == surface.metric().min() and np.isfinite(found["roughness"])
+    even.save(tmp_path / "even.h5")
+    done = call("analyze", tmp_path / "even.h5")
+    assert done.returncode == 0 and "the checkpoint itself, is none of its points" in done.stdout
+    table = json.loads(call("analyze", tmp_path / "even.h5", "--json").stdout)
+    assert table["surfaces"][str(tmp_path / "even.h5")]["center"] is None and len(table["no_center"]) == 1
 
+
+def test_surfaces_of_other_steps_or_directions_are_not_compared():
     def with_norm(norm, seed=1, half=1.0):
         surface = surface_of(lambda x, y: 1 + x**2 + y**2, 5, 5, half)
         return replace(surface, provenance={"directions": [{"norm": norm, "seed": seed}] * 2, "criterion": "mse"})

@@ -1,9 +1,14 @@
 """A physics-informed network: the loss differentiates the model by its inputs, and takes two kinds of points."""
 
+import json
+
 import pytest
 import torch
+from helpers import call
 from judge import assert_right, surface_of, surface_on_ranks
 from torch import nn
+
+from paraloss.surface import read_surface
 
 
 def build():
@@ -38,6 +43,55 @@ def loop(model):
 def test_a_loss_with_derivatives_of_the_model_and_its_gradient():
     surface = surface_of(build(), None, data(), step=step, metrics=["loss", "grad_norm"])
     assert_right(surface, build(), loop)
+
+
+def dense_hessian(model):
+    """Of the weights of two dimensions, column by column."""
+    weights = [parameter for parameter in model.parameters() if parameter.ndim > 1]
+    gradients = torch.autograd.grad(step(model, data()), weights, create_graph=True)
+    flat = torch.cat([gradient.flatten() for gradient in gradients])
+    rows = [torch.autograd.grad(number, weights, retain_graph=True) for number in flat]
+    return torch.stack([torch.cat([part.flatten() for part in row]) for row in rows])
+
+
+def ends_of_the_hessian(model):
+    values = torch.linalg.eigvalsh(dense_hessian(model))
+    return {"train_loss": step(model, data()).item(), "min_eig": values[0].item(), "max_eig": values[-1].item()}
+
+
+def test_the_hessian_of_a_loss_with_derivatives_of_the_model():
+    surface = surface_of(build(), None, data(), step=step, metrics=["loss", "hessian"])
+    assert_right(surface, build(), ends_of_the_hessian, rel=1e-4)
+
+
+def test_sharpness_and_eigenvectors_of_a_loss_with_derivatives_of_the_model(tmp_path):
+    torch.save(build().state_dict(), tmp_path / "m.pt")
+    own = ("--model", f"{__file__}:build", "--data", f"{__file__}:data", "--step", f"{__file__}:step")
+    done = call("analyze", "--sharpness", tmp_path / "m.pt", *own, "--top", "1", "--json")
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout)["checkpoints"][str(tmp_path / "m.pt")]
+    values, vectors = torch.linalg.eigh(dense_hessian(build()))
+    largest = int(values.abs().argmax())
+    assert found["eigenvalue_1"]["value"] == pytest.approx(values[largest].item(), rel=1e-3)
+    assert found["loss"]["value"] == pytest.approx(step(build(), data()).item(), rel=1e-5)
+    done = call(
+        "compute", "--weights", tmp_path / "m.pt", *own, "--along", "eigenvector:1", "--curve", "--x=-1:1:3", "-o",
+        tmp_path / "e.h5",
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    surface, model = read_surface(tmp_path / "e.h5"), build()
+    for k, sign in ((0, -1), (2, 1)):
+        losses = []
+        for side in (sign, -sign):  # an eigenvector has no sign of its own
+            model = build()
+            weights = [parameter for parameter in model.parameters() if parameter.ndim > 1]
+            length = torch.stack([weight.square().sum() for weight in weights]).sum().sqrt()
+            parts = vectors[:, largest].split([weight.numel() for weight in weights])
+            with torch.no_grad():
+                for weight, part in zip(weights, parts, strict=True):
+                    weight += side * length * part.reshape(weight.shape)
+            losses.append(step(model, data()).item())
+        assert min(abs(surface.metrics["train_loss"][k] / loss - 1) for loss in losses) < 1e-3
 
 
 @pytest.mark.slow
