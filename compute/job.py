@@ -27,7 +27,7 @@ from paraloss.locking import locked
 from paraloss.log import logger
 from paraloss.progress import Progress
 from paraloss.stopping import keeping, last_resort
-from paraloss.surface import INTERPOLATED, PENDING, Surface, SurfaceWriter, read_surface
+from paraloss.surface import INTERPOLATED, NOT_FINITE, PENDING, Surface, SurfaceWriter, read_surface
 from paraloss.surface.recipes import Recipe
 
 
@@ -88,7 +88,18 @@ class Job:
             if self.options.refine is not None and self.world.is_first:
                 self._interpolate()
             surface: Surface = self.world.on_first(lambda: self.writer.surface())
+        if self.world.is_first:
+            self._warn_of_what_is_not_finite(surface)
         return surface
+
+    @staticmethod
+    def _warn_of_what_is_not_finite(surface: Surface) -> None:
+        """Say it where the checkpoint itself, or every point, has a metric that is not finite."""
+        lost = surface.status == NOT_FINITE
+        own = surface.center is not None and lost[surface.center]
+        if own or lost.all():
+            named = ", the checkpoint's own too" if own else ""
+            logger.warning(f"{lost.sum():,} of {lost.size:,} points are not finite{named}; check loss and data")
 
     def finished(self) -> int:
         """Return the number of points that the file holds already; for rank 0, before ``run``."""

@@ -57,7 +57,7 @@ def _directions(settings: Settings) -> str:
     }
     for axis, norm, end in zip(settings.steps, asked.norms, settings.plane.ends, strict=False):
         target = targets[axis]
-        name = Path(target).name if isinstance(target, (str, Path)) else "the model given"
+        name = Path(target).name if isinstance(target, (str, Path)) else "the other model"
         by = ", by recipe (philox)" if settings.plane.generator == "philox" else ""
         if axis in made:
             parts.append(f"{axis} along {way_in_words(named, axis)}")
@@ -75,7 +75,11 @@ def extent(settings: Settings) -> str:
     points = f"{sides} = {len(settings.grid):,} points" if len(steps) > 1 else f"{sides} points"
     why = ""
     if asked.y is None and not asked.curve:
-        why = ", y as x; --curve computes a curve" if "y" in steps else ", the line to x_to; --y adds a second direction"
+        why = (
+            ", y as x; --curve computes a curve"
+            if "y" in steps
+            else ", a line, as x leads to another model; --y adds a second direction"
+        )
     return f"a {kind} of {points}{why}"
 
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from paraloss.errors import InputError
 from paraloss.height import OFFSET
 from paraloss.picture_options import GridOptions
 from paraloss.print_size import PrintSize
@@ -83,6 +84,8 @@ def draw_on(left: Any, surfaces: Sequence[Surface], labels: Sequence[str], optio
             else:
                 losses += left.plot(surface.x, values, style, color=color, linewidth=1.8, label=entry)
     heights = [np.asarray(line.get_ydata(), float) for line in losses]
+    if losses and not any(np.isfinite(values).any() for values in heights):
+        raise InputError("nothing to draw: no loss of a curve is finite")
     if options.log is not False and all((values > 0).any() for values in heights):
         if any((values < 0).any() for values in heights):  # a logarithmic axis would leave them out
             left.set_yscale("symlog", linthresh=options.log_offset or OFFSET)

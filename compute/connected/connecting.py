@@ -132,7 +132,7 @@ def _evaluated(job: CurveJob, facts: Mapping[str, Any], data: Any) -> Connection
     }  # fmt: skip
     splits, effort = splits_for(job.loss, data), asked.part(EffortOptions)
     line = compute_surface(
-        job.model, job.loss, splits, effort, x=(0, 1, asked.points), x_to=job.other, path=place / LINE,
+        job.model, job.loss, splits, effort, x=(0, 1, asked.points), curve=True, x_to=job.other, path=place / LINE,
         precision=own_precision(job.model), **common,
     )  # fmt: skip
     plane = None

@@ -75,7 +75,9 @@ class _Users(Criterion):
         except torch.OutOfMemoryError:
             raise
         except Exception as error:
-            raise InputError(f"the loss failed on outputs {tuple(outputs.shape)}: {one_line(error)}") from error
+            raise InputError(
+                f"the loss failed on outputs {tuple(outputs.shape)}: {type(error).__name__}: {one_line(error)}"
+            ) from error
         found = as_losses(value, len(targets), "the loss")
         masked = isinstance(value, Tensor) and value.shape == targets.shape and not targets.dtype.is_floating_point
         return counted(value.double(), _classes_or_lossy(value, outputs, targets)) if masked and value.ndim > 1 else found

@@ -114,7 +114,9 @@ def _rewritten(
     if not isinstance(result, dict) or not rewriting.is_whole:
         return None
     if rewriting.left_out and not flat:
-        logger.info(f"left out of {like.name}'s form: {', '.join(rewriting.left_out[:4])}, which belong to the old weights")
+        logger.info(
+            f"of {like.name} only the weights are new; left out, as of the old ones: {', '.join(rewriting.left_out[:4])}"
+        )
     return result
 
 

@@ -14,7 +14,7 @@ _FILES = {"to": 1, "task": 1, "momentum": 1, "pca": 1, "delta": 2}
 _NUMBERS = {"worst": RADIUS, "eigenvector": 1}
 _PLAIN = ("random", "gradient")
 _USAGE = (
-    "there are random, gradient, worst[:RADIUS], eigenvector:K, momentum:FILE, pca:FOLDER, to:FILE, task:FILE and delta:FROM,TO"
+    "there are random, gradient, worst:RADIUS, eigenvector:K, momentum:FILE, pca:FOLDER, to:FILE, task:FILE and delta:FROM,TO"
 )
 
 
@@ -55,6 +55,8 @@ def _way(text: str) -> Way:
         number = _number(more) if more else float(_NUMBERS[kind])
         if number > 0 and math.isfinite(number) and (kind != "eigenvector" or number == int(number)):
             return Way(kind, number=number)
+        wanted = "a radius above 0" if kind == "worst" else "an eigenvector, counted from 1"
+        raise InputError(f"{{along}} {text}: '{more}' is not {wanted}", arguments=("along",))
     elif kind in _PLAIN and not more:
         return Way(kind)
     raise InputError(f"{{along}} {text}: {_USAGE}", arguments=("along",))

@@ -81,7 +81,7 @@ class PlaneOptions(Options):
     """
 
     x: Steps = "-1:1:51"
-    """Steps along x as FIRST:LAST:NUMBER. A negative FIRST requires the equals sign, as in --x=-1:1:51."""
+    """Steps along x as FIRST:LAST:NUMBER, as in --x=-1:1:51."""
     y: Steps | None = None
     """Steps along y. Default: those of x; none where only x_to is given, the line to a checkpoint."""
     curve: Annotated[bool, Flag(opposite=False)] = False
@@ -115,7 +115,7 @@ class PlaneOptions(Options):
     """Tensors that move: weights for parameters, states for batch-norm statistics too. Default: states where a direction leads
     to a checkpoint, else weights."""
     move: Annotated[Patterns | None, Flag(opposite=False)] = option(None, decides=True)
-    """Pattern of the names of parameters that move, as in 'layers.*.attn.*'; may be repeated. trainable: those that require
+    """Pattern of the names of parameters that move, as in 'layers.0.*'; may be repeated. trainable: those that require
     gradients. Default: all."""
     generator: Literal["auto", "li2018", "philox"] = "auto"
     """Random numbers of directions: li2018, the tensors of Li et al.'s code; philox, recipes whose numbers are made again at

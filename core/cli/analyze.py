@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 SHARPNESS = Parameter(group=Group("Sharpness", sort_key=6))
 
 _UNCENTERED = (
-    "(0, 0), the checkpoint itself, is none of its points, so that nothing is measured from there; an odd number of steps between "
-    "ends of the same size, as in --x=-1:1:51, has it"
+    "(0, 0), the checkpoint itself, is none of its points, so that nothing is measured from there; an odd number of steps "
+    "between ends of the same size, as in --x=-1:1:51, has it"
 )
 
 

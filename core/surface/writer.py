@@ -19,6 +19,7 @@ import h5py
 import numpy as np
 
 from paraloss._version import __version__
+from paraloss.errors import InputError
 from paraloss.height import default_metric
 from paraloss.marks import mark
 from paraloss.surface.fingerprint import check_fingerprint
@@ -73,6 +74,7 @@ class SurfaceWriter:
         self, path: str | Path | None, surface: Surface, fingerprint: Mapping[str, Any], overwrite: bool = False
     ) -> None:
         self.path = Path(path) if path is not None else None
+        self._began = self.path is not None and (overwrite or not self.path.exists())
         if self.path is None:
             self._file = h5py.File("in memory", "w", driver="core", backing_store=False)
             _write_new_file(self._file, surface, fingerprint)
@@ -197,7 +199,10 @@ class SurfaceWriter:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, where: TracebackType | None) -> None:
+        useless = self._began and isinstance(error, InputError) and not self._queue and not self._file["status"][...].any()
         self.close()
+        if useless and self.path is not None:  # no point could be evaluated
+            self.path.unlink(missing_ok=True)
 
 
 def _write_new_file(file: h5py.File, surface: Surface, fingerprint: Mapping[str, Any]) -> None:

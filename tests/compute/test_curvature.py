@@ -144,3 +144,35 @@ def test_spectrum_top_pairs_density_and_eigenvectors_as_directions(net, digits, 
     assert bare.grid.size == bare.density.size == 0
     with pytest.raises(InputError, match="top must lie between 1 and"):
         spectrum(evaluator.model, CRITERION, evaluator.batches["train"], top=0)
+
+
+class TwoWays(nn.Module):
+    """A part whose gradient depends on no weight beside one that bends."""
+
+    def __init__(self):
+        super().__init__()
+        torch.manual_seed(0)
+        self.straight = nn.Linear(3, 1, bias=False)
+        self.bent = nn.Linear(3, 4, bias=False)
+
+    def forward(self, inputs):
+        return self.straight(inputs) + torch.tanh(self.bent(inputs)).sum(dim=1, keepdim=True)
+
+
+def test_weights_that_the_loss_is_linear_in_have_no_curvature():
+    inputs = torch.randn(20, 3, generator=torch.Generator().manual_seed(1))
+    surface = compute_surface(
+        TwoWays(), lambda outputs, targets: outputs[:, 0], (inputs, torch.zeros(20)), x=(0, 1, 2), curve=True,
+        metrics="loss,hessian", precision="fp32", progress=False,
+    )  # fmt: skip
+    moved = TwoWays()
+    for k in range(2):
+        with torch.no_grad():
+            for name, weight in moved.named_parameters():
+                weight.copy_(dict(TwoWays().named_parameters())[name] + k * torch.as_tensor(surface.directions["x"][name]))
+        hessian = torch.autograd.functional.hessian(
+            lambda bent: torch.tanh(inputs @ bent.reshape(4, 3).T).sum(dim=1).mean(), moved.bent.weight.detach().flatten()
+        )
+        values = torch.linalg.eigvalsh(hessian)
+        assert surface.metrics["min_eig"][k] == pytest.approx(min(0.0, values[0].item()), abs=1e-5)
+        assert surface.metrics["max_eig"][k] == pytest.approx(max(0.0, values[-1].item()), abs=1e-5)

@@ -1,0 +1,84 @@
+"""Surfaces without a finite value, or without any: said in a line, and no file of nothing is left."""
+
+import numpy as np
+import pytest
+import torch
+from helpers import call
+from torch import nn
+
+from paraloss.compute import compute_surface
+from paraloss.errors import InputError, ParalossError
+from paraloss.surface import read_surface
+
+OPTIONS = {"x": (-1, 1, 3), "curve": True, "precision": "fp32", "progress": False}
+
+
+class Once(torch.autograd.Function):
+    """The square, without a second derivative."""
+
+    @staticmethod
+    def forward(context, value):
+        context.save_for_backward(value)
+        return value * value
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(context, gradient):
+        (value,) = context.saved_tensors
+        return 2 * value * gradient
+
+
+def once(outputs, targets):
+    return Once.apply(outputs[:, 0] - targets)
+
+
+def lost(outputs, targets):
+    return torch.where(outputs[:, 0] < torch.inf, torch.nan, outputs[:, 0])
+
+
+def lost_there(outputs, targets):
+    """Only where the model is not at its center, where it gives 1."""
+    return torch.where((outputs[:, 0] - 1).abs() < 1e-3, outputs[:, 0], torch.nan)
+
+
+def build():
+    model = nn.Linear(2, 1, bias=False)
+    nn.init.constant_(model.weight, 0.5)
+    return model
+
+
+def data():
+    return torch.ones(4, 2), torch.zeros(4)
+
+
+def test_a_job_that_can_evaluate_no_point_leaves_no_file(tmp_path):
+    path = tmp_path / "s.h5"
+    with pytest.raises(InputError, match="has no second derivative"):
+        compute_surface(build(), once, data(), metrics="loss,hessian", path=path, **OPTIONS)
+    assert list(tmp_path.iterdir()) == []
+    compute_surface(build(), once, data(), path=path, **OPTIONS)
+    kept = path.read_bytes()
+    with pytest.raises(ParalossError, match="other settings"):
+        compute_surface(build(), once, data(), metrics="loss,hessian", path=path, **OPTIONS)
+    assert path.read_bytes() == kept
+
+
+def test_losses_that_are_not_finite_are_told_and_not_drawn(tmp_path):
+    torch.save(build().state_dict(), tmp_path / "m.pt")
+    own = (
+        "--weights",
+        tmp_path / "m.pt",
+        "--model",
+        f"{__file__}:build",
+        "--data",
+        f"{__file__}:data",
+        "--curve",
+        "--x=-1:1:3",
+    )
+    done = call("compute", *own, "--loss", f"{__file__}:lost", "-o", tmp_path / "lost.h5")
+    assert done.returncode == 0 and "3 of 3 points are not finite, the checkpoint's own too" in done.stderr
+    done = call("render", tmp_path / "lost.h5", tmp_path / "lost.png")
+    assert done.returncode == 2 and "no loss of a curve is finite" in done.stderr and not (tmp_path / "lost.png").exists()
+    done = call("compute", *own, "--loss", f"{__file__}:lost_there", "-o", tmp_path / "part.h5")
+    assert done.returncode == 0 and "not finite" not in done.stderr
+    assert np.isfinite(read_surface(tmp_path / "part.h5").metrics["train_loss"]).tolist() == [False, True, False]
