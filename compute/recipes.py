@@ -86,7 +86,7 @@ def image_scale(epoch: int, epochs: int) -> float:
 
 
 def resized(images: Tensor, scale: float) -> Tensor:
-    """Images at ``scale`` times their height and width, averaged over the pixels that fall together.
+    """Images at ``scale`` times their height and width, by a triangle filter (bilinear, widened for the fewer pixels).
 
     Args:
         images: (n, channels, height, width), floating point.

@@ -8,7 +8,7 @@ import torch
 
 from paraloss.compute import load_checkpoint, load_model, train
 from paraloss.compute.inputs.split import Split
-from paraloss.compute.recipes import RECIPES, crop_and_flip
+from paraloss.compute.recipes import RECIPES, crop_and_flip, resized
 from paraloss.errors import InputError
 
 
@@ -118,6 +118,49 @@ def test_the_recipe_cifar_learns_keeps_the_test_accuracy_of_each_epoch_and_resum
     resumed = train(fresh(), images, tmp_path / "b", **options)
     for name, tensor in load_checkpoint(tmp_path / "final.pt")[0].items():
         assert torch.equal(tensor, load_checkpoint(resumed)[0][name])
+
+
+def pooled():
+    torch.manual_seed(0)
+    layers = [torch.nn.Conv2d(1, 4, 3, padding=1), torch.nn.ReLU(), torch.nn.Conv2d(4, 8, 3, padding=1), torch.nn.ReLU()]
+    return torch.nn.Sequential(*layers, torch.nn.AdaptiveAvgPool2d((2, 1)), torch.nn.Flatten(), torch.nn.Linear(16, 2))
+
+
+def test_a_progressive_run_sees_small_images_first_and_tests_at_their_size(tmp_path, images):
+    model, seen = pooled(), []
+    model.register_forward_pre_hook(lambda _, inputs: seen.append((model.training, *inputs[0].shape[2:])))
+    train(model, images, tmp_path / "run", recipe="cifar", progressive=True, epochs=10, lr=0.05, batch_size=240, progress=False)
+    assert [shape[1:] for shape in seen if shape[0]] == [(4, 4)] * 5 + [(6, 6)] * 3 + [(8, 8)] * 2
+    test = images["test"]
+    for epoch, size in ((5, 4), (8, 6), (10, 8)):
+        weights, record = load_checkpoint(tmp_path / "run" / f"epoch_{epoch:03d}.pt")
+        plain = pooled()
+        plain.load_state_dict(weights)
+        right = 0
+        for image, target in zip(test.inputs, test.targets, strict=True):
+            inputs = ((image.float() - 60) / 50)[None]
+            if size < 8:
+                inputs = torch.nn.functional.interpolate(inputs, (size, size), mode="bilinear", antialias=True)
+            right += int(plain(inputs).argmax()) == int(target)
+        assert record["test_acc"] == pytest.approx(right)
+        assert record["progressive"] is True
+
+
+def test_smaller_images_are_those_of_an_imaging_library():
+    from PIL import Image
+
+    images = torch.rand(2, 1, 12, 16)
+    for scale, size in ((0.5, (6, 8)), (0.75, (9, 12))):
+        found = resized(images, scale)
+        assert found.shape[2:] == size
+        for image, small in zip(images, found, strict=True):
+            expected = Image.fromarray(image[0].numpy(), "F").resize((size[1], size[0]), Image.Resampling.BILINEAR)
+            assert torch.allclose(small[0], torch.tensor(list(expected.getdata())).reshape(size), atol=1e-5)
+
+
+def test_a_progressive_run_requires_the_recipe_for_images(tmp_path, images):
+    with pytest.raises(InputError, match="progressive requires recipe cifar"):
+        train(pooled(), images, tmp_path / "run", progressive=True, progress=False)
 
 
 def test_the_recipe_cifar_refuses_inputs_that_are_no_images(tmp_path, digits):
