@@ -22,11 +22,12 @@ from vtkmodules.util.numpy_support import vtk_to_numpy
 from paraloss import Surface, to_polydata
 from paraloss.compute.schedule.visit_order import coarse_to_fine
 from paraloss.converters import GridOptions
-from paraloss.converters.finer import finer
+from paraloss.converters.finer import WANTED, finer
 from paraloss.converters.polygons import triangles_of
 from paraloss.errors import InputError
 from paraloss.rendering import write_page
 from paraloss.rendering.server import ViewServer
+from paraloss.rendering.web import _DRAWN
 from paraloss.surface import SurfaceWriter
 
 
@@ -66,6 +67,58 @@ def test_page_works_offline_turns_is_picked_and_stays_small(browser, tmp_path):
     page.locator("#contours").fill("12")
     assert page.locator("#clip-out").inner_text() != "none"
     assert np.abs(shot(page, tmp_path / "e.png") - image.imread(tmp_path / "d.png")[..., :3]).mean() > 0.003
+    assert page.complaints == []
+
+
+@pytest.mark.slow
+def test_a_large_surface_turns_in_a_coarse_level_and_rests_in_all_points(browser, tmp_path, monkeypatch):
+    x, y = np.linspace(-1, 1, 60) ** 3, np.linspace(-1, 1, 41)
+    loss = 0.1 + x**2 + 3 * y[:, None] ** 2 + np.sin(9 * x) * np.cos(7 * y[:, None])
+    loss[20, 31] = np.nan
+    path = {"x": np.linspace(-0.9, 0.9, 9), "y": np.linspace(-0.5, 0.5, 9)}
+    surface = Surface(x, y, {"train_loss": loss + 1}, trajectory=path)
+    pages = [write_page([surface], tmp_path / "whole.html", ["s"])]
+    text = pages[0].read_text()
+    for mine, large in (("antialias: !plain", "antialias: false"), (f'"fine": {WANTED}', '"fine": 1')):
+        assert text.count(mine) == 1
+        text = text.replace(mine, large)  # as large surfaces are drawn: without smooth edges, no points in between
+    pages[0].write_text(text)
+    monkeypatch.setitem(_DRAWN, "moving", 200)
+    pages.append(write_page([surface], tmp_path / "levels.html", ["s"]))
+    drawn = "refresh(); paint(); return document.body.dataset.points;"  # at once, so that no rest comes between
+    pictures, picked, moving = [], [], []
+    for number, address in enumerate(pages):
+        page = opened_page(browser, f"file://{address}")
+        moving.append(page.evaluate(f"() => {{ state.turn += 0.4; state.contours = 9; state.clip = 0.7; {drawn} }}"))
+        page.locator('body[data-points="2460"]').wait_for(state="attached")
+        pictures.append(shot(page, tmp_path / f"rest{number}.png"))
+        page.mouse.click(560, 400)
+        picked.append(page.locator("#picked table").inner_text())
+        assert page.evaluate("() => { draw(); paint(); return document.body.dataset.points; }") == moving[-1]
+        assert page.complaints == []
+    assert moving == ["2460", str(16 * 11)]  # every fourth column and row, and the last ones
+    differences = np.abs(pictures[1] - pictures[0]).max(axis=-1)  # one is cut as triangles, the other pixel by pixel
+    assert differences.mean() < 1e-3
+    assert (differences > 0.1).mean() < 3e-3
+    assert picked[0] == picked[1] != ""
+
+
+@pytest.mark.slow
+def test_a_browser_without_a_gpu_rests_in_a_part_of_the_points_and_picks_from_all(browser, tmp_path, monkeypatch):
+    monkeypatch.setitem(_DRAWN, "moving", 200)
+    monkeypatch.setitem(_DRAWN, "resting", 700)
+    surface = surface_of(lambda x, y: 2 + x + y**2, 60, 41)
+    page = opened_page(browser, f"file://{write_page([surface], tmp_path / 's.html', ['s'])}")
+    page.locator(f'body[data-points="{31 * 21}"]').wait_for(state="attached")
+    assert "every 2nd point is drawn" in page.locator("#hint").inner_text()
+    seen = set()
+    for place in range(520, 600, 8):
+        page.mouse.click(place, 400)
+        found = dict(line.split("\t") for line in page.locator("#picked table").inner_text().splitlines())
+        x, y = float(found["x"]), float(found["y"])
+        assert float(found["train loss"]) == pytest.approx(2 + x + y**2, rel=2e-3)
+        seen.add(round((x + 1) / 2 * 59) % 2)
+    assert seen == {0, 1}  # columns that are drawn, and columns that are not
     assert page.complaints == []
 
 
@@ -236,9 +289,10 @@ def test_names_cannot_leave_their_place_in_the_page(tmp_path):
     assert json.loads(block)["surfaces"][0]["name"] == name
 
 
-def test_what_the_page_cannot_show_is_refused(tmp_path):
+def test_what_the_page_cannot_show_is_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr("paraloss.rendering.web._MOST", 1000)
     curve = Surface(np.arange(4.0), None, {"train_loss": np.arange(4.0)}, np.ones(4, np.uint8))
-    big = surface_of(tilted, 2001, 2001)
+    big = surface_of(tilted, 40, 26)
     with pytest.raises(InputError, match="two axes"):
         write_page([curve], tmp_path / "s.html", ["c"])
     with pytest.raises(InputError, match="fewer or coarser"):
@@ -288,6 +342,7 @@ PICK = """
 import sys
 from pathlib import Path
 from paraloss.converters import GridOptions
+from paraloss.converters.finer import WANTED
 from paraloss.converters.finer import finer
 from paraloss.converters.polygons import triangles_of
 from paraloss.picture_options import PictureOptions
