@@ -75,7 +75,7 @@ LOOKS: Mapping[str, Look] = {
         background=(0.055, 0.065, 0.085),
         text=(0.90, 0.91, 0.93),
         line=(0.02, 0.02, 0.03),
-        material=Material(ambient=0.30, diffuse=0.92, specular=0.30),
+        material=Material(ambient=0.26, diffuse=0.80, specular=0.30),
         color_map="viridis",
     ),
     "flat": Look(material=Material(ambient=1.0, diffuse=0.0, specular=0.0), lights=(), occlusion_radius=0.0, contours=16),
@@ -109,8 +109,11 @@ START_COLOR, MARK_COLOR = (1.0, 1.0, 1.0), (0.98, 0.78, 0.10)
 VIEW_ANGLE = 30.0
 """Vertical view angle, degrees."""
 
-FLOOR_BELOW = 0.12
+FLOOR_BELOW = 0.30
 """Distance of the floor with contour lines below the surface, in widths."""
+
+LINE_INK = 0.72
+"""Brightness of the colors of lines on a bright background, in those of areas: the middle of a map is nearly white."""
 
 OVERLAY_COLORS = ((0.16, 0.42, 0.78), (0.88, 0.36, 0.10), (0.10, 0.58, 0.36), (0.62, 0.36, 0.72))
 OVERLAY_OPACITY, OVERLAY_LINES, OVERLAY_DARKER = 0.42, 10, 0.45

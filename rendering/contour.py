@@ -15,6 +15,7 @@ from paraloss.converters.grid import height_map, point_arrays
 from paraloss.converters.paths import DrawnPath
 from paraloss.converters.scale import level_text
 from paraloss.height import to_log
+from paraloss.look import LINE_INK
 from paraloss.picture_options import GridOptions
 from paraloss.print_size import PrintSize
 from paraloss.rendering.figures import Letters, drawing, figure_size, marked, shown
@@ -211,7 +212,7 @@ def _color_map(scale: ColorScale, lines: bool) -> Any:
     """The scale's colors for matplotlib; darker for lines, which need more ink than areas: the map's middle is nearly white."""
     from matplotlib.colors import ListedColormap
 
-    return ListedColormap(color_table(scale.color_map) * (0.72 if lines else 1.0), scale.color_map)
+    return ListedColormap(color_table(scale.color_map) * (LINE_INK if lines else 1.0), scale.color_map)
 
 
 def _numbers(record: object) -> list[float]:

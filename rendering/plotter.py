@@ -17,7 +17,7 @@ from paraloss.converters.paths import drape_trajectory
 from paraloss.converters.polygons import visible_polygons
 from paraloss.errors import MissingPackage
 from paraloss.height import to_log
-from paraloss.look import SHINE, Color
+from paraloss.look import LINE_INK, SHINE, Color, Look
 from paraloss.surface import Surface
 
 _BALL = {"ambient": 0.45, "diffuse": 0.6}
@@ -120,12 +120,17 @@ def aim(plotter: Any, camera: PlacedCamera) -> None:
     plotter.reset_camera_clipping_range()
 
 
-def lookup_table(color_map: str, low: float, high: float, colors: int = 1024) -> Any:
-    """A pyvista lookup table of a map in ``paraloss.look``, made by vtk's own color interpolation."""
-    rgb = color_table(color_map, colors)
+def lookup_table(color_map: str, low: float, high: float, colors: int = 1024, ink: float = 1.0) -> Any:
+    """A pyvista lookup table of a map in ``paraloss.look``, made by vtk's own color interpolation, ``ink`` times as bright."""
+    rgb = color_table(color_map, colors) * ink
     table = quiet_pyvista().LookupTable(values=np.c_[rgb * 255, np.full(colors, 255)].round().astype(np.uint8))
     table.scalar_range = (low, high if high > low else low + 1)
     return table
+
+
+def _ink(look: Look) -> float:
+    """The part of a map's brightness that lines of its colors have: on a bright background the pale ones would vanish."""
+    return LINE_INK if sum(look.background) > 1.5 else 1.0
 
 
 def quiet_pyvista() -> Any:
@@ -153,6 +158,6 @@ def _add_floor(plotter: Any, composition: Composition, grid: Any, line_width: fl
     options, levels = composition.panels[0].options, lines.point_data["level"]
     lines.point_data["drawn"] = to_log(levels, options.log_offset) if options.log else levels
     plotter.add_mesh(
-        lines, scalars="drawn", cmap=lookup_table(composition.picture.colors, low, high),
+        lines, scalars="drawn", cmap=lookup_table(composition.picture.colors, low, high, ink=_ink(composition.look)),
         clim=(low, high), line_width=1.4 * line_width, lighting=False, show_scalar_bar=False,
     )  # fmt: skip

@@ -29,13 +29,18 @@ def split_output(files: Sequence[Path], output: Path | None, suffixes: Sequence[
     return inputs, output
 
 
+_SHEETS = {"a0": (14043, 9933), "a1": (9933, 7016), "a2": (7016, 4961), "a3": (4961, 3508), "a4": (3508, 2480)}
+
+
 def parse_size(text: str) -> tuple[int, int]:
-    """``1600x900`` -> (1600, 900).
+    """``1600x900`` -> (1600, 900); ``a0`` to ``a4`` are sheets on their long side, at 300 dots per inch.
 
     Raises:
         InputError: another form, or a side outside 100..16384.
     """
+    if text.lower() in _SHEETS:
+        return _SHEETS[text.lower()]
     width, _, height = text.lower().partition("x")
     if not (width.isdigit() and height.isdigit() and all(100 <= int(side) <= 16384 for side in (width, height))):
-        raise InputError(f"--size {text}: give WIDTHxHEIGHT in pixels, each 100 to 16384, as in 1600x900")
+        raise InputError(f"--size {text}: give WIDTHxHEIGHT in pixels, each 100 to 16384, as in 1600x900, or a0 to a4")
     return int(width), int(height)

@@ -45,7 +45,7 @@ def render(
             .html) unless -o names it.
         output: The picture.
         label: Title of a surface; repeat it for each. Default: model and accuracy; of several with one model what differs.
-        size: WIDTHxHEIGHT in pixels, as in 3840x2160.
+        size: WIDTHxHEIGHT in pixels, as in 3840x2160; a0 to a4: a sheet, at 300 dots per inch.
         width: Width in print instead of --size, as in 3.3in or 84mm: letters have 8 points there, none less than 7; prints
             the line for LaTeX.
         for_: Width and letters for icml (one column, 3.25in), neurips (5.5in), ieee (one column, 3.5in), slides (10in) or
