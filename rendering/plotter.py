@@ -159,5 +159,5 @@ def _add_floor(plotter: Any, composition: Composition, grid: Any, line_width: fl
     lines.point_data["drawn"] = to_log(levels, options.log_offset) if options.log else levels
     plotter.add_mesh(
         lines, scalars="drawn", cmap=lookup_table(composition.picture.colors, low, high, ink=_ink(composition.look)),
-        clim=(low, high), line_width=1.4 * line_width, lighting=False, show_scalar_bar=False,
+        clim=(low, high), line_width=2.2 * line_width, lighting=False, show_scalar_bar=False,
     )  # fmt: skip
