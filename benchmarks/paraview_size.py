@@ -39,7 +39,7 @@ def inside(file: str) -> None:
     if every:
         reader.ReadEvery = int(every)
     clock.time("read", reader.UpdatePipeline)
-    clock.time("ranges", reader.GetDataInformation().GetPointDataInformation)
+    clock.time("ranges", lambda: reader.GetDataInformation().GetPointDataInformation())
     low, high = reader.PointData["log_train_loss"].GetRange()
     volume = reader.GetDataInformation().GetDataSetTypeAsString() == "vtkImageData"
     shown = reader
