@@ -75,7 +75,7 @@ LOOKS: Mapping[str, Look] = {
         background=(0.055, 0.065, 0.085),
         text=(0.90, 0.91, 0.93),
         line=(0.02, 0.02, 0.03),
-        material=Material(ambient=0.26, diffuse=0.80, specular=0.30),
+        material=Material(ambient=0.30, diffuse=0.92, specular=0.30),
         color_map="viridis",
     ),
     "flat": Look(material=Material(ambient=1.0, diffuse=0.0, specular=0.0), lights=(), occlusion_radius=0.0, contours=16),
