@@ -23,12 +23,12 @@ Render(view)
 about = vtkSMTooltipSelectionPipeline.GetInstance()
 for column, row in ((130, 290), (251, 81)):
     shown, chosen = vtkCollection(), vtkCollection()
-    view.SMProxy.SelectSurfacePoints([column - 6, row - 6, column + 6, row + 6], shown, chosen)
+    view.SMProxy.SelectSurfacePoints([column - 11, row - 11, column + 11, row + 11], shown, chosen)
     about.Show(shown.GetItemAsObject(0), chosen.GetItemAsObject(0), view.SMProxy)
     text, plain = reference(""), reference("")
     about.GetTooltipInfo(0, text, plain)
     ClearSelection(reader)
-    SelectSurfacePoints(Rectangle=[column - 6, row - 6, column + 6, row + 6], View=view)
+    SelectSurfacePoints(Rectangle=[column - 11, row - 11, column + 11, row + 11], View=view)
     taken = ExtractSelection(Input=reader, Selection=reader.GetSelectionInput(reader.Port))
     tell(hover=str(plain), selected=facts_of(taken))
     display.SelectionPointLabelVisibility = 1
@@ -44,6 +44,7 @@ def numbers(text, name):
     return [float(word) for word in re.findall(r"-?\d[\d.e+-]*", line[1])]
 
 
+@pytest.mark.slow
 def test_a_picked_point_says_x_y_loss_and_accuracy_in_the_units_of_the_file(tmp_path):
     needs_paraview()
     surface = bumpy(21, 21)
