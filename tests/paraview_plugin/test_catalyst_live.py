@@ -5,13 +5,14 @@ import json
 import os
 import socket
 import subprocess
+import time
 
 import numpy as np
 import pytest
 from helpers import BIN, needs_paraview, virtual_display
 from test_catalyst import EXPORT
-from test_live import started, until
-from test_plugin import HOUSE, bumpy, pvpython
+from test_live import SLOW, started, until
+from test_plugin import HOUSE, PLUGIN, bumpy, pvpython
 from test_ranks import CURE
 
 from paraloss.surface import read_surface
@@ -24,6 +25,7 @@ CLIENT = """
 import json, sys, time
 from paraview import live, servermanager
 from paraview.simple import *
+LoadPlugin(sys.argv[3], remote=False, ns=globals())
 link = live.ConnectToCatalyst("localhost", int(sys.argv[1]))
 data = last = None
 with open(sys.argv[2], "w") as log:
@@ -34,8 +36,9 @@ with open(sys.argv[2], "w") as log:
     while True:
         live.ProcessServerNotifications()
         there = link.GetInsituProxyManager()
-        if data is None and there and there.GetNumberOfProxies("sources"):
-            data = live.ExtractCatalystData(link, there.GetProxyName("sources", 0))
+        if data is None and there and there.GetProxy("sources", "as_drawn.h5"):
+            data = live.ExtractCatalystData(link, "as_drawn.h5")
+            tell(connected=1)
         if data is not None:
             data.UpdatePipeline()
             about = data.GetDataInformation()
@@ -47,29 +50,13 @@ with open(sys.argv[2], "w") as log:
         time.sleep(0.1)
 """
 
-SLOW = """
-import time
-from pathlib import Path
-from torch import nn
-
-class Gate(nn.Module):
-    def forward(self, x):
-        while Path("s.h5").exists() and not Path("go").exists():
-            time.sleep(0.05)
-        time.sleep(0.1 if Path("s.h5").exists() else 0)
-        return x
-
-def net():
-    return nn.Sequential(nn.Flatten(), nn.Linear(64, 10), Gate())
-"""
-
 
 @contextlib.contextmanager
 def listener(folder, port):
     """A client of ParaView that waits for Catalyst on a port."""
     (folder / "client.py").write_text(CLIENT)
     kept = {key: value for key, value in os.environ.items() if key not in ("PYTHONPATH", "VIRTUAL_ENV", "DISPLAY")}
-    command = [*virtual_display(), "pvpython", "client.py", port, "seen"]
+    command = [*virtual_display(), "pvpython", "client.py", port, "seen", PLUGIN]
     with started(command, folder, "client", env={**kept, "PYTHONPATH": CURE}):
         seen = folder / "seen"
         until(lambda: seen.exists() and seen.read_text(), (folder / "client.log").read_text, seconds=300)
@@ -77,7 +64,7 @@ def listener(folder, port):
 
 
 @pytest.mark.slow
-def test_a_connected_client_sees_the_surface_grow_and_the_last_state_of_it(tmp_path):
+def test_a_client_of_catalyst_live_sees_the_surface_grow_to_its_end(tmp_path):
     needs_paraview()
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
@@ -88,17 +75,37 @@ def test_a_connected_client_sees_the_surface_grow_and_the_last_state_of_it(tmp_p
     told, output = pvpython(code, tmp_path / "as_drawn.h5", tmp_path / "p.py", HOUSE / "state_files", folder=tmp_path)
     assert told and "EnableCatalystLive = 1" in (tmp_path / "p.py").read_text(), output
     (tmp_path / "slow.py").write_text(SLOW)
+    limit = tmp_path / "limit"
+    limit.write_text("0")
     weights = "import slow, torch; torch.manual_seed(0); torch.save(slow.net().state_dict(), 'w.pt')"
     subprocess.run([BIN / "python", "-c", weights], cwd=tmp_path, check=True)
     job = [BIN / "paraloss", "compute", "--weights", "w.pt", "--model", "slow.py:net", "--data", "digits", f"--x=-1:1:{SIDE}",
            "--samples", "64", "--batch-size", "64", "--precision", "fp32", "-o", "s.h5", "--no-progress",
            "--catalyst", "p.py"]  # fmt: skip
     environment = {key: value for key, value in os.environ.items() if key != "DISPLAY"}
+
+    def go_on_until(holds):
+        """Let the job evaluate point after point, and write."""
+        for calls in range(int(limit.read_text()) + 1, 70):
+            if holds():
+                return
+            limit.write_text(str(calls))
+            time.sleep(1.5)  # longer than from one flush of the job to the next
+        raise AssertionError(say())
+
+    def say():
+        return "".join((tmp_path / f"{name}.log").read_text() for name in ("job", "client"))
+
     with listener(tmp_path, port) as seen, started(job, tmp_path, "job", env=environment) as running:
-        until((tmp_path / "s.h5").exists, (tmp_path / "job.log").read_text, seconds=300)
-        (tmp_path / "go").touch()
-        assert running.wait(400) == 0, (tmp_path / "job.log").read_text()
-        until(lambda: seen() and seen()[-1]["extent"][1] == SIDE - 1, (tmp_path / "client.log").read_text)
-        states = seen()
-    loss = read_surface(tmp_path / "s.h5").metric()
-    assert states[-1] == {"extent": [0, SIDE - 1, 0, SIDE - 1, 0, 0], "loss": pytest.approx([np.min(loss), np.max(loss)])}
+        until((tmp_path / "s.h5").exists, say, seconds=300)
+        go_on_until(lambda: (read_surface(tmp_path / "s.h5").status > 0).any())
+        until(lambda: seen(), say, seconds=300)  # it connects when the first points are handed over
+        go_on_until(lambda: len(seen()) > 1)
+        limit.write_text("1000000")
+        assert running.wait(300) == 0, say()
+        loss = read_surface(tmp_path / "s.h5").metric()
+        whole = {"extent": [0, SIDE - 1, 0, SIDE - 1, 0, 0], "loss": pytest.approx([np.min(loss), np.max(loss)])}
+        until(lambda: seen()[-1] == whole, say, seconds=60)
+        first = seen()[1]
+    assert first != whole
+    assert np.min(loss) <= first["loss"][0] <= first["loss"][1] <= np.max(loss)
