@@ -57,7 +57,7 @@ def _of_grid(surface: Surface, options: GridOptions) -> dict[str, np.ndarray]:
     check_grid(surface)
     heights = height_map(surface, options)
     x, y, z = surface.x, np.asarray(surface.y), heights.heights
-    quads = quad_corners(*z.shape, blank_cells(heights.blank))
+    quads = quad_corners(z.shape[0], z.shape[1], blank_cells(heights.blank))
     triangles = np.empty((2, len(quads), 3), np.uint32)
     triangles[0] = quads[:, :3]
     triangles[1, :, 0], triangles[1, :, 1:] = quads[:, 0], quads[:, 2:]

@@ -175,13 +175,13 @@ def to_structured_grid(
     heights = heights or height_map(surface, options)
     i0, i1, j0, j1 = extent or (0, len(surface.x) - 1, 0, len(surface.y) - 1)
     part = np.s_[j0 : j1 + 1, i0 : i1 + 1]
-    z = heights.heights
+    z, x, y = heights.heights, surface.x, np.asarray(surface.y)
     grid = vtkStructuredGrid()
     grid.SetExtent(i0 + origin[0], i1 + origin[0], j0 + origin[1], j1 + origin[1], 0, 0)
-    grid.SetPoints(_points(surface.x[i0 : i1 + 1], surface.y[j0 : j1 + 1], z[part]))
+    grid.SetPoints(_points(x[i0 : i1 + 1], y[j0 : j1 + 1], z[part]))
     for name, values in point_arrays(surface, heights).items():
         grid.GetPointData().AddArray(filled_array(name, values[part]))
-    grid.GetPointData().SetNormals(_normals(surface.x, surface.y, z, part))
+    grid.GetPointData().SetNormals(_normals(x, y, z, part))
     grid.GetPointData().SetActiveScalars(heights.array)
     hide(grid, heights.blank[part])
     add_field_data(grid, surface, heights)

@@ -14,9 +14,10 @@ import h5py
 import numpy as np
 
 from paraloss.errors import SurfaceFileError
+from paraloss.height import finite_range
 from paraloss.surface.foreign import foreign_pending, is_foreign
 from paraloss.surface.hdf5 import checked, member, open_hdf5, read_dataset, read_provenance_of
-from paraloss.surface.reader import RANGES, check_format, finite_range, metric_names, paths_of, read_axes
+from paraloss.surface.reader import RANGES, check_format, metric_names, paths_of, read_axes
 from paraloss.surface.value import DONE, NOT_FINITE, PENDING, Tensors
 from paraloss.text import printable
 

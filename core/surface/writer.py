@@ -20,7 +20,7 @@ import numpy as np
 
 from paraloss._version import __version__
 from paraloss.errors import InputError
-from paraloss.height import default_metric
+from paraloss.height import default_metric, finite_range
 from paraloss.marks import mark
 from paraloss.surface.fingerprint import check_fingerprint
 from paraloss.surface.hdf5 import checked, new_file, open_unlocked, read_provenance_of, write_text
@@ -30,7 +30,6 @@ from paraloss.surface.reader import (
     RANGES,
     TRAJECTORIES,
     directions_sha256,
-    finite_range,
     read_axes,
     read_direction_groups,
     read_trajectories,
