@@ -173,9 +173,9 @@ def to_structured_grid(
     """
     check_grid(surface)
     heights = heights or height_map(surface, options)
-    i0, i1, j0, j1 = extent or (0, len(surface.x) - 1, 0, len(surface.y) - 1)
-    part = np.s_[j0 : j1 + 1, i0 : i1 + 1]
     z, x, y = heights.heights, surface.x, np.asarray(surface.y)
+    i0, i1, j0, j1 = extent or (0, len(x) - 1, 0, len(y) - 1)
+    part = np.s_[j0 : j1 + 1, i0 : i1 + 1]
     grid = vtkStructuredGrid()
     grid.SetExtent(i0 + origin[0], i1 + origin[0], j0 + origin[1], j1 + origin[1], 0, 0)
     grid.SetPoints(_points(x[i0 : i1 + 1], y[j0 : j1 + 1], z[part]))

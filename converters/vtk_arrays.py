@@ -63,8 +63,8 @@ def know_ranges(array: Any, rows: np.ndarray) -> None:
             each.GetInformationObject(number).Set(vtkDataArray.COMPONENT_RANGE(), ends, 2)
         array.GetInformation().Set(key, each)
     if len(components) > 1:
-        for key in (vtkDataArray.L2_NORM_RANGE(), vtkDataArray.L2_NORM_FINITE_RANGE()):
-            array.GetInformation().Set(key, length, 2)
+        for norm in (vtkDataArray.L2_NORM_RANGE(), vtkDataArray.L2_NORM_FINITE_RANGE()):
+            array.GetInformation().Set(norm, length, 2)
 
 
 def _ends(rows: np.ndarray) -> np.ndarray:
