@@ -85,7 +85,7 @@ def beyond_rim(surface: Surface, heights: HeightMap) -> np.ndarray:
     above = uncut_values(surface.metric(heights.metric), heights) > level_of(heights)
     padded = np.pad(above, 1, constant_values=True)
     ny, nx = above.shape
-    return np.logical_and.reduce([padded[j : j + ny, i : i + nx] for j in range(3) for i in range(3)])
+    return np.asarray(np.logical_and.reduce([padded[j : j + ny, i : i + nx] for j in range(3) for i in range(3)]))
 
 
 def check_below(heights: HeightMap, label: str = "") -> None:

@@ -130,7 +130,7 @@ def _known(slope: np.ndarray, before: np.ndarray, after: np.ndarray) -> np.ndarr
 
 def _limited(slope: np.ndarray, steep: np.ndarray) -> np.ndarray:
     """A slope at the end of what is known, between none and three times that of the interval."""
-    return np.clip(slope, np.minimum(0.0, 3 * steep), np.maximum(0.0, 3 * steep))
+    return np.asarray(np.clip(slope, np.minimum(0.0, 3 * steep), np.maximum(0.0, 3 * steep)))
 
 
 def _places(axis: np.ndarray, factor: int) -> np.ndarray:
