@@ -55,8 +55,8 @@ def _way(text: str) -> Way:
         number = _number(more) if more else float(_NUMBERS[kind])
         if number > 0 and math.isfinite(number) and (kind != "eigenvector" or number == int(number)):
             return Way(kind, number=number)
-        wanted = "a radius above 0" if kind == "worst" else "an eigenvector, counted from 1"
-        raise InputError(f"{{along}} {text}: '{more}' is not {wanted}", arguments=("along",))
+        wanted = "worst:RADIUS takes a radius above 0" if kind == "worst" else "eigenvector:K takes a whole number from 1"
+        raise InputError(f"{{along}} {text}: {wanted}, not '{more}'", arguments=("along",))
     elif kind in _PLAIN and not more:
         return Way(kind)
     raise InputError(f"{{along}} {text}: {_USAGE}", arguments=("along",))
