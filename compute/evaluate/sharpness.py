@@ -144,7 +144,7 @@ class _Around:
         with torch.enable_grad():  # a step may differentiate itself, as that of a PINN does
             for batch in self._batches:
                 found = self._loss.batch_losses(self._model, batch)
-                total, count = total + float(found.total), count + float(found.count)
+                total, count = total + float(found.total.detach()), count + float(found.count)
         return total / count
 
     def gradient(self, offsets: Sequence[Tensor] | None = None) -> tuple[float, list[Tensor]]:
