@@ -15,6 +15,7 @@ from skimage.measure import label
 
 from paraloss import Surface, render
 from paraloss.converters import to_structured_grid
+from paraloss.converters.finer import finer
 from paraloss.converters.geometry import contour_lines, default_levels
 from paraloss.errors import InputError
 from paraloss.look import LOOKS
@@ -137,7 +138,7 @@ def test_contour_lines_are_whole_on_a_coarse_surface(tmp_path):
     drawn = picture(tmp_path, surface, size=(1000, 1000), look="flat", contours=3, view="top", scalar_bar=False)
     dark = drawn.max(axis=-1) < 0.6
     pieces = np.bincount(label(binary_dilation(dark, iterations=2)).ravel())[1:]  # a line two pixels wide may flicker
-    grid = to_structured_grid(surface)
+    grid = to_structured_grid(finer(surface))  # what is drawn
     levels = default_levels(grid, 3)
     lines = pyvista.wrap(contour_lines(grid, levels)).clean().connectivity()
     assert (pieces > 100).sum() == len(np.unique(lines["RegionId"]))
