@@ -60,10 +60,14 @@ class Wardrobe:
     def _wait(self, view, proxy, reader):
         """Dress ``proxy`` at the end of the view's first picture that shows it."""
 
-        def drawn(*_):
-            if _shows(view, proxy):
+        def dress():
+            if self._waiting:
                 self.forget_waiting()
-                _soon(view, lambda: _try_to_dress(view, proxy, reader))
+                _try_to_dress(view, proxy, reader)
+
+        def drawn(*_):  # takes nothing away: an observer that goes while it is called takes its own code with it
+            if self._waiting and _shows(view, proxy):
+                _soon(view, dress)
 
         self._waiting.append((view, view.AddObserver("EndEvent", drawn)))
 
@@ -107,16 +111,20 @@ def _shows(view, proxy):
     return any(one.GetGlobalID() == proxy.GetGlobalID() for one in _shown(view))
 
 
+_rings = []
+
+
 def _soon(view, work):
     """Do ``work`` once, when the window has finished what it is at: in the midst of a picture it must not be changed."""
-    interactor = view.GetInteractor()
+    waiting = [work]
 
-    def rings(*_):
-        interactor.RemoveObserver(tag)
-        work()
+    def rings(*_):  # stays, as above
+        while waiting:
+            waiting.pop()()
 
-    tag = interactor.AddObserver("TimerEvent", rings)
-    interactor.CreateOneShotTimer(50)
+    _rings.append(rings)
+    view.GetInteractor().AddObserver("TimerEvent", rings)
+    view.GetInteractor().CreateOneShotTimer(50)
 
 
 def _try_to_dress(view, proxy, reader):
