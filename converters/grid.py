@@ -60,8 +60,9 @@ class HeightMap:
     @property
     def heights(self) -> np.ndarray:
         """z of each point; blank points lie at the lowest height, so that they stretch no bounding box."""
-        heights = self.values - self.base
-        heights *= self.scale
+        with np.errstate(over="ignore"):  # numbers near the largest there are
+            heights = self.values - self.base
+            heights *= self.scale
         if self.blank.any():
             heights[self.blank] = 0.0
         return heights

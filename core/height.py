@@ -98,7 +98,7 @@ def to_log(values: np.ndarray, offset: float = OFFSET) -> np.ndarray:
     """ln(values + offset); NaN where that is not a number. Infinity stays."""
     logs = np.array(values, np.float64)  # the one copy; all else happens in it
     huge = abs(offset) > _HUGE
-    with np.errstate(invalid="ignore", divide="ignore"):
+    with np.errstate(invalid="ignore", divide="ignore", over="ignore"):
         if huge:
             logs /= 2
         logs += offset / 2 if huge else offset

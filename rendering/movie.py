@@ -75,6 +75,8 @@ def make_movie(
         raise InputError("a movie shows lit surfaces on a background; leave style and transparent out")
     if backend == "paraview" and kind != "orbit":
         raise InputError(f"ParaView draws orbits only; draw the {kind} with backend pyvista")
+    if kind == "morph":
+        _check_same_steps(surfaces)
     titles = list(labels) if labels is not None else [""] * len(surfaces)
     surfaces = drawn_finer(surfaces, options, picture)
     if kind == "orbit":
@@ -102,13 +104,17 @@ def _compose_one(
     return compose(surfaces, options, picture, titles, framed(size, picture, titles[:1]))
 
 
-def _morph(surfaces: Sequence[Surface], labels: Sequence[str], composition: Composition, frames: int) -> Iterator[np.ndarray]:
-    """Frames between surfaces of the same steps, in the order of time."""
+def _check_same_steps(surfaces: Sequence[Surface]) -> None:
     if len(surfaces) < 2:
         raise InputError("a morph needs two surfaces at least, in the order of time")
     first = surfaces[0]
     if any(s.shape != first.shape or not all(map(np.allclose, s.axes, first.axes)) for s in surfaces[1:]):
         raise InputError("the surfaces of a morph must have the same steps; compute them with the same --x and --y")
+
+
+def _morph(surfaces: Sequence[Surface], labels: Sequence[str], composition: Composition, frames: int) -> Iterator[np.ndarray]:
+    """Frames between surfaces of the same steps, in the order of time."""
+    first = surfaces[0]
     options = composition.panels[0].options
     name, offset = options.metric or first.default_metric, options.log_offset
     values = np.stack([surface.metric(name) for surface in surfaces])
