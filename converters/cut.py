@@ -66,7 +66,7 @@ def uncut(values: np.ndarray, log: bool, offset: float, low: float, high: float)
         field = to_log(np.maximum(values, low), offset) if log else np.maximum(values, low)
     finite, above = field[np.isfinite(field)], np.isposinf(field)
     if np.isfinite(high) and above.any():
-        level = float(to_log(np.array(high), offset)) if log else high
+        level = limit_as_drawn(high, log, offset)
         lowest = float(finite.min()) if finite.size else level
         field[above] = max(float(finite.max()) if finite.size else level, level + max(level - lowest, 1.0))
     return np.where(np.isfinite(field), field, np.nan)
@@ -74,14 +74,19 @@ def uncut(values: np.ndarray, log: bool, offset: float, low: float, high: float)
 
 def level_of(heights: HeightMap) -> float:
     """The upper limit on the scale that ``heights`` are drawn on; infinite where there is none."""
-    limit, offset = heights.options.zmax, heights.options.log_offset
-    if limit is None:
-        return float("inf")
-    return float(to_log(np.array(limit), offset)) if heights.is_log else limit
+    limit = heights.options.zmax
+    return np.inf if limit is None else limit_as_drawn(limit, heights.is_log, heights.options.log_offset)
+
+
+def limit_as_drawn(limit: float, log: bool, offset: float) -> float:
+    """A limit in the metric's unit on the scale that is drawn, which is ln(metric + offset) if ``log``."""
+    return float(to_log(np.array(limit), offset)) if log else limit
 
 
 def beyond_rim(surface: Surface, heights: HeightMap) -> np.ndarray:
     """(ny, nx) whether a point and all its eight neighbors lie above the upper limit: no part of its cells is drawn."""
+    if heights.options.zmax is None:
+        return np.zeros(heights.blank.shape, bool)
     above = uncut_values(surface.metric(heights.metric), heights) > level_of(heights)
     padded = np.pad(above, 1, constant_values=True)
     ny, nx = above.shape

@@ -12,6 +12,7 @@ from dataclasses import replace
 
 import numpy as np
 
+from paraloss.analysis.smoothing import fine_steps
 from paraloss.height import is_loss, metric_scale
 from paraloss.picture_options import GridOptions, PictureOptions
 from paraloss.surface import INTERPOLATED, NOT_FINITE, PENDING, Surface
@@ -38,7 +39,7 @@ def finer(surface: Surface, infinite_is_high: bool = False, wanted: int = WANTED
     if factors == [1, 1]:
         return surface
     (down, right), axes = factors, (np.asarray(surface.y), surface.x)
-    y, x = (_places(axis, factor) for axis, factor in zip(axes, factors, strict=True))
+    y, x = (fine_steps(axis, factor) for axis, factor in zip(axes, factors, strict=True))
     metrics = {
         name: _interpolated(values, axes, factors, is_loss(name), infinite_is_high) for name, values in surface.metrics.items()
     }
@@ -131,10 +132,6 @@ def _known(slope: np.ndarray, before: np.ndarray, after: np.ndarray) -> np.ndarr
 def _limited(slope: np.ndarray, steep: np.ndarray) -> np.ndarray:
     """A slope at the end of what is known, between none and three times that of the interval."""
     return np.asarray(np.clip(slope, np.minimum(0.0, 3 * steep), np.maximum(0.0, 3 * steep)))
-
-
-def _places(axis: np.ndarray, factor: int) -> np.ndarray:
-    return np.asarray(np.interp(np.arange((len(axis) - 1) * factor + 1) / factor, np.arange(len(axis)), axis))
 
 
 def _cells_at(marked: np.ndarray, factors: list[int]) -> np.ndarray:

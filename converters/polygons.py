@@ -12,12 +12,11 @@ from vtkmodules.util.numpy_support import numpy_to_vtk, vtk_to_numpy
 from vtkmodules.vtkCommonCore import VTK_LONG_LONG, vtkPoints
 from vtkmodules.vtkCommonDataModel import vtkCellArray, vtkDataSetAttributes, vtkPolyData
 
-from paraloss.converters.cut import all_above, cut_triangles, uncut
+from paraloss.converters.cut import all_above, cut_triangles, limit_as_drawn, uncut
 from paraloss.converters.facts import dimensions, drawn_values, height_facts, limits, point_array
 from paraloss.converters.grid import HeightMap, blank_cells, to_structured_grid
 from paraloss.converters.normals import surface_normals
 from paraloss.converters.quads import quad_cells, quad_corners
-from paraloss.height import to_log
 from paraloss.picture_options import GridOptions
 from paraloss.surface import INTERPOLATED, Surface
 
@@ -60,8 +59,7 @@ def uncut_field(grid: Any) -> tuple[np.ndarray, float]:
     raw = _raw_name(grid)
     known = grid.GetPointData().GetArray(raw) is not None
     values = point_array(grid, raw if known else name).astype(float).reshape(nj, ni)
-    level = float(to_log(np.array(high), offset)) if log else high
-    return uncut(values, log and known, offset, low, high), level
+    return uncut(values, log and known, offset, low, high), limit_as_drawn(high, log, offset)
 
 
 def _raw_name(grid: Any) -> str:

@@ -140,12 +140,13 @@ class _Around:
     def loss(self, offsets: Sequence[Tensor] | None = None) -> float:
         """The mean loss."""
         self._put(offsets)
-        total = count = 0.0
+        total: Tensor | float = 0.0
+        count: Tensor | float = 0.0
         with torch.enable_grad():  # a step may differentiate itself, as that of a PINN does
             for batch in self._batches:
                 found = self._loss.batch_losses(self._model, batch)
-                total, count = total + float(found.total.detach()), count + float(found.count)
-        return total / count
+                total, count = total + found.total.detach(), count + found.count
+        return float(total) / float(count)  # read back once: a wait for each batch would leave the device idle
 
     def gradient(self, offsets: Sequence[Tensor] | None = None) -> tuple[float, list[Tensor]]:
         """The mean loss and its gradient."""

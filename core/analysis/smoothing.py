@@ -39,7 +39,7 @@ def smoothed(surface: Surface, factor: int) -> Surface:
         raise InputError("the surface is not complete; finish it before smoothing it")
     if factor > _MOST_FACTOR:
         raise InputError(f"{{smooth}} {factor}: {_MOST_FACTOR:,} is the most", arguments=("smooth",))
-    x, y = (_finer(axis, factor) for axis in (surface.x, surface.y))
+    x, y = (fine_steps(axis, factor) for axis in (surface.x, surface.y))
     if len(x) * len(y) > _MOST:
         raise InputError(
             f"{{smooth}} {factor} would make {len(x)} x {len(y)} points; {_MOST:,} is the most", arguments=("smooth",)
@@ -64,7 +64,8 @@ def smoothed(surface: Surface, factor: int) -> Surface:
     return replace(surface, x=x, y=y, metrics=metrics, status=status, provenance={**surface.provenance, "smoothed": factor})
 
 
-def _finer(axis: np.ndarray, factor: int) -> np.ndarray:
+def fine_steps(axis: np.ndarray, factor: int) -> np.ndarray:
+    """The steps of an axis (n,), and ``factor`` - 1 more in each interval, evenly spaced within it: ((n - 1) factor + 1,)."""
     places = np.arange((len(axis) - 1) * factor + 1) / factor
     return np.asarray(np.interp(places, np.arange(len(axis)), axis))
 

@@ -111,9 +111,6 @@ def _shows(view, proxy):
     return any(one.GetGlobalID() == proxy.GetGlobalID() for one in _shown(view))
 
 
-_rings = []
-
-
 def _soon(view, work):
     """Do ``work`` once, when the window has finished what it is at: in the midst of a picture it must not be changed."""
     waiting = [work]
@@ -122,7 +119,6 @@ def _soon(view, work):
         while waiting:
             waiting.pop()()
 
-    _rings.append(rings)
     view.GetInteractor().AddObserver("TimerEvent", rings)
     view.GetInteractor().CreateOneShotTimer(50)
 
