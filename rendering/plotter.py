@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -15,11 +16,12 @@ from paraloss.converters.composition import Composition
 from paraloss.converters.geometry import contour_lines
 from paraloss.converters.paths import drape_trajectory
 from paraloss.converters.polygons import visible_polygons
-from paraloss.errors import MissingPackage
+from paraloss.errors import InputError, MissingPackage
 from paraloss.height import to_log
 from paraloss.look import LINE_INK, SHINE, Color, Look
 from paraloss.surface import Surface
 
+_FINER, _LARGEST = 4, 16_384  # times that vtk's supersampling enlarges each side; pixels of a side that OpenGL can draw
 _BALL = {"ambient": 0.45, "diffuse": 0.6}
 _WHOLE_DEPTH = 66_000.0  # the distance from the farthest to the nearest place that is drawn, in units of the depth buffer
 
@@ -31,6 +33,8 @@ def add_panel(plotter: Any, composition: Composition, index: int, surface: Surfa
     add_sheet(plotter, composition, index, grid)
     add_contours(plotter, composition, grid, panel.line)
     line_width = max(1.0, composition.layout.cell[1] / 620)
+    if not _is_supersampled(composition.layout.cell):  # which makes lines as much thinner
+        line_width = max(1.0, line_width / _FINER)
     if composition.floor_levels:
         _add_floor(plotter, composition, grid, line_width)
     for path in panel.paths:
@@ -110,7 +114,30 @@ def add_effects(plotter: Any, composition: Composition) -> None:
         plotter.enable_ssao(radius=radius * width, bias=0.005 * width, kernel_size=64, blur=True)
     if composition.picture.overlay:
         plotter.enable_depth_peeling(8)
-    plotter.enable_anti_aliasing("ssaa")
+    smooth_edges(plotter)
+
+
+def smooth_edges(plotter: Any) -> None:
+    """Draw at four times the size, where OpenGL can: the steps of larger pictures are too fine to see in print."""
+    if _is_supersampled(plotter.window_size):
+        plotter.enable_anti_aliasing("ssaa")
+
+
+def _is_supersampled(size: Sequence[int]) -> bool:
+    return _FINER * max(size) <= _LARGEST
+
+
+def photograph(plotter: Any, transparent: bool = False) -> np.ndarray:
+    """What a plotter draws: (height, width, 3 or 4) uint8.
+
+    Raises:
+        InputError: the picture is too large for this machine's OpenGL, which draws nothing then.
+    """
+    picture = np.asarray(plotter.screenshot(transparent_background=transparent, return_img=True))
+    if not picture.any():
+        width, height = plotter.window_size
+        raise InputError(f"{width} x {height} pixels are more than this machine can draw; choose a smaller {{size}}", ("size",))
+    return picture
 
 
 def aim(plotter: Any, camera: PlacedCamera) -> None:

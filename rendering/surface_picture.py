@@ -17,7 +17,7 @@ from paraloss.print_size import PrintSize
 from paraloss.rendering.figures import shown
 from paraloss.rendering.frame import Frame
 from paraloss.rendering.paraview_backend import paraview_cells, paraview_turn
-from paraloss.rendering.plotter import add_effects, add_lights, add_panel, aim, quiet_pyvista
+from paraloss.rendering.plotter import add_effects, add_lights, add_panel, aim, photograph, quiet_pyvista
 from paraloss.surface import Surface
 from paraloss.ways import way_in_words
 
@@ -90,7 +90,7 @@ class SurfacePicture:
                 continue
             aim(plotter, self.composition.camera)
             transparent = self.composition.picture.transparent
-            cells.append(np.asarray(plotter.screenshot(transparent_background=transparent, return_img=True)))
+            cells.append(photograph(plotter, transparent))
             plotter.close()
         return cells
 
@@ -105,7 +105,7 @@ class SurfacePicture:
                         continue
                     aim(plotter, self.composition.turned(360.0 * step / frames))
                     plotter.render()
-                    cells.append(plotter.screenshot(return_img=True))
+                    cells.append(photograph(plotter))
                 yield cells
         finally:
             for plotter in plotters:

@@ -14,7 +14,7 @@ from paraloss.converters.volume_composition import VolumeComposition, compose_vo
 from paraloss.errors import InputError
 from paraloss.picture_options import OF_VOLUMES, GridOptions, PictureOptions
 from paraloss.rendering.frame import Paper
-from paraloss.rendering.plotter import aim, lookup_table, quiet_pyvista
+from paraloss.rendering.plotter import aim, lookup_table, photograph, quiet_pyvista, smooth_edges
 from paraloss.surface import Surface
 
 _SIZE = (1400, 1000)
@@ -60,9 +60,9 @@ def draw_volume(
     plotter.add_mesh(image.outline(), color=look.text, line_width=max(1.0, cell[1] / 700), lighting=False)
     aim(plotter, composition.camera)
     if style == "iso":  # the volume mapper draws nothing under supersampling
-        plotter.enable_anti_aliasing("ssaa")
+        smooth_edges(plotter)
     paper = Paper(composition.layout, [label], look, picture.transparent)
-    paper.fill([np.asarray(plotter.screenshot(transparent_background=picture.transparent, return_img=True))])
+    paper.fill([photograph(plotter, picture.transparent)])
     plotter.close()
     if picture.scalar_bar:
         paper.add_bar(scale)

@@ -144,6 +144,22 @@ def test_contour_lines_are_whole_on_a_coarse_surface(tmp_path):
     assert (pieces > 100).sum() == len(np.unique(lines["RegionId"]))
 
 
+def test_a_poster_too_large_to_be_supersampled_is_the_same_picture(tmp_path):
+    surface, shown = surface_of(bowl, 9, 9), {"look": "flat", "axes": True, "floor": True, "contours": 5}
+    large, small = (picture(tmp_path, surface, size=(width, width // 2), **shown) for width in (4400, 1100))
+    large = large.reshape(550, 4, 1100, 4, -1).mean(axis=(1, 3))
+    assert np.abs(large - small).mean() < 0.01
+
+
+def test_a_picture_that_this_machine_cannot_draw_is_refused(tmp_path, monkeypatch):
+    from paraloss.rendering import plotter
+
+    monkeypatch.setattr(plotter.quiet_pyvista().Plotter, "screenshot", lambda self, **_: np.zeros((200, 300, 3), np.uint8))
+    with pytest.raises(InputError, match=r"[0-9]+ x [0-9]+ pixels are more than this machine can draw; choose a smaller size"):
+        picture(tmp_path, surface_of(bowl, 5, 5), size=(300, 200))
+    assert not list(tmp_path.iterdir())
+
+
 def test_smoothing_is_told_in_the_picture(tmp_path):
     surface_of(bowl, 9, 9).save(tmp_path / "s.h5")
     for name, extra in (("plain", []), ("fine", ["--smooth", "4"])):
