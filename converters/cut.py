@@ -101,7 +101,7 @@ def check_below(heights: HeightMap, label: str = "") -> None:
     """
     limit = heights.options.zmax
     known = heights.values[~heights.blank]
-    if limit is None or not known.size or not heights.clipped[~heights.blank].all():
+    if limit is None or not known.size or not heights.clipped[~heights.blank].any():
         return
     if (known >= level_of(heights)).all():
         raise all_above(f"{label}: {heights.metric}" if label else heights.metric, limit)
@@ -132,7 +132,7 @@ def cut_triangles(triangles: np.ndarray, flat: np.ndarray, level: float) -> tupl
     edges = np.concatenate([tips[:, [0, 1]], tips[:, [0, 2]], broad[:, [1, 0]], broad[:, [2, 0]]])
     pairs, which = np.unique(edges, axis=0, return_inverse=True)
     low, high = flat[pairs[:, 0]], flat[pairs[:, 1]]
-    with np.errstate(invalid="ignore"):
+    with np.errstate(invalid="ignore", over="ignore"):
         share = np.clip((level - low) / (high - low), 0.0, 1.0)
     new = which.ravel() + len(flat)
     n, m = len(tips), len(broad)

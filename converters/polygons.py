@@ -45,7 +45,7 @@ def visible_polygons(grid: Any) -> vtkPolyData:
     field, level = uncut_field(grid)
     if not (field > level).any():
         return visible_quads(grid)
-    if not (field <= level).any():
+    if not (field < level).any():
         raise all_above(_raw_name(grid), limits(grid)[1])
     nj, ni = field.shape
     return _cut(grid, field, level, quad_corners(nj, ni, blank_cells(np.isnan(field))).astype(np.int64))

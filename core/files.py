@@ -13,6 +13,7 @@ import errno
 import os
 import re
 import secrets
+import shutil
 import stat
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
@@ -142,6 +143,42 @@ def replacing(path: str | Path, error: type[ParalossError] = InputError) -> Iter
         raise
     finally:
         temporary.unlink(missing_ok=True)
+
+
+class Begun:
+    """A file that is begun at ``path`` and can be taken back, as long as it is this one: what was there before returns.
+
+    Args:
+        path: where ``replacing`` will put it; what is there now is kept open, so that nothing lies beside it.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._target, self._made = Path(os.path.realpath(path)), (0, 0)
+        self._before = self._target.open("rb") if self._target.is_file() else None
+
+    def is_made(self) -> None:
+        """Remember the file that is there now as the new one."""
+        self._made = _identity(self._target)
+
+    def take_back(self) -> None:
+        """Remove the new file, or put the old one in its place; leaves what somebody else put there."""
+        if not self._target.exists() or _identity(self._target) != self._made:
+            return
+        if self._before is None:
+            self._target.unlink()
+            return
+        with replacing(self._target) as temporary, temporary.open("wb") as copy:
+            shutil.copyfileobj(self._before, copy)
+
+    def close(self) -> None:
+        """Let go of what was there before."""
+        if self._before is not None:
+            self._before.close()
+
+
+def _identity(path: Path) -> tuple[int, int]:
+    status = path.stat()
+    return status.st_dev, status.st_ino
 
 
 def _clear_leftovers(target: Path, start: str) -> None:

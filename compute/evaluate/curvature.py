@@ -195,6 +195,7 @@ class Hessian:
         for parameter in self._parameters.values():
             parameter.requires_grad_(True)
         self._stack = ExitStack()
+        self._stack.enter_context(torch.enable_grad())
         self._stack.enter_context(sdpa_kernel(SDPBackend.MATH))  # the fused attention has no second derivative
 
         def parts() -> Iterator[Tensor]:
@@ -251,9 +252,9 @@ def _operator(parameters: list[nn.Parameter], parts: Callable[[], Iterator[Tenso
         def _matmat(self, M: list[Tensor]) -> list[Tensor]:
             products, curved = [torch.zeros_like(m) for m in M], False
             for part in parts():
-                gradients = torch.autograd.grad(part, parameters, create_graph=True, materialize_grads=True)
+                gradients = torch.autograd.grad(part, parameters, create_graph=True, allow_unused=True)
                 # A gradient that depends on no weight adds nothing.
-                chosen = [number for number, gradient in enumerate(gradients) if gradient.requires_grad]
+                chosen = [k for k, gradient in enumerate(gradients) if gradient is not None and gradient.requires_grad]
                 curved = curved or bool(chosen)
                 for k in range(M[0].shape[-1]) if chosen else ():
                     column = [M[number][..., k] for number in chosen]

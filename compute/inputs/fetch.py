@@ -127,7 +127,9 @@ def is_whole(name: str, folder: Path) -> bool:
 def _checked(data: Published, archive: Path) -> Arrays:
     try:
         arrays = data.read(archive)
-    except (OSError, KeyError, ValueError, EOFError, tarfile.TarError, subprocess.SubprocessError, RuntimeError) as error:
+    except ParalossError:
+        raise
+    except Exception as error:  # whatever the libraries that unpack and decode raise over damaged bytes
         raise InputError(f"{archive}: is not the package {data.package}: {' '.join(str(error).split())[:160]}") from error
     _compare(data, arrays, archive)
     return arrays

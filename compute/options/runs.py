@@ -30,6 +30,9 @@ else:  # on the command line
     Labels = list[str]
 
 
+_PROGRESSIVE = 5  # epochs: the fewest with one on whole images
+
+
 @dataclass(frozen=True, kw_only=True)
 class ProjectionOptions(Options):
     """The plane that checkpoints are projected onto, and the grid around them."""
@@ -101,6 +104,11 @@ class TrainOptions(Options):
     def check(self) -> None:
         if self.progressive and self.recipe != "cifar":
             raise InputError("{progressive} requires {recipe} cifar", arguments=("progressive", "recipe"))
+        if self.progressive and self.epochs < _PROGRESSIVE:
+            raise InputError(
+                f"{{progressive}} requires {{epochs}} of at least {_PROGRESSIVE}: the last fifth trains on whole images",
+                arguments=("progressive", "epochs"),
+            )
 
 
 class TrajectoryKeywords(MeasureKeywords, total=False):

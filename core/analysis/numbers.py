@@ -75,7 +75,7 @@ def basin_area(surface: Surface, metric: str | None = None, rise: float = 1.0) -
         metric: a loss; the default one when None.
         rise: largest rise above the center's loss, in the loss's unit.
 
-    Only the part connected to the center counts (4-neighborhood). NaN where (0, 0) is not on the grid.
+    Only the part connected to the center counts (4-neighborhood). NaN where (0, 0) is not on the grid, or not finite.
 
     Raises:
         InputError: a curve.
@@ -86,11 +86,11 @@ def basin_area(surface: Surface, metric: str | None = None, rise: float = 1.0) -
         raise InputError("a curve (1D) has no area; compute a surface, with y")
     values = surface.metric(metric)
     center = surface.center
-    if center is None:
+    if center is None or not np.isfinite(values[center]):
         return float("nan")
     low = values <= values[center] + rise
     parts, _ = label(low)
-    return float((parts == parts[center]).mean()) if low[center] else 0.0
+    return float((parts == parts[center]).mean())
 
 
 def rise_within(surface: Surface, radius: float, metric: str | None = None) -> tuple[float, float]:
@@ -113,7 +113,8 @@ def rise_within(surface: Surface, radius: float, metric: str | None = None) -> t
     center = surface.center
     if center is None:
         return float("nan"), float("nan")
-    inside = np.add.outer(surface.y**2, surface.x**2) <= radius**2 * (1 + 1e-9)
+    x, y = (np.asarray(axis, np.float64) for axis in (surface.x, surface.y))
+    inside = np.add.outer(y**2, x**2) <= radius**2 * (1 + 1e-6)  # steps may have been rounded to float32
     rises = values[inside & np.isfinite(values)] - (values[center] if np.isfinite(values[center]) else np.nan)
     return (float(rises.max()), float(rises.mean())) if rises.size else (float("nan"), float("nan"))
 

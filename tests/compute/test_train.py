@@ -161,6 +161,8 @@ def test_smaller_images_are_those_of_an_imaging_library():
 def test_a_progressive_run_requires_the_recipe_for_images(tmp_path, images):
     with pytest.raises(InputError, match="progressive requires recipe cifar"):
         train(pooled(), images, tmp_path / "run", progressive=True, progress=False)
+    with pytest.raises(InputError, match="progressive requires epochs of at least 5"):
+        train(pooled(), images, tmp_path / "run", recipe="cifar", progressive=True, epochs=4, progress=False)
 
 
 def test_the_recipe_cifar_refuses_inputs_that_are_no_images(tmp_path, digits):

@@ -63,6 +63,33 @@ def test_a_job_that_can_evaluate_no_point_leaves_no_file(tmp_path):
     assert path.read_bytes() == kept
 
 
+@pytest.mark.parametrize("linked", [False, True])
+def test_what_was_overwritten_returns_where_no_point_can_be_evaluated(tmp_path, linked):
+    real, path = tmp_path / "real.h5", tmp_path / "s.h5"
+    if linked:
+        path.symlink_to(real)
+    compute_surface(build(), once, data(), path=path, **OPTIONS)
+    kept = path.read_bytes()
+    with pytest.raises(InputError, match="has no second derivative"):
+        compute_surface(build(), once, data(), metrics="loss,hessian", path=path, overwrite=True, **OPTIONS)
+    assert path.read_bytes() == kept and path.is_symlink() is linked
+    assert sorted(file.name for file in tmp_path.iterdir()) == (["real.h5", "s.h5"] if linked else ["s.h5"])
+
+
+def test_a_file_that_somebody_else_put_there_meanwhile_stays(tmp_path):
+    path = tmp_path / "s.h5"
+
+    def replaced(outputs, targets):
+        if path.exists():
+            (tmp_path / "other").write_text("another's")
+            (tmp_path / "other").replace(path)
+        return once(outputs, targets)
+
+    with pytest.raises(InputError, match="has no second derivative"):
+        compute_surface(build(), replaced, data(), metrics="loss,hessian", path=path, **OPTIONS)
+    assert path.read_text() == "another's"
+
+
 def test_losses_that_are_not_finite_are_told_and_not_drawn(tmp_path):
     torch.save(build().state_dict(), tmp_path / "m.pt")
     own = (

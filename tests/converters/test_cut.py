@@ -174,3 +174,12 @@ def test_a_picture_shows_background_beyond_the_rim_and_no_plateau(tmp_path):
     height, width = np.ptp(rows) + 1, np.ptp(columns) + 1
     part = drawn[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
     assert part.sum() / (height * width) == pytest.approx(np.pi / 4, abs=0.02)  # a disk, not a square
+
+
+def test_a_lowest_point_exactly_at_the_limit_leaves_nothing_to_draw():
+    surface = Surface(
+        np.arange(2.0), np.arange(2.0), {"train_loss": np.array([[1.0, 2.0], [3.0, 4.0]])}, np.ones((2, 2), np.uint8)
+    )
+    for log in (True, False):
+        with pytest.raises(InputError, match="nothing to draw: train_loss is above zmax \\(1\\) everywhere"):
+            to_polydata(surface, GridOptions(zmax=1.0, log=log))

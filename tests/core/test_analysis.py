@@ -125,6 +125,20 @@ def test_nothing_is_measured_from_a_center_that_is_not_on_the_grid(tmp_path):
     assert table["surfaces"][str(tmp_path / "even.h5")]["center"] is None and len(table["no_center"]) == 1
 
 
+def test_a_center_that_is_not_finite_has_no_basin():
+    for lost in (np.nan, np.inf):
+        surface = surface_of(lambda x, y, lost=lost: np.where((x == 0) & (y == 0), lost, 1.0), 5, 5)
+        found = measures(surface)
+        assert np.isnan([found[name] for name in ("worst_rise", "mean_rise", "basin_area")]).all()
+
+
+def test_points_at_the_radius_count_on_axes_of_single_precision():
+    surface = surface_of(lambda x, y: x**2 + y**2, 7, 7, 0.3)
+    rounded = replace(surface, x=surface.x.astype(np.float32), y=surface.y.astype(np.float32))
+    for one in (surface, rounded):
+        assert rise_within(one, 0.1) == pytest.approx((0.01, 0.008), rel=1e-5)
+
+
 def test_surfaces_of_other_steps_or_directions_are_not_compared():
     def with_norm(norm, seed=1, half=1.0):
         surface = surface_of(lambda x, y: 1 + x**2 + y**2, 5, 5, half)
