@@ -73,6 +73,7 @@ def train(
     device = rank_device(asked.device)
     _check_model(model)
     folder = Path(folder)
+    made = not folder.exists()
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -91,7 +92,12 @@ def train(
     run = _Run(model, asked, folder, settings, device, -(-len(data["train"]) // asked.batch_size))
     logger.info(f"training on {describe_device(device)} in {settings['precision']}, {asked.batch_size} samples a step")
     with arithmetic(device, "fp32", False):
-        run.train(data, criterion, progress)
+        try:
+            run.train(data, criterion, progress)
+        except BaseException:
+            if made and not any(folder.iterdir()):
+                folder.rmdir()
+            raise
     model.eval()
     evaluator = Evaluator(model, criterion, data, [], device)
     values = with_smaller_batches(evaluator, lambda: evaluator([]))

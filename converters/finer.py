@@ -13,7 +13,7 @@ from dataclasses import replace
 import numpy as np
 
 from paraloss.analysis.smoothing import fine_steps
-from paraloss.height import is_loss, metric_scale
+from paraloss.height import OFFSET, MetricScale, is_loss, metric_scale
 from paraloss.picture_options import GridOptions, PictureOptions
 from paraloss.surface import INTERPOLATED, NOT_FINITE, PENDING, Surface
 
@@ -21,7 +21,14 @@ WANTED = 200
 """Points along an axis from which on lines look smooth in a picture."""
 
 
-def finer(surface: Surface, infinite_is_high: bool = False, wanted: int = WANTED) -> Surface:
+def finer(
+    surface: Surface,
+    infinite_is_high: bool = False,
+    wanted: int = WANTED,
+    *,
+    log: bool | None = None,
+    offset: float = OFFSET,
+) -> Surface:
     """Interpolate a coarse surface to about ``wanted`` points along each axis; computed points keep their values.
 
     Args:
@@ -29,10 +36,12 @@ def finer(surface: Surface, infinite_is_high: bool = False, wanted: int = WANTED
         infinite_is_high: whether an infinite loss is drawn as one above the highest, as under an upper limit. Default: the
             cells around it are blank, as those around any point that is pending or not finite.
         wanted: number of points along an axis; one that has as many stays as it is.
+        log: whether metrics are drawn as ln(metric + offset). Default: losses are.
+        offset: number added before the logarithm, in the metric's unit.
 
     Returns:
-        Metrics interpolated along both axes (losses along their logarithm), the mean of both orders; the status of new points
-        is 3 (interpolated).
+        Metrics interpolated along both axes on the scale that is drawn, the mean of both orders; the status of new points is 3
+        (interpolated).
     """
     assert surface.y is not None
     factors = [max(1, -(-(wanted - 1) // (len(axis) - 1))) if len(axis) > 1 else 1 for axis in (surface.y, surface.x)]
@@ -40,9 +49,10 @@ def finer(surface: Surface, infinite_is_high: bool = False, wanted: int = WANTED
         return surface
     (down, right), axes = factors, (np.asarray(surface.y), surface.x)
     y, x = (fine_steps(axis, factor) for axis, factor in zip(axes, factors, strict=True))
-    metrics = {
-        name: _interpolated(values, axes, factors, is_loss(name), infinite_is_high) for name, values in surface.metrics.items()
-    }
+    metrics = {}
+    for name, values in surface.metrics.items():
+        scale = metric_scale(values, log=is_loss(name) if log is None else log, offset=offset)
+        metrics[name] = _interpolated(values, axes, factors, scale, infinite_is_high)
     status = np.full((len(y), len(x)), INTERPOLATED, np.uint8)
     for kind in (NOT_FINITE, PENDING):
         status[_cells_at(surface.status == kind, factors)] = kind
@@ -55,15 +65,16 @@ def drawn_finer(surfaces: Sequence[Surface], options: GridOptions, picture: Pict
     if picture.style == "heat":
         return list(surfaces)
     return [
-        finer(surface, options.zmax is not None) if surface.y is not None and surface.z is None else surface
+        finer(surface, options.zmax is not None, log=options.log, offset=options.log_offset)
+        if surface.y is not None and surface.z is None
+        else surface
         for surface in surfaces
     ]
 
 
 def _interpolated(
-    values: np.ndarray, axes: tuple[np.ndarray, np.ndarray], factors: list[int], log: bool, infinite_is_high: bool
+    values: np.ndarray, axes: tuple[np.ndarray, np.ndarray], factors: list[int], scale: MetricScale, infinite_is_high: bool
 ) -> np.ndarray:
-    scale = metric_scale(values, log=log)
     field = scale.heights(np.asarray(values, np.float64))
     finite = field[np.isfinite(field)]
     if infinite_is_high and finite.size:

@@ -23,6 +23,7 @@ Writer = Callable[..., None]
 """(surface, path, options), and the compression where the format has one."""
 
 _FOR_VOLUMES = (".vti", ".vtkhdf", ".hdf", ".npz", ".csv")
+_AS_GIVEN = (".npz", ".csv")
 _MODULES = ("vts", "vtp", "volume", "vtkhdf", "meshes", "gltf", "arrays", "csv_table")
 
 
@@ -115,6 +116,8 @@ def write(
     if compress is not None and not FORMATS[suffix].compresses:
         packed = " ".join(ending for ending, kind in FORMATS.items() if kind.compresses)
         raise InputError(f"{{compress}} is for {packed} .pvd; '{suffix}' has one form only", arguments=("compress",))
+    if suffix not in _AS_GIVEN:  # polygons are seen from above
+        surface = surface.ascending()
     return _written(target, lambda path: FORMATS[suffix].write(surface, path, options, **packing))
 
 

@@ -6,6 +6,7 @@ import contextlib
 import io
 import itertools
 import os
+import pickle
 import shutil
 import signal
 import subprocess
@@ -27,6 +28,16 @@ def surface_of(f: Callable[[np.ndarray, np.ndarray], np.ndarray], nx: int = 3, n
     x, y = np.linspace(-half, half, nx), np.linspace(-half, half, ny)
     values = np.asarray(f(*np.meshgrid(x, y)), float)
     return Surface(x=x, y=y, metrics={"train_loss": values}, status=np.full(values.shape, DONE, np.uint8))
+
+
+def write_cifar_batches(folder: Path, images: int) -> np.ndarray:
+    """Random images in the six published batches of CIFAR-10, ``images`` in each; returns their pixels (6, images, 3072)."""
+    folder.mkdir(parents=True, exist_ok=True)
+    pixels = np.random.default_rng(0).integers(0, 256, (6, images, 3072), dtype=np.uint8)
+    for i, name in enumerate([*(f"data_batch_{k}" for k in range(1, 6)), "test_batch"]):
+        labels = [k % 10 for k in range(images)]
+        (folder / name).write_bytes(pickle.dumps({b"data": pixels[i], b"labels": labels}, protocol=2))
+    return pixels
 
 
 def launcher(ranks: int, engine: str = "mpi") -> list[str]:

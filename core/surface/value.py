@@ -138,6 +138,22 @@ class Surface:
             status=self.status[part],
         )
 
+    def ascending(self) -> Surface:
+        """Return this surface with every axis in increasing order; itself where they are."""
+        turned = [slice(None, None, -1 if len(axis) > 1 and axis[0] > axis[-1] else 1) for axis in self.axes]
+        if all(part.step == 1 for part in turned):
+            return self
+        order = tuple(reversed(turned))  # of the arrays
+        axes = dict(zip("xyz", (axis[part] for axis, part in zip(self.axes, turned, strict=True)), strict=False))
+        return replace(
+            self,
+            x=axes["x"],
+            y=axes.get("y"),
+            z=axes.get("z"),
+            metrics={name: values[order] for name, values in self.metrics.items()},
+            status=self.status[order],
+        )
+
     @property
     def default_metric(self) -> str:
         """The metric that is drawn when none is named: the training loss, else the first loss, else the first."""

@@ -19,7 +19,6 @@ import h5py
 import numpy as np
 
 from paraloss._version import __version__
-from paraloss.errors import InputError
 from paraloss.files import Begun
 from paraloss.height import default_metric, finite_range
 from paraloss.marks import mark
@@ -201,7 +200,7 @@ class SurfaceWriter:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, where: TracebackType | None) -> None:
-        nothing = isinstance(error, InputError) and not self._queue and not self._file["status"][...].any()
+        nothing = error is not None and not self._queue and not self._file["status"][...].any()
         self.close()
         if self._begun is not None:
             if nothing:  # no point could be evaluated

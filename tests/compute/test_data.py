@@ -5,6 +5,7 @@ import pickle
 import numpy as np
 import pytest
 import torch
+from helpers import write_cifar_batches
 
 from paraloss.compute import as_data_set, load_data
 from paraloss.errors import InputError
@@ -24,10 +25,7 @@ def test_mnist5k_has_5000_images():
 
 
 def test_cifar_batches_are_read_with_li_et_als_normalization(tmp_path):
-    rng = np.random.default_rng(0)
-    pixels = rng.integers(0, 256, (6, 20, 3072), dtype=np.uint8)
-    for i, name in enumerate([*(f"data_batch_{k}" for k in range(1, 6)), "test_batch"]):
-        (tmp_path / name).write_bytes(pickle.dumps({b"data": pixels[i], b"labels": list(range(10)) * 2}, protocol=2))
+    pixels = write_cifar_batches(tmp_path, 20)
     data = load_data(f"cifar10:{tmp_path}")
     assert data["train"].inputs.shape == (100, 3, 32, 32)
     expected = (pixels[5, 3].reshape(3, 32, 32)[1, 4, 5] / 255 - 123.0 / 255) / (62.1 / 255)

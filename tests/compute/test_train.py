@@ -187,3 +187,14 @@ def test_targets_that_do_not_count_are_left_out_of_the_accuracy_of_an_epoch(tmp_
     right = sum(int(model((data["test"].inputs[k : k + 1].float() - 60) / 50).argmax()) == int(targets[k]) for k in kept)
     assert last["test_acc"] == pytest.approx(100 * right / len(kept)) == end["test_acc"]
     assert last["test_loss"] == pytest.approx(end["test_loss"], rel=1e-5)
+
+
+@pytest.mark.parametrize("there", [False, True])
+def test_a_run_refused_at_its_first_step_leaves_no_folder(tmp_path, digits, there):
+    folder = tmp_path / "run"
+    if there:
+        folder.mkdir()
+    with pytest.raises(InputError, match="a step of training failed"):
+        train(torch.nn.Linear(3, 10), digits, folder, epochs=1, progress=False)
+    assert folder.exists() == there
+    assert not there or not any(folder.iterdir())

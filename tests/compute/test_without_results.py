@@ -76,6 +76,24 @@ def test_what_was_overwritten_returns_where_no_point_can_be_evaluated(tmp_path, 
     assert sorted(file.name for file in tmp_path.iterdir()) == (["real.h5", "s.h5"] if linked else ["s.h5"])
 
 
+@pytest.mark.parametrize(
+    ("error", "said"), [(MemoryError("out of luck"), "out of luck"), (KeyboardInterrupt(), "no point was evaluated yet")]
+)
+def test_what_ends_the_first_point_leaves_nothing(tmp_path, error, said):
+    path, calls = tmp_path / "s.h5", []
+
+    def ends(outputs, targets):
+        if path.exists():  # what comes before only tries the loss out
+            calls.append(1)
+            raise error
+        return once(outputs, targets)
+
+    with pytest.raises((ParalossError, KeyboardInterrupt), match=said):
+        compute_surface(build(), ends, data(), path=path, **OPTIONS)
+    assert calls
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_a_file_that_somebody_else_put_there_meanwhile_stays(tmp_path):
     path = tmp_path / "s.h5"
 

@@ -51,6 +51,16 @@ def test_scipys_monotone_cubic_lies_close_and_smooth_functions_are_met_better_th
     assert np.abs(height - right).mean() < 0.25 * np.abs(lines - right).mean()
 
 
+@pytest.mark.parametrize(("log", "offset"), [(None, 0.1), (True, 3.0), (True, 1e-3), (False, 0.1)])
+def test_what_is_a_straight_line_as_drawn_stays_one(log, offset):
+    axis = np.linspace(-1, 1, 5)
+    drawn = np.broadcast_to(2 + axis, (5, 5)) + axis[:, None] / 2
+    values = drawn if log is False else np.exp(drawn) - offset
+    fine = finer(Surface(axis, axis, {"train_loss": values}), wanted=33, log=log, offset=offset)
+    found = fine.metric() if log is False else np.log(fine.metric() + offset)
+    np.testing.assert_allclose(found, 2 + fine.x + fine.y[:, None] / 2, rtol=1e-12)
+
+
 def test_slopes_do_not_jump_where_cells_meet():
     values = rough(9, 7).metric()
     axis = np.linspace(-1, 1, 7)

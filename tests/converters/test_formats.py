@@ -344,3 +344,15 @@ def test_every_ending_is_known_to_the_help():
     from paraloss.cli.convert import convert as verb
 
     assert all(ending in verb.__doc__ for ending in ENDINGS if ending != ".hdf")
+
+
+@pytest.mark.parametrize("turned", ["x", "y", "xy"])
+@pytest.mark.parametrize("ending", ["glb", "usda", "ply", "vtp", "vts", "stl"])
+def test_a_grid_with_falling_steps_gives_the_file_of_the_same_grid_with_rising_ones(surface, tmp_path, ending, turned):
+    across, down = (-1 if axis in turned else 1 for axis in "xy")
+    path = {name: np.array([0.1, 0.2]) for name in ("x", "y", "loss", "step", "residual")}
+    surface = replace(surface, trajectory=path)
+    other = Surface(surface.x[::across], surface.y[::down], {"train_loss": surface.metric()[::down, ::across]}, trajectory=path)
+    assert other.at(surface.x[1], surface.y[2]) == surface.at(surface.x[1], surface.y[2])
+    files = [write(one, tmp_path / f"{name}.{ending}") for name, one in (("a", surface), ("b", other))]
+    assert files[0].read_bytes() == files[1].read_bytes()
