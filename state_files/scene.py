@@ -231,6 +231,8 @@ class Scene:
         display.Ambient, display.Diffuse = look.material.ambient, look.material.diffuse
         display.Specular, display.SpecularPower = look.material.specular, look.material.specular_power
         display.Interpolation = "Gouraud"
+        if "Normals" in shown.PointData.keys():  # noqa: SIM118, no dict; a .hdf does not say that they are its normals
+            display.SelectNormalArray = "Normals"
         self._color(number, display)
         if self.composition.levels:
             levels, radius = " ".join(map(repr, self.composition.levels)), self.composition.line_radius

@@ -82,6 +82,8 @@ def test_the_button_lights_the_surface_behind_what_is_active_and_twice_is_as_onc
         pixels = image.imread(steps[2] / f"{name}.png")[..., :3]
         np.testing.assert_allclose(pixels[3, 3], 1.0)  # the background is white
         assert (pixels[..., 2] - pixels[..., 0] > 0.2).sum() > 1000 and (pixels[..., 0] - pixels[..., 2] > 0.2).sum() > 1000
+    h5, hdf = (image.imread(steps[2] / f"{name}.png")[..., :3] for name in ("s.h5", "s.hdf"))
+    assert np.abs(h5 - hdf).max() < 0.02  # no facets
     (foreign,) = of(steps, "foreign")
     assert foreign["title"] == "RTData" and foreign["table"] == pytest.approx(foreign["ends"])
 
