@@ -112,8 +112,6 @@ class Job:
         self.writer.flush()
         total = len(self.settings.grid)
         done = total - len(self.writer.pending())
-        if not done:
-            return "no point was evaluated yet"
         return f"{done:,} of {total:,} points are kept in {self.path}; the same command goes on from there"
 
     def _check_output(self, path: Path) -> None:

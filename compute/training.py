@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -73,31 +74,22 @@ def train(
     device = rank_device(asked.device)
     _check_model(model)
     folder = Path(folder)
-    made = not folder.exists()
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise InputError(f"{folder}: cannot make this folder ({error.strerror}); choose another folder") from error
     loss_name, criterion = load_criterion(loss)
     facts = {name: value for name, value in asked.facts().items() if name != "device"}
     settings = {**(record or {}), "loss": loss_name, **facts, "precision": _arithmetic(asked.precision, device)}
     final = folder / "final.pt"
-    _refuse_other_run(folder, settings)
-    if final.exists():
-        return final
-    model.to(device)
-    if recipe.augment is not None:  # images: convolutions train a quarter faster so
-        model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    criterion = criterion.to(device)
-    run = _Run(model, asked, folder, settings, device, -(-len(data["train"]) // asked.batch_size))
-    logger.info(f"training on {describe_device(device)} in {settings['precision']}, {asked.batch_size} samples a step")
-    with arithmetic(device, "fp32", False):
-        try:
+    with _made(folder):
+        _refuse_other_run(folder, settings)
+        if final.exists():
+            return final
+        model.to(device)
+        if recipe.augment is not None:  # images: convolutions train a quarter faster so
+            model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        criterion = criterion.to(device)
+        run = _Run(model, asked, folder, settings, device, -(-len(data["train"]) // asked.batch_size))
+        logger.info(f"training on {describe_device(device)} in {settings['precision']}, {asked.batch_size} samples a step")
+        with arithmetic(device, "fp32", False):
             run.train(data, criterion, progress)
-        except BaseException:
-            if made and not any(folder.iterdir()):
-                folder.rmdir()
-            raise
     model.eval()
     evaluator = Evaluator(model, criterion, data, [], device)
     values = with_smaller_batches(evaluator, lambda: evaluator([]))
@@ -105,6 +97,26 @@ def train(
     save_checkpoint(final, model, {**settings, "epoch": asked.epochs, **results})
     run.resume_file.unlink(missing_ok=True)
     return final
+
+
+@contextmanager
+def _made(folder: Path) -> Iterator[None]:
+    """Make a folder; one that was not there before goes again where an error leaves it empty.
+
+    Raises:
+        InputError: it cannot be made.
+    """
+    new = not folder.exists()
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"{folder}: cannot make this folder ({error.strerror}); choose another folder") from error
+    try:
+        yield
+    except BaseException:
+        if new and not any(folder.iterdir()):
+            folder.rmdir()
+        raise
 
 
 def _check_model(model: nn.Module) -> None:
@@ -191,16 +203,21 @@ class _Run:
             loss = criterion.losses(self._outputs(batch), targets).mean
             loss.backward()
         except InputError:
+            self._forget_first()
             raise
         except (RuntimeError, IndexError, TypeError, ValueError, AttributeError, NotImplementedError) as error:
-            if not self.resume_file.exists():
-                (self.folder / "epoch_000.pt").unlink(missing_ok=True)
+            self._forget_first()
             raise InputError(
                 f"a step of training failed: {type(error).__name__}: {one_line(error)[:200]}; check that the model takes these "
                 f"inputs {tuple(batch.shape)} and the loss these targets {tuple(targets.shape)}"
             ) from error
         self.optimizer.step()
         return loss
+
+    def _forget_first(self) -> None:
+        """Remove what the run wrote before its first step, where no epoch is kept yet."""
+        if not self.resume_file.exists():
+            (self.folder / "epoch_000.pt").unlink(missing_ok=True)
 
     def _resident(self, split: Split) -> Split:
         """A split on the device; inputs of another floating-point type are converted to the model's."""

@@ -26,6 +26,7 @@ def finer(
     infinite_is_high: bool = False,
     wanted: int = WANTED,
     *,
+    metric: str | None = None,
     log: bool | None = None,
     offset: float = OFFSET,
 ) -> Surface:
@@ -36,7 +37,8 @@ def finer(
         infinite_is_high: whether an infinite loss is drawn as one above the highest, as under an upper limit. Default: the
             cells around it are blank, as those around any point that is pending or not finite.
         wanted: number of points along an axis; one that has as many stays as it is.
-        log: whether metrics are drawn as ln(metric + offset). Default: losses are.
+        metric: the one that is drawn as height. Default: as ``Surface.metric``.
+        log: whether that one is drawn as ln(metric + offset). Default, and for all others: losses are.
         offset: number added before the logarithm, in the metric's unit.
 
     Returns:
@@ -49,9 +51,9 @@ def finer(
         return surface
     (down, right), axes = factors, (np.asarray(surface.y), surface.x)
     y, x = (fine_steps(axis, factor) for axis, factor in zip(axes, factors, strict=True))
-    metrics = {}
+    metrics, height = {}, metric or surface.default_metric
     for name, values in surface.metrics.items():
-        scale = metric_scale(values, log=is_loss(name) if log is None else log, offset=offset)
+        scale = metric_scale(values, log=log if log is not None and name == height else is_loss(name), offset=offset)
         metrics[name] = _interpolated(values, axes, factors, scale, infinite_is_high)
     status = np.full((len(y), len(x)), INTERPOLATED, np.uint8)
     for kind in (NOT_FINITE, PENDING):
@@ -65,7 +67,7 @@ def drawn_finer(surfaces: Sequence[Surface], options: GridOptions, picture: Pict
     if picture.style == "heat":
         return list(surfaces)
     return [
-        finer(surface, options.zmax is not None, log=options.log, offset=options.log_offset)
+        finer(surface, options.zmax is not None, metric=options.metric, log=options.log, offset=options.log_offset)
         if surface.y is not None and surface.z is None
         else surface
         for surface in surfaces

@@ -156,6 +156,11 @@ class Begun:
         self._target, self._made = Path(os.path.realpath(path)), (0, 0)
         self._before = self._target.open("rb") if self._target.is_file() else None
 
+    @property
+    def is_new(self) -> bool:
+        """Whether nothing was there before."""
+        return self._before is None
+
     def is_made(self) -> None:
         """Remember the file that is there now as the new one."""
         self._made = _identity(self._target)

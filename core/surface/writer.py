@@ -201,9 +201,10 @@ class SurfaceWriter:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, where: TracebackType | None) -> None:
         nothing = error is not None and not self._queue and not self._file["status"][...].any()
+        stopped = error is not None and not isinstance(error, Exception)  # going on re-uses directions and tuning
         self.close()
         if self._begun is not None:
-            if nothing:  # no point could be evaluated
+            if nothing and not (stopped and self._begun.is_new):
                 self._begun.take_back()
             self._begun.close()
 

@@ -189,12 +189,25 @@ def test_targets_that_do_not_count_are_left_out_of_the_accuracy_of_an_epoch(tmp_
     assert last["test_loss"] == pytest.approx(end["test_loss"], rel=1e-5)
 
 
+def fails(outputs, targets):
+    raise ValueError("no luck")
+
+
 @pytest.mark.parametrize("there", [False, True])
-def test_a_run_refused_at_its_first_step_leaves_no_folder(tmp_path, digits, there):
+@pytest.mark.parametrize(
+    ("model", "loss", "said"),
+    [
+        (torch.nn.Linear(3, 10), "cross_entropy", "a step of training failed"),
+        (torch.nn.Flatten(), "cross_entropy", "no parameters"),
+        (None, fails, "no luck"),
+        (None, "nosuch", "unknown loss"),
+    ],
+)
+def test_a_run_refused_at_its_first_step_leaves_no_folder(tmp_path, digits, model, loss, said, there):
     folder = tmp_path / "run"
     if there:
         folder.mkdir()
-    with pytest.raises(InputError, match="a step of training failed"):
-        train(torch.nn.Linear(3, 10), digits, folder, epochs=1, progress=False)
+    with pytest.raises(InputError, match=said):
+        train(model or fresh(), digits, folder, loss=loss, epochs=1, progress=False)
     assert folder.exists() == there
     assert not there or not any(folder.iterdir())

@@ -76,22 +76,30 @@ def test_what_was_overwritten_returns_where_no_point_can_be_evaluated(tmp_path, 
     assert sorted(file.name for file in tmp_path.iterdir()) == (["real.h5", "s.h5"] if linked else ["s.h5"])
 
 
-@pytest.mark.parametrize(
-    ("error", "said"), [(MemoryError("out of luck"), "out of luck"), (KeyboardInterrupt(), "no point was evaluated yet")]
-)
-def test_what_ends_the_first_point_leaves_nothing(tmp_path, error, said):
+@pytest.mark.parametrize(("error", "kept"), [(MemoryError("out of luck"), False), (KeyboardInterrupt(), True)])
+@pytest.mark.parametrize("before", [False, True])
+def test_an_error_at_the_first_point_leaves_what_was_there_and_an_interruption_what_is_gone_on_with(
+    tmp_path, error, kept, before
+):
     path, calls = tmp_path / "s.h5", []
+    if before:
+        compute_surface(build(), once, data(), path=path, **OPTIONS)
+    old = path.read_bytes() if before else b""
 
     def ends(outputs, targets):
-        if path.exists():  # what comes before only tries the loss out
+        if path.exists() and (not before or path.read_bytes() != old):  # what comes before only tries the loss out
             calls.append(1)
             raise error
         return once(outputs, targets)
 
-    with pytest.raises((ParalossError, KeyboardInterrupt), match=said):
-        compute_surface(build(), ends, data(), path=path, **OPTIONS)
+    with pytest.raises((ParalossError, KeyboardInterrupt)):
+        compute_surface(build(), ends, data(), path=path, overwrite=before, **OPTIONS)
     assert calls
-    assert list(tmp_path.iterdir()) == []
+    if before:
+        assert path.read_bytes() == old
+    else:
+        assert [file.name for file in tmp_path.iterdir()] == (["s.h5"] if kept else [])
+        assert not kept or not read_surface(path).status.any()
 
 
 def test_a_file_that_somebody_else_put_there_meanwhile_stays(tmp_path):

@@ -56,9 +56,11 @@ def test_what_is_a_straight_line_as_drawn_stays_one(log, offset):
     axis = np.linspace(-1, 1, 5)
     drawn = np.broadcast_to(2 + axis, (5, 5)) + axis[:, None] / 2
     values = drawn if log is False else np.exp(drawn) - offset
-    fine = finer(Surface(axis, axis, {"train_loss": values}), wanted=33, log=log, offset=offset)
+    others = {"test_loss": np.exp(drawn) - offset, "train_acc": drawn}
+    fine = finer(Surface(axis, axis, {"train_loss": values, **others}), wanted=33, log=log, offset=offset)
     found = fine.metric() if log is False else np.log(fine.metric() + offset)
-    np.testing.assert_allclose(found, 2 + fine.x + fine.y[:, None] / 2, rtol=1e-12)
+    for heights in (found, np.log(fine.metrics["test_loss"] + offset), fine.metrics["train_acc"]):
+        np.testing.assert_allclose(heights, 2 + fine.x + fine.y[:, None] / 2, rtol=1e-12)
 
 
 def test_slopes_do_not_jump_where_cells_meet():
