@@ -12,7 +12,7 @@ PACKAGES := $(BASICS) $(PARAVIEW) x11-apps procps chromium
 
 .PHONY: help demo test check install lint format clean bench
 help:  ## this list
-	@sed -nE 's/^([a-z-]+):.*## (.*)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 18
+	@sed -nE 's/^([a-z0-9-]+):.*## (.*)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 18
 
 # Two workers; the files in the order of tests/conftest.py.
 TWO := -n 2 --dist loadfile --no-loadscope-reorder
@@ -85,16 +85,8 @@ gallery: install  ## every figure, about 13 minutes
 
 # Figure 1 of Li et al. 2018 on the data of the paper. Each command goes on where it was stopped.
 .PHONY: figure1
-FIGURE1 := runs/figure1
-EPOCHS := 30
-GRID := -1:1:51
-figure1: install  ## ResNet-56 with and without shortcuts on CIFAR-10: training, surfaces, all figures; hours on a CPU
-	$(VENV)/bin/paraloss data cifar10
-	for net in resnet56 resnet56_noshort; do $(VENV)/bin/paraloss train --model $$net --data cifar10 --recipe cifar \
-	  --precision auto --epochs $(EPOCHS) -o $(FIGURE1)/$$net || exit; done
-	$(VENV)/bin/paraloss figure --weights $(FIGURE1)/resnet56/final.pt $(FIGURE1)/resnet56_noshort/final.pt \
-	  --x=$(GRID) --rtol 0.01 -o $(FIGURE1)
-	$(VENV)/bin/paraloss analyze $(FIGURE1)/*.h5
+figure1: system install  ## ResNet-56 with and without shortcuts on CIFAR-10: all figures and a table; hours on a CPU, or WITH="--samples 256"
+	$(PY) docs/figure1.py $(WITH)
 
 # The documentation as a web site in site/; warnings are errors.
 docs: install  ## the site; warnings are errors

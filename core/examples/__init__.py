@@ -1,12 +1,12 @@
-"""Sample data that travel with the package: two small networks trained on handwritten digits, and their loss surfaces.
+"""Sample data that travel with the package: small networks trained on handwritten digits and on CIFAR-10, and their surfaces.
 
 >>> from paraloss import examples
 >>> examples.names()
-['resnet56', 'resnet56_noshort']
->>> examples.surface("resnet56").plot("surface.png")  # doctest: +SKIP
+['cifar10_resnet56', 'cifar10_resnet56_noshort', 'resnet56', 'resnet56_noshort']
+>>> examples.surface("cifar10_resnet56").plot("surface.png")  # doctest: +SKIP
 
-Both were trained by ``paraloss demo --train`` on 1,437 of scikit-learn's digits, and their weights rounded to fp16. The
-surfaces were computed by ``paraloss demo``.
+They were trained by ``paraloss demo --train``, on 1,437 of scikit-learn's digits, and by ``paraloss demo --cifar10 --train``;
+their weights are rounded to fp16. The surfaces were computed by ``paraloss demo`` and ``paraloss demo --cifar10``.
 """
 
 from __future__ import annotations
@@ -44,7 +44,8 @@ def slurm_script() -> Path:
 
 
 def surface(name: str) -> Surface:
-    """Return a sample network's loss surface: 51 × 51 points, half a weight norm to each side of the checkpoint.
+    """Return a sample network's loss surface, 51 × 51 points: half a weight norm to each side of the checkpoint on digits, one
+    on CIFAR-10.
 
     Raises:
         InputError: there is no sample network ``name``.

@@ -18,20 +18,25 @@ from paraloss.surface import read_directions, read_surface
 README = Path(__file__).resolve().parents[2] / "README.md"
 
 
-def test_the_figures_in_the_readme_are_those_of_the_sample_surfaces():
-    with_, without = (examples.surface(name) for name in ("resnet56", "resnet56_noshort"))
+@pytest.mark.parametrize(("data", "words"), [("", "basin"), ("cifar10_", "Basin")])
+def test_the_figures_in_the_readme_are_those_of_the_sample_surfaces(data, words):
+    with_, without = (examples.surface(f"{data}{name}") for name in ("resnet56", "resnet56_noshort"))
     basins, convex = ([f"{100 * f(s):.0f}" for s in (with_, without)] for f in (basin_area, lambda s: convex_share(s.metric())))
     rough = [f"{roughness(s):.3f}" for s in (with_, without)]
     text = re.sub(r"\s+", " ", README.read_text())
-    assert f"Basin {basins[0]} and {basins[1]} % of the plot, convex {convex[0]} and {convex[1]} %, " in text
-    assert f"roughness {rough[0]} and {rough[1]}" in text
+    numbers = f"{words} {basins[0]} and {basins[1]} % of the plot, convex {convex[0]} and {convex[1]} %, "
+    assert f"{numbers}roughness {rough[0]} and {rough[1]}" in text
+    if data:
+        errors = [100 - surface.provenance["trained"]["test_acc"] for surface in (with_, without)]
+        assert f"test errors of {errors[0]:.1f} and {errors[1]:.1f} %" in text
+        assert basin_area(with_) > basin_area(without) and roughness(with_) < roughness(without)
 
 
 @pytest.mark.slow
 def test_the_demo_on_two_ranks_gives_the_values_of_the_sample_surfaces(tmp_path):
     done = run("demo", "-o", "d", "--grid", "3", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
-    for name in examples.names():
+    for name in ("resnet56", "resnet56_noshort"):
         here, there = read_surface(tmp_path / "d" / f"{name}.h5"), examples.surface(name)
         np.testing.assert_allclose(here.metrics["train_loss"], there.metrics["train_loss"][::25, ::25], rtol=1e-4)
 
@@ -66,5 +71,5 @@ def test_a_sample_network_and_its_surface_belong_together(tmp_path):
 
 
 def test_an_unknown_sample_is_refused():
-    with pytest.raises(InputError, match="no sample network 'resnet18'; there are resnet56, resnet56_noshort"):
+    with pytest.raises(InputError, match=r"no sample network 'resnet18'; there are cifar10_resnet56, .*, resnet56_noshort"):
         examples.surface("resnet18")
