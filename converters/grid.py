@@ -60,9 +60,10 @@ class HeightMap:
     @property
     def heights(self) -> np.ndarray:
         """z of each point; blank points lie at the lowest height, so that they stretch no bounding box."""
-        with np.errstate(over="ignore"):  # numbers near the largest there are
-            heights = self.values - self.base
-            heights *= self.scale
+        with np.errstate(over="ignore", invalid="ignore"):  # in halves: numbers near the largest there are
+            heights = self.values / 2
+            heights -= self.base / 2
+            heights *= 2 * self.scale
         if self.blank.any():
             heights[self.blank] = 0.0
         return heights
@@ -126,7 +127,7 @@ def height_map(
     else:
         if width is None:
             width = max(np.ptp(axis) for axis in (surface.x, surface.y) if axis is not None)
-        scale = HEIGHT_OF_WIDTH * float(width) / (top - base) if top > base else 1.0
+        scale = HEIGHT_OF_WIDTH * float(width) / 2 / (top / 2 - base / 2) if top / 2 > base / 2 else 1.0
     if not log or blank.any():  # a new array, never the surface's own
         values = np.where(blank, np.nan, values)
     array, used = f"log_{metric}" if log else metric, replace(options, log_offset=chosen.offset)

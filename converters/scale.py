@@ -63,7 +63,7 @@ def shared_heights(surfaces: Sequence[Surface], options: GridOptions, lit: bool 
     if options.height_scale is not None:
         return maps
     width = max(float(np.ptp(axis)) for surface in surfaces for axis in (surface.x, surface.y) if axis is not None)
-    scale = HEIGHT_OF_WIDTH * width / (high - low) if high > low else 1.0
+    scale = HEIGHT_OF_WIDTH * width / 2 / (high / 2 - low / 2) if high / 2 > low / 2 else 1.0
     return [replace(heights, base=low, scale=scale) for heights in maps]
 
 

@@ -155,6 +155,13 @@ def test_steps_are_two_or_more_finite_increasing_numbers_or_refused(steps):
         assert not sound
 
 
+def test_heights_of_the_largest_numbers_there_are_span_the_usual_height():
+    most = np.finfo(float).max
+    surface = Surface(np.arange(2.0), np.arange(2.0), {"train_loss": np.array([[-most, 0.0], [most / 2, most]])})
+    heights = height_map(surface, GridOptions(log=False)).heights
+    np.testing.assert_allclose(heights - heights[0, 0], 0.55 * np.array([[0, 0.5], [0.75, 1]]), atol=1e-6)
+
+
 @settings(max_examples=80, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     st.integers(2, 6), st.integers(2, 5), st.data(), st.sampled_from([None, True, False]),
