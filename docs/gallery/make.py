@@ -284,13 +284,13 @@ def cifar10() -> None:
     recipe = ["--data", "cifar10", "--recipe", "cifar", "--progressive", "--precision", "auto", "--lr", 0.05, "--epochs", 25]
     final = train("cifar10_run", "--model", "resnet56", *recipe)
     path = WORK / "cifar10_path.h5"
-    paraloss("project", final.parent, "--points", 31, "--samples", 256, "-o", path, ranks=2)
+    paraloss("project", final.parent, "--points", 21, "--samples", 256, "-o", path, ranks=2)
     paraloss("render", path, HERE / "cifar10_trajectory.png", "--style", "contour")
     shares = read_surface(path).provenance["explained_variance_ratio"]
     splits = ["--splits", "train,test", "--samples", 500]
-    line = compute("cifar10_line", final.parent / "epoch_000.pt", "--x-to", final, "--x=-0.1:1.3:43", *splits)
-    paraloss("render", line, HERE / "cifar10_line.png")
-    inside = read_surface(line).metrics["train_loss"][3:-9]  # from 0 to 1
+    line = compute("cifar10_line", final.parent / "epoch_000.pt", "--x-to", final, "--x=0:1:31", *splits)
+    paraloss("render", line, HERE / "cifar10_line.png", "--label", "from initial (0) to final weights (1)")
+    inside = read_surface(line).metrics["train_loss"]
     note("cifar10", **numbers, first=shares[0], both=sum(shares), rises=float((np.diff(inside) > 1e-3).mean()))
 
 
