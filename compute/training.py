@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,6 +23,7 @@ from paraloss.compute.options.runs import TrainKeywords, TrainOptions
 from paraloss.compute.ranks.devices import describe_device, rank_device
 from paraloss.compute.recipes import RECIPES, image_scale, resized
 from paraloss.errors import InputError
+from paraloss.files import made_folder
 from paraloss.log import logger
 from paraloss.option import combine
 from paraloss.progress import Progress
@@ -78,7 +78,7 @@ def train(
     facts = {name: value for name, value in asked.facts().items() if name != "device"}
     settings = {**(record or {}), "loss": loss_name, **facts, "precision": _arithmetic(asked.precision, device)}
     final = folder / "final.pt"
-    with _made(folder):
+    with made_folder(folder):
         _refuse_other_run(folder, settings)
         if final.exists():
             return final
@@ -97,26 +97,6 @@ def train(
     save_checkpoint(final, model, {**settings, "epoch": asked.epochs, **results})
     run.resume_file.unlink(missing_ok=True)
     return final
-
-
-@contextmanager
-def _made(folder: Path) -> Iterator[None]:
-    """Make a folder; one that was not there before goes again where an error leaves it empty.
-
-    Raises:
-        InputError: it cannot be made.
-    """
-    new = not folder.exists()
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise InputError(f"{folder}: cannot make this folder ({error.strerror}); choose another folder") from error
-    try:
-        yield
-    except BaseException:
-        if new and not any(folder.iterdir()):
-            folder.rmdir()
-        raise
 
 
 def _check_model(model: nn.Module) -> None:

@@ -127,11 +127,16 @@ def height_map(
     else:
         if width is None:
             width = max(np.ptp(axis) for axis in (surface.x, surface.y) if axis is not None)
-        scale = HEIGHT_OF_WIDTH * float(width) / 2 / (top / 2 - base / 2) if top / 2 > base / 2 else 1.0
+        scale = usual_scale(float(width), base, top)
     if not log or blank.any():  # a new array, never the surface's own
         values = np.where(blank, np.nan, values)
     array, used = f"log_{metric}" if log else metric, replace(options, log_offset=chosen.offset)
     return HeightMap(values, blank, clipped, base, scale, metric, array, used, ranges or {}, chosen.note)
+
+
+def usual_scale(width: float, low: float, high: float) -> float:
+    """Height per unit of the drawn values, so that ``low`` to ``high`` are 0.55 ``width`` high; in halves, as ``heights``."""
+    return HEIGHT_OF_WIDTH * width / 2 / (high / 2 - low / 2) if high / 2 > low / 2 else 1.0
 
 
 def check_grid(surface: Surface) -> None:

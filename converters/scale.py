@@ -7,10 +7,9 @@ from dataclasses import replace
 
 import numpy as np
 
-from paraloss.converters.grid import HeightMap, blank_cells, height_map
+from paraloss.converters.grid import HeightMap, blank_cells, height_map, usual_scale
 from paraloss.errors import InputError
 from paraloss.height import MetricScale, is_loss, metric_scale, to_log
-from paraloss.look import HEIGHT_OF_WIDTH
 from paraloss.picture_options import GridOptions
 from paraloss.surface import Surface
 
@@ -63,7 +62,7 @@ def shared_heights(surfaces: Sequence[Surface], options: GridOptions, lit: bool 
     if options.height_scale is not None:
         return maps
     width = max(float(np.ptp(axis)) for surface in surfaces for axis in (surface.x, surface.y) if axis is not None)
-    scale = HEIGHT_OF_WIDTH * width / 2 / (high / 2 - low / 2) if high / 2 > low / 2 else 1.0
+    scale = usual_scale(width, low, high)
     return [replace(heights, base=low, scale=scale) for heights in maps]
 
 

@@ -145,6 +145,26 @@ def replacing(path: str | Path, error: type[ParalossError] = InputError) -> Iter
         temporary.unlink(missing_ok=True)
 
 
+@contextmanager
+def made_folder(folder: Path) -> Iterator[None]:
+    """Make a folder; one that was not there before goes again where an error leaves it without files but locks.
+
+    Raises:
+        InputError: it cannot be made.
+    """
+    new = not folder.exists()
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"{folder}: cannot make this folder ({error.strerror}); choose another folder") from error
+    try:
+        yield
+    except BaseException:
+        if new and not [path for path in folder.iterdir() if path.suffix != ".lock"]:
+            shutil.rmtree(folder, ignore_errors=True)
+        raise
+
+
 class Begun:
     """A file that is begun at ``path`` and can be taken back, as long as it is this one: what was there before returns.
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -37,7 +36,7 @@ from paraloss.compute.options.surface import EffortOptions, Target, names_in
 from paraloss.compute.ranks.devices import rank_device
 from paraloss.compute.ranks.world import world
 from paraloss.errors import InputError
-from paraloss.files import check_output
+from paraloss.files import check_output, made_folder
 from paraloss.locking import locked
 from paraloss.log import logger
 from paraloss.option import Options, combine
@@ -184,18 +183,8 @@ def _job(
 
 def _prepare(job: CurveJob) -> None:
     """Make the folder, and train the bends that it does not hold; on rank 0. A folder that stays empty goes away again."""
-    folder = job.folder
-    new = not folder.exists()
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise InputError(f"{folder}: cannot be made a folder ({error.strerror}); choose another name") from error
-    try:
+    with made_folder(job.folder):
         _train(job)
-    except BaseException:
-        if new and not [path for path in folder.iterdir() if path.suffix != ".lock"]:
-            shutil.rmtree(folder, ignore_errors=True)
-        raise
 
 
 def _train(job: CurveJob) -> None:
