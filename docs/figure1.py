@@ -20,7 +20,6 @@ from paraloss.errors import InputError
 from paraloss.surface import read_surface
 
 NETWORKS = {"resnet56": 5.89, "resnet56_noshort": 13.31}  # test error in % of Li et al. 2018, figure 5
-RECIPE = ["--data", "cifar10", "--recipe", "cifar", "--progressive", "--precision", "auto", "--lr", "0.05"]
 
 
 def main() -> None:
@@ -29,7 +28,9 @@ def main() -> None:
     parser.add_argument("--x", default="-1:1:51", help="steps along both axes as FIRST:LAST:NUMBER (default: %(default)s)")
     parser.add_argument("--ranks", type=int, default=2, help="MPI ranks (default: %(default)s)")
     parser.add_argument("--train", action="store_true", help="train both networks instead of taking the samples: hours")
-    parser.add_argument("--epochs", type=int, default=25, help="epochs of training, with --train (default: %(default)s)")
+    parser.add_argument(
+        "--epochs", type=int, default=examples.CIFAR10_EPOCHS, help="epochs of training, with --train (default: %(default)s)"
+    )
     options, others = parser.parse_known_args()
     folder: Path = options.output
 
@@ -51,7 +52,7 @@ def _sample(name: str) -> Path:
 
 
 def _trained(name: str, folder: Path, epochs: int) -> Path:
-    paraloss("train", "--model", name, *RECIPE, "--epochs", epochs, "-o", folder / name)
+    paraloss("train", "--model", name, *examples.CIFAR10_RECIPE, "--epochs", epochs, "-o", folder / name)
     return folder / name / "final.pt"
 
 

@@ -131,6 +131,25 @@ def needs_paraview() -> None:
     pytest.skip("ParaView is not installed here")
 
 
+def loss_of_a_sample(name, directions, steps, split):
+    """Mean cross-entropy of a sample network moved by (x, y) along two directions, by a plain pass over a split."""
+    import torch
+
+    from paraloss import examples
+    from paraloss.compute import load_checkpoint, load_model
+
+    state, record = load_checkpoint(examples.checkpoint(name))
+    model = load_model(record["model"], tuple(record["sample_shape"]), record["classes"])
+    moved = {key: tensor.float() if tensor.is_floating_point() else tensor for key, tensor in state.items()}
+    for axis, step in zip("xy", steps, strict=True):
+        for key, tensor in directions[axis].items():
+            moved[key] = moved[key] + float(step) * torch.as_tensor(tensor, dtype=torch.float32)
+    model.load_state_dict(moved)
+    model.eval()
+    with torch.no_grad():
+        return float(torch.nn.functional.cross_entropy(model(split.normalize(split.inputs)).double(), split.targets))
+
+
 def with_statistics(model, inputs):
     """The model in evaluation mode, with batch-norm statistics of real activations, and scales that are not 1."""
     import torch

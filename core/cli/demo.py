@@ -14,6 +14,8 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
+from paraloss.examples import CIFAR10_EPOCHS, CIFAR10_RECIPE
+
 
 @dataclass(frozen=True)
 class _Figure:
@@ -37,12 +39,11 @@ _DIGITS = _Figure(
     {name: ["--model", name, "--lr", rate, "--batch-size", "64"] for name, rate in _RATES.items()},
     side="0.5", title="1,437 handwritten digits", epochs=30,
 )  # fmt: skip
-_CIFAR = ["--data", "cifar10", "--recipe", "cifar", "--progressive", "--precision", "auto", "--lr", "0.05"]
 _CIFAR10 = _Figure(
-    {f"cifar10_{name}": ["--model", name, *_CIFAR] for name in _RATES},
+    {f"cifar10_{name}": ["--model", name, *CIFAR10_RECIPE] for name in _RATES},
     side="1",
     title="the 50,000 images of CIFAR-10",
-    epochs=25,
+    epochs=CIFAR10_EPOCHS,
 )
 
 

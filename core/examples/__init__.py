@@ -19,7 +19,11 @@ from paraloss.errors import InputError
 if TYPE_CHECKING:
     from paraloss.surface import Surface
 
-__all__ = ["checkpoint", "names", "slurm_script", "surface"]
+__all__ = ["CIFAR10_EPOCHS", "CIFAR10_RECIPE", "checkpoint", "names", "slurm_script", "surface"]
+
+# What ``paraloss train`` was given for both networks on CIFAR-10, beside --model.
+CIFAR10_RECIPE = ("--data", "cifar10", "--recipe", "cifar", "--progressive", "--precision", "auto", "--lr", "0.05")
+CIFAR10_EPOCHS = 25
 
 _FOLDER = Path(__file__).resolve().parent
 

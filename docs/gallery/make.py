@@ -281,7 +281,7 @@ def cifar10() -> None:
     paraloss("render", *planes, HERE / "cifar10.png", "--backend", "pyvista", "--contours", 14)
     paraloss("render", *planes, HERE / "cifar10_contours.png", "--style", "contour", "--zmax", 10, *labels)
     paraloss("render", *curves, HERE / "cifar10_curves.png", "--metric", "train_loss", *labels)
-    recipe = ["--data", "cifar10", "--recipe", "cifar", "--progressive", "--precision", "auto", "--lr", 0.05, "--epochs", 25]
+    recipe = [*examples.CIFAR10_RECIPE, "--epochs", examples.CIFAR10_EPOCHS]
     final = train("cifar10_run", "--model", "resnet56", *recipe)
     path = WORK / "cifar10_path.h5"
     paraloss("project", final.parent, "--points", 21, "--samples", 256, "-o", path, ranks=2)

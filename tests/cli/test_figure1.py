@@ -9,10 +9,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from helpers import call, needs_paraview, run, write_cifar_batches
+from helpers import call, loss_of_a_sample, needs_paraview, run, write_cifar_batches
 
 from paraloss import examples, processes
-from paraloss.compute import load_checkpoint, load_data, load_model
+from paraloss.compute import load_checkpoint, load_data
 from paraloss.surface import read_directions, read_surface
 
 HOUSE = Path(__file__).resolve().parents[2]
@@ -27,24 +27,6 @@ def with_images(tmp_path):
     return {**os.environ, "PARALOSS_DATA": str(tmp_path / "home")}
 
 
-def by_a_plain_loop(file, name, row, column):
-    """Mean cross-entropy of a sample network displaced to a grid point of ``file``, over all training images."""
-    import torch
-
-    state, record = load_checkpoint(examples.checkpoint(name))
-    model = load_model(record["model"], tuple(record["sample_shape"]), record["classes"])
-    surface, directions = read_surface(file), read_directions(file)
-    moved = {key: tensor.float() if tensor.is_floating_point() else tensor for key, tensor in state.items()}
-    for axis, step in (("x", surface.x[column]), ("y", surface.y[row])):
-        for key, tensor in directions[axis].items():
-            moved[key] = moved[key] + float(step) * torch.as_tensor(tensor, dtype=torch.float32)
-    model.load_state_dict(moved)
-    model.eval()
-    split = load_data("cifar10")["train"]
-    with torch.no_grad():
-        return float(torch.nn.functional.cross_entropy(model(split.normalize(split.inputs)).double(), split.targets))
-
-
 @pytest.mark.slow
 def test_the_demo_on_cifar10_computes_the_surfaces_of_its_sample_networks(with_images, tmp_path, monkeypatch):
     done = run(
@@ -54,12 +36,12 @@ def test_the_demo_on_cifar10_computes_the_surfaces_of_its_sample_networks(with_i
     assert "paraloss data" not in done.stderr  # the images are there
     assert (tmp_path / "d" / "figure1.png").stat().st_size > 10_000
     monkeypatch.setenv("PARALOSS_DATA", with_images["PARALOSS_DATA"])
+    split = load_data("cifar10")["train"]
     for name in NETWORKS:
-        file = tmp_path / "d" / f"{name}.h5"
+        surface, directions = (read(tmp_path / "d" / f"{name}.h5") for read in (read_surface, read_directions))
         for row, column in ((0, 0), (1, 2), (2, 1)):
-            assert read_surface(file).metrics["train_loss"][row, column] == pytest.approx(
-                by_a_plain_loop(file, name, row, column), rel=1e-4
-            )
+            loss = loss_of_a_sample(name, directions, (surface.x[column], surface.y[row]), split)
+            assert surface.metrics["train_loss"][row, column] == pytest.approx(loss, rel=1e-4)
 
 
 def test_the_demo_fetches_missing_images_first_and_trains_on_request(tmp_path, monkeypatch):

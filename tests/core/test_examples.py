@@ -7,11 +7,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from helpers import BIN, run
+from helpers import BIN, loss_of_a_sample, run
 
 from paraloss import examples
 from paraloss.analysis.numbers import basin_area, convex_share, roughness
-from paraloss.compute import load_checkpoint, load_data, load_model
+from paraloss.compute import load_data
 from paraloss.errors import InputError
 from paraloss.surface import read_directions, read_surface
 
@@ -44,10 +44,7 @@ def test_the_demo_on_two_ranks_gives_the_values_of_the_sample_surfaces(tmp_path)
 @pytest.mark.slow
 def test_a_sample_network_and_its_surface_belong_together(tmp_path):
     """The corners on two threads; three points away from the center, by a plain pass over the samples."""
-    import torch
-
     surface = examples.surface("resnet56")
-    state, record = load_checkpoint(examples.checkpoint("resnet56"))
     command = [str(BIN / "paraloss"), "compute", "--weights", str(examples.checkpoint("resnet56")), "--x=-0.5:0.5:2"]
     command += ["--y=-0.5:0.5:2", "--samples", "256", "--precision", "fp32", "-o", "corners.h5"]
     environment = {**os.environ, "OMP_NUM_THREADS": "2"}
@@ -55,19 +52,10 @@ def test_a_sample_network_and_its_surface_belong_together(tmp_path):
     assert done.returncode == 0, done.stderr
     corners = read_surface(tmp_path / "corners.h5").metrics["train_loss"]
     np.testing.assert_allclose(corners, surface.metrics["train_loss"][::50, ::50], rtol=1e-4)
-    directions = read_directions(tmp_path / "corners.h5")
-    model = load_model(record["model"], tuple(record["sample_shape"]), record["classes"])
-    split = load_data("digits")["train"].subset(256)
+    split, directions = load_data("digits")["train"].subset(256), read_directions(tmp_path / "corners.h5")
     for row, column in ((0, 0), (13, 40), (50, 25)):
-        moved = {name: tensor.float() if tensor.is_floating_point() else tensor for name, tensor in state.items()}
-        for axis, step in (("x", surface.x[column]), ("y", surface.y[row])):
-            for name, tensor in directions[axis].items():
-                moved[name] = moved[name] + float(step) * torch.as_tensor(tensor, dtype=torch.float32)
-        model.load_state_dict(moved)
-        model.eval()
-        with torch.no_grad():
-            loss = torch.nn.functional.cross_entropy(model(split.normalize(split.inputs)).double(), split.targets)
-        assert surface.metrics["train_loss"][row, column] == pytest.approx(float(loss), rel=1e-4)
+        loss = loss_of_a_sample("resnet56", directions, (surface.x[column], surface.y[row]), split)
+        assert surface.metrics["train_loss"][row, column] == pytest.approx(loss, rel=1e-4)
 
 
 def test_an_unknown_sample_is_refused():
