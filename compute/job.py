@@ -77,6 +77,9 @@ class Job:
             again = self.options.refine is None  # points that were interpolated under --refine
             self.pending = set(self.world.on_first(lambda: self.writer.pending(interpolated=again)).tolist())
             order = coarse_to_fine(self.settings.shape)
+            estimator = self.setup.estimator
+            if isinstance(estimator, SampledEvaluator) and self.world.is_first and self.path is not None:
+                estimator.keep(self.path, {**self.setup.fingerprint, "arithmetic": self.setup.arithmetic}, self.resumed)
             if self.resumed:
                 self._check_again()
                 if self.progress:
@@ -87,6 +90,8 @@ class Job:
                 self._work(title, points)
             if self.options.refine is not None and self.world.is_first:
                 self._interpolate()
+            if isinstance(estimator, SampledEvaluator):
+                estimator.forget()
             surface: Surface = self.world.on_first(lambda: self.writer.surface())
         if self.world.is_first:
             self._warn_of_what_is_not_finite(surface)
@@ -151,11 +156,16 @@ class Job:
         return stack.enter_context(SurfaceWriter(self.path, empty, self.setup.fingerprint, self.options.overwrite))
 
     def _prepare(self) -> None:
-        """Prepare the estimator and record the points that it evaluated on the way."""
-        found = self.setup.estimator.prepare(self.world, shown=self.progress)
-        self.world.on_first(lambda: self._compare_all(found))  # before anything is written
+        """Prepare the estimator and record the points that it evaluates on the way."""
+
+        def record(index: int, values: list[float]) -> None:
+            if index in self.pending:
+                self.writer.add(index, values)
+
+        found = self.setup.estimator.prepare(self.world, self.progress, record)
+        self.world.on_first(lambda: self._compare_all(found))
         for index in self.pending.intersection(found) if self.world.is_first else ():
-            self.writer.add(index, found[index])
+            self.writer.add(index, found[index])  # kept of an earlier run
         self.pending.difference_update(found)
 
     def _compare_all(self, found: Mapping[int, Sequence[float]]) -> None:
@@ -163,22 +173,22 @@ class Job:
             self._compare(index, self.setup.estimator.metrics, found[index])
 
     def _check_again(self) -> None:
-        """Evaluate one finished point again, of those that are not estimated from a part of the samples.
+        """Evaluate one finished point again, where samples are drawn one at which all were evaluated.
 
         Raises:
             SurfaceFileError: its loss is another one now: code or data have changed in a way that leaves no trace.
         """
         estimator, grid = self.setup.estimator, self.settings.grid
-        if not isinstance(estimator, SampledEvaluator):
-            finished: int | None = self.world.on_first(lambda: finished_point(self.writer, grid))
-            if finished is not None:
-                found: dict[int, list[float]] = {}
-                self._visit([finished], found.__setitem__)
-                self.world.on_first(lambda: self._compare(finished, estimator.metrics, found[finished]))
-        elif not self.pending:  # else all anchors are evaluated again, and compared
-            index = int(estimator.anchors[0])
-            exact = self.setup.evaluator if estimator.correction is None else estimator.correction.wide
-            self.world.on_first(lambda: self._compare(index, exact.metrics, exact(grid[index])))
+        among = estimator.anchors if isinstance(estimator, SampledEvaluator) else None
+        finished: int | None = self.world.on_first(lambda: finished_point(self.writer, grid, among))
+        if finished is None:
+            return
+        if isinstance(estimator, SampledEvaluator):
+            self.world.on_first(lambda: self._compare(finished, estimator.metrics, estimator.at_anchor(finished)))
+            return
+        found: dict[int, list[float]] = {}
+        self._visit([finished], found.__setitem__)
+        self.world.on_first(lambda: self._compare(finished, estimator.metrics, found[finished]))
 
     def _compare(self, index: int, names: Sequence[str], values: Sequence[float]) -> None:
         """Compare the losses of a finished point with those in the file; raises as ``_check_again``."""

@@ -7,9 +7,9 @@ import math
 import numpy as np
 import torch
 
-from paraloss.compute.evaluate.estimator import FIRST, check_sample_losses, sampled_kinds, sampled_metrics
+from paraloss.compute.evaluate.estimator import FIRST, check_sample_losses, ignored, sampled_kinds, sampled_metrics
 from paraloss.compute.evaluate.full import Evaluator
-from paraloss.compute.ranks.world import World
+from paraloss.compute.ranks.world import Record, World
 
 
 class CappedEvaluator:
@@ -35,7 +35,7 @@ class CappedEvaluator:
         for name, size in evaluator.samples.items():
             evaluator.reorder(name, random_order(size, seed))
 
-    def prepare(self, world: World, shown: bool = False) -> dict[int, list[float]]:
+    def prepare(self, world: World, shown: bool = False, record: Record = ignored) -> dict[int, list[float]]:
         """As ``Estimator``; nothing to prepare."""
         return {}
 

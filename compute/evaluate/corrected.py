@@ -9,9 +9,9 @@ import torch
 from torch import Tensor
 
 from paraloss.compute.evaluate.correction import NO_SHIFT, Correction, on_cpu
-from paraloss.compute.evaluate.estimator import check_sample_losses
+from paraloss.compute.evaluate.estimator import check_sample_losses, ignored
 from paraloss.compute.evaluate.full import Evaluator
-from paraloss.compute.ranks.world import World
+from paraloss.compute.ranks.world import Record, World
 from paraloss.height import OFFSET
 
 _AIM = 0.75  # of the bound: samples are cheap here, and among thousands of points one is off by more than three errors
@@ -42,7 +42,7 @@ class CorrectedEvaluator:
         }
         self.metrics = [f"{name}_{kind}" for name, kinds in self._kinds.items() for kind in kinds]
 
-    def prepare(self, world: World, shown: bool = False) -> dict[int, list[float]]:
+    def prepare(self, world: World, shown: bool = False, record: Record = ignored) -> dict[int, list[float]]:
         """As ``Estimator``; nothing to prepare."""
         return {}
 

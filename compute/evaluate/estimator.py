@@ -9,13 +9,17 @@ from typing import Protocol, TypeVar
 import torch
 
 from paraloss.compute.evaluate.point import PointEvaluator
-from paraloss.compute.ranks.world import World
+from paraloss.compute.ranks.world import Record, World
 from paraloss.errors import InputError
 from paraloss.log import logger
 
 T = TypeVar("T")
 
 FIRST = 64  # samples before the first look at the error
+
+
+def ignored(index: int, values: list[float]) -> None:
+    """A ``Record`` that keeps nothing."""
 
 
 class Estimator(Protocol):
@@ -27,15 +31,16 @@ class Estimator(Protocol):
 
     metrics: list[str]
 
-    def prepare(self, world: World, shown: bool = False) -> dict[int, list[float]]:
+    def prepare(self, world: World, shown: bool = False, record: Record = ignored) -> dict[int, list[float]]:
         """Compute what all points need. Collective: every rank calls this once, before the first point.
 
         Args:
             world: all ranks.
             shown: show progress on standard error.
+            record: called on rank 0 with each point that is evaluated on the way, as soon as it is.
 
         Returns:
-            Flat index -> metrics of the points evaluated on the way, on every rank.
+            Flat index -> metrics of the points that are known now, on every rank.
         """
 
     def __call__(self, index: int) -> list[float]:

@@ -8,11 +8,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from paraloss.compute.evaluate.estimator import with_smaller_batches
+from paraloss.compute.evaluate.estimator import ignored, with_smaller_batches
 from paraloss.compute.evaluate.point import PointEvaluator
 from paraloss.compute.inputs.user_code import one_line
 from paraloss.compute.ranks.ending import raise_together, report
-from paraloss.compute.ranks.world import World
+from paraloss.compute.ranks.world import Record, World
 from paraloss.errors import InputError
 
 
@@ -30,7 +30,7 @@ class FullEstimator:
     def __init__(self, evaluator: PointEvaluator, steps: np.ndarray) -> None:
         self.evaluator, self.metrics, self._steps = evaluator, evaluator.metrics, steps
 
-    def prepare(self, world: World, shown: bool = False) -> dict[int, list[float]]:
+    def prepare(self, world: World, shown: bool = False, record: Record = ignored) -> dict[int, list[float]]:
         """As ``Estimator``; nothing to prepare."""
         return {}
 

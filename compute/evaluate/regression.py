@@ -24,18 +24,22 @@ the wide one (see ``correction``); both errors together stay within the bound. W
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from paraloss.compute.evaluate.anchors import AnchorTable, anchor_levels
 from paraloss.compute.evaluate.correction import NO_SHIFT, Correction, Shift, on_cpu
 from paraloss.compute.evaluate.estimator import (
     FIRST,
     check_sample_losses,
+    ignored,
     sampled_kinds,
     sampled_metrics,
     with_smaller_batches,
@@ -52,23 +56,16 @@ from paraloss.compute.evaluate.survey import (
     whole_units,
     with_constant,
 )
-from paraloss.compute.ranks.world import World
+from paraloss.compute.ranks.world import Record, World
 from paraloss.progress import Progress
 
 _SKEWNESS = 24.0
 _UNEXPECTED = 0.3  # of the root mean square residual: no sample is so predictable that it is never drawn
 _OF_SAMPLING = math.sqrt(0.75)  # of the bound, where another part is for the correction
+# Samples taken at a point between the anchors, as a share of those for an anchor that its neighbors predict; and with anchors
+# at half the distance, as a share of these. Measured, see docs/performance.md.
+_BETWEEN, _NEXT = 0.4, 0.45
 _KEPT = 32  # sets of inclusion probabilities, each as long as there are samples
-
-
-def anchor_points(shape: Sequence[int]) -> np.ndarray:
-    """Flat indices of the sub-grid at which every sample is evaluated: about a sixteenth of a 51×51 grid.
-
-    The stride is 4 for up to 51 points per axis (8 on a curve), then grows so that the number of anchors does not.
-    """
-    stride = (4 if len(shape) == 2 else 8) * 2 ** max(0, math.ceil(math.log2(max(shape) / 51)))
-    axes = [[i for i in range(size) if (i - (size - 1) // 2) % stride == 0] for size in shape]
-    return np.ravel_multi_index(np.meshgrid(*axes, indexing="ij"), tuple(shape)).ravel()
 
 
 @dataclass
@@ -79,6 +76,7 @@ class _Known:
     hits: Tensor | None
     order: Tensor  # (N,) the order in which to sample
     size: Tensor  # (N,) residual to be expected, in sampling order
+    alone: Tensor  # samples that each anchor would take if it were estimated from its neighbors, and N endless
 
 
 class SampledEvaluator:
@@ -117,55 +115,109 @@ class SampledEvaluator:
         self.cap = math.inf if cap is None else cap
         self.correction = correction
         self._steps, self._shape = steps, tuple(shape)
-        self.anchors = anchor_points(shape) if anchors is None else anchors
-        self._places = np.stack(np.unravel_index(self.anchors, self._shape), axis=1)
+        levels = anchor_levels(shape) if anchors is None else [anchors]
+        self.anchors = self._candidates = levels[-1]
+        self._levels = [np.flatnonzero(np.isin(self._candidates, level)) for level in levels if len(level)]
         self._known: dict[str, _Known] = {}
         self._probabilities: dict[tuple[str, int], Tensor] = {}
         self.metrics = sampled_metrics(evaluator)
+        self._table = AnchorTable(len(self._candidates), len(self.metrics), evaluator.samples)
 
-    def prepare(self, world: World, shown: bool = False) -> dict[int, list[float]]:
-        """Evaluate every sample at the anchors, each anchor on one rank; see ``Estimator``."""
-        share = range(world.rank, len(self.anchors), world.size)
-        with Progress("evaluating anchors in full", len(share), shown=shown) as bar:
-            tables, shifts = world.on_all(lambda: self._evaluate_anchors(share, bar.advance))
-        results: dict[int, list[float]] = {int(index): [] for index in self.anchors}
-        for name, part in tables.items():
-            table, shift, kinds = world.allreduce(part), world.allreduce(shifts[name]), self.evaluator.kinds[name]
-            for position, index in enumerate(self.anchors):
-                losses, right = table[:, position]
-                by_type, error, hits = shift[position]
-                values = {"loss": losses.mean() + by_type, "loss_stderr": error, "samples": len(losses)}
-                values["acc"] = _percent(right.mean() + hits)
-                results[int(index)] += [float(values[kind]) for kind in sampled_kinds(kinds)]
-            self._known[name] = self._learn(table, "acc" in kinds)
-            order = self._known[name].order.numpy()
+    def keep(self, surface: Path, settings: Mapping[str, Any], resumed: bool) -> None:
+        """Keep what is found at the anchors beside a surface's file; see ``AnchorTable.keep``."""
+        bounds = {"rtol": self.rtol, "seed": self.seed, "anchors": self._candidates.tolist()}
+        self._table.keep(surface, {**settings, **bounds}, resumed)
+
+    def forget(self) -> None:
+        """Remove what is kept: the surface is complete."""
+        self._table.forget()
+
+    def at_anchor(self, index: int) -> list[float]:
+        """The metrics at one anchor, evaluated now, before ``prepare``."""
+        return self._evaluate_anchor(int(np.flatnonzero(self._candidates == index)[0]))[: len(self.metrics)]
+
+    def prepare(self, world: World, shown: bool = False, record: Record = ignored) -> dict[int, list[float]]:
+        """Evaluate every sample at the anchors, level by level, until more anchors would not pay; see ``Estimator``."""
+        table, chosen = self._table, np.empty(0, dtype=int)
+        for number, level in enumerate(self._levels):
+            done = set(world.bcast(np.flatnonzero(table.done).tolist()))
+            new = np.setdiff1d(level, chosen).tolist()
+            with Progress("evaluating anchors in full", len(new), len(done.intersection(new)), shown=shown) as bar:
+
+                def enter(position: int, values: list[float], bar: Progress = bar) -> None:
+                    table.add(position, values)
+                    record(int(self._candidates[position]), table.metrics(position))
+                    bar.advance()
+
+                todo = [position for position in new if position not in done]
+                world.on_all(partial(world.visit, todo, self._evaluate_anchor, enter, _nothing))
+            table.share(world, new)
+            chosen = np.sort(level)
+            self._use(chosen)
+            if number + 1 < len(self._levels) and not self._more_pay(len(self._levels[number + 1])):
+                break
+        for name, known in self._known.items():
+            order = known.order.numpy()
             self.evaluator.reorder(name, order)
             if self.correction is not None:
                 self.correction.reorder(name, order)
+        results = {int(index): table.metrics(position) for position, index in zip(chosen, self.anchors, strict=True)}
+        table.clear()
         return results
 
-    def _evaluate_anchors(
-        self, share: Sequence[int], advance: Callable[[], None]
-    ) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
-        """Split -> (2, anchors, N) losses and hits, and (anchors, 3) shifts of the mean loss, their errors, and shifts of the
-        mean hits; zero at the anchors of other ranks.
+    def _use(self, chosen: np.ndarray) -> None:
+        """Predict from the anchors at these places of the table."""
+        self.anchors = self._candidates[chosen]
+        self._places = np.stack(np.unravel_index(self.anchors, self._shape), axis=1)
+        self._known = {
+            name: self._learn(self._table.losses(name, chosen), self._table.hits(name, chosen) if "acc" in kinds else None)
+            for name, kinds in self.evaluator.kinds.items()
+        }
+
+    def _more_pay(self, count: int) -> bool:
+        """Whether ``count`` anchors, the next level's, would take fewer evaluations in all.
+
+        With half the distance to the anchors a point takes a share of the samples that it takes now. Too few anchors to judge
+        from are always more.
         """
-        tables = {name: np.zeros((2, len(self.anchors), size)) for name, size in self.evaluator.samples.items()}
-        shifts = {name: np.zeros((len(self.anchors), 3)) for name in tables}
-        for position in share:
-            with one_line_errors("an anchor"):
-                self._move_to(int(self.anchors[position]))
-                for name, table in tables.items():
-                    whole = partial(self._losses, name, 0, table.shape[2])
-                    losses, right = with_smaller_batches(self.evaluator, whole, "an anchor")
-                    table[0, position] = losses.numpy()
-                    if right is not None:
-                        table[1, position] = right.numpy()
-                    if self.correction is not None:
-                        shift = self._shift(name, losses, (losses, right), self.rtol * float(losses.mean()))
-                        shifts[name][position] = shift.loss, shift.error, shift.hits
-            advance()
-        return tables, shifts
+        if len(self.anchors) <= 2 * len(self._shape) or not all(len(known.alone) for known in self._known.values()):
+            return True
+        more, others = count - len(self.anchors), len(self._steps) - count
+        saved = spent = 0.0
+        for name, known in self._known.items():
+            now, then = (self._taken(name, share * known.alone).mean() for share in (_BETWEEN, _BETWEEN * _NEXT))
+            saved += others * float(now - then)
+            spent += more * self.evaluator.samples[name]
+        return saved > spent
+
+    def _taken(self, name: str, wanted: Tensor) -> Tensor:
+        """Samples taken where ``wanted`` are of an endless population."""
+        population = self.evaluator.samples[name]
+        return (1 / (1 / wanted.clamp_min(1e-9) + 1 / population)).clamp_min(self._fewest(population))
+
+    @staticmethod
+    def _fewest(population: int) -> int:
+        """Samples before the first look at the error: a thirty-second of many, up to 256."""
+        return min(population, whole_units(max(FIRST, min(256, population // 32)), population))
+
+    def _evaluate_anchor(self, position: int) -> list[float]:
+        """All samples at one anchor, as ``AnchorTable.row`` puts them."""
+        found: dict[str, tuple[np.ndarray, np.ndarray | None]] = {}
+        metrics: list[float] = []
+        with one_line_errors("an anchor"):
+            self._move_to(int(self._candidates[position]))
+            for name, size in self.evaluator.samples.items():
+                whole = partial(self._losses, name, 0, size)
+                losses, right = with_smaller_batches(self.evaluator, whole, "an anchor")
+                shift = NO_SHIFT
+                if self.correction is not None:
+                    shift = self._shift(name, losses, (losses, right), self.rtol * float(losses.mean()))
+                values = {"loss": float(losses.mean()) + shift.loss, "loss_stderr": shift.error, "samples": float(size)}
+                if right is not None:
+                    values["acc"] = _percent(float(right.mean()) + shift.hits)
+                metrics += [values[kind] for kind in sampled_kinds(self.evaluator.kinds[name])]
+                found[name] = losses.numpy(), None if right is None else right.numpy()
+        return self._table.row(metrics, found)
 
     def __call__(self, index: int) -> list[float]:
         """The metrics at the grid point with flat index ``index``, in the order of ``metrics``."""
@@ -195,8 +247,7 @@ class SampledEvaluator:
         known, population = self._known[name], self.evaluator.samples[name]
         anchors = self.nearest(index)
         losses, rights = torch.empty(0, dtype=torch.float64), torch.empty(0, dtype=torch.float64)
-        # A thirty-second of many, up to 256.
-        count = min(population, whole_units(max(FIRST, min(256, population // 32)), population))
+        count = self._fewest(population)
         share = 1.0 if self.correction is None else _OF_SAMPLING  # of the bound
         while True:
             more, right = self._losses(name, len(losses), count)
@@ -220,7 +271,7 @@ class SampledEvaluator:
             if count == population or not math.isfinite(mean):
                 estimate = float(rights.mean())
             else:
-                hits = known.hits[anchors]
+                hits = known.hits[anchors].double()
                 estimate, _ = regression_estimate(rights, hits, self._inclusion(name, count)[:count], _SKEWNESS)
             values["acc"] = _percent(estimate + shift.hits)
         return values
@@ -236,9 +287,14 @@ class SampledEvaluator:
         wanted = min(2 * len(self._shape), len(self.anchors) - (without is not None))
         return np.argsort(distances, kind="stable")[:wanted]
 
-    def _learn(self, table: np.ndarray, accuracy: bool) -> _Known:
-        """Order the samples by how badly the anchors predict them; ``table`` (2, anchors, N) holds losses and hits."""
-        losses = torch.from_numpy(table[0])
+    def _learn(self, table: np.ndarray, hits: np.ndarray | None) -> _Known:
+        """Order the samples by how badly the anchors predict them.
+
+        Args:
+            table: (anchors, N) losses.
+            hits: (anchors, N), or None where nothing is classified.
+        """
+        losses = torch.from_numpy(table)
         residuals = torch.zeros_like(losses)
         everyone = torch.ones(losses.shape[1], dtype=torch.float64)
         for position in range(len(self.anchors) if len(self.anchors) > 1 else 0):
@@ -251,8 +307,10 @@ class SampledEvaluator:
         size = (size.square() + (_UNEXPECTED * size.square().mean().sqrt()).square()).sqrt().clamp_min(1e-12)
         drawn = torch.from_numpy(np.random.default_rng([self.seed, 77]).random(len(size)))
         order = drawing_order(drawn, size)
-        hits = torch.from_numpy(table[1])[:, order] if accuracy else None
-        return _Known(losses[:, order], hits, order, size[order])
+        alone = size.mean() * (residuals.square() / size).mean(dim=1) / self.rtol**2
+        alone = alone[torch.isfinite(losses).all(dim=1)]
+        in_order = None if hits is None else torch.from_numpy(hits)[:, order]
+        return _Known(losses[:, order], in_order, order, size[order], alone)
 
     def _inclusion(self, name: str, count: int) -> Tensor:
         """``inclusion``, kept for the next point."""
@@ -266,3 +324,7 @@ class SampledEvaluator:
 
 def _percent(share: float) -> float:
     return 100 * min(max(share, 0.0), 1.0)
+
+
+def _nothing() -> None:
+    pass

@@ -13,14 +13,17 @@ from paraloss.height import is_loss
 from paraloss.surface import DONE, SurfaceWriter
 
 
-def finished_point(writer: SurfaceWriter, grid: np.ndarray) -> int | None:
+def finished_point(writer: SurfaceWriter, grid: np.ndarray, among: np.ndarray | None = None) -> int | None:
     """The flat index of a finished point with finite losses, away from the center where possible; None without any.
 
     Args:
         writer: the file.
         grid: (points, axes) coordinates.
+        among: flat indices of the points to choose from. Default: all.
     """
     done = (writer.grid("status") == DONE).ravel()
+    if among is not None:
+        done &= np.isin(np.arange(len(done)), among)
     for name in writer.names:
         if is_loss(name):
             done &= np.isfinite(writer.grid(name)).ravel()

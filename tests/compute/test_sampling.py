@@ -1,5 +1,7 @@
 """Losses from a part of the samples: the error that is stated is the error that is made."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 import torch
@@ -15,9 +17,11 @@ from paraloss.compute import (
     random_direction,
     train,
 )
-from paraloss.compute.evaluate.regression import SampledEvaluator, anchor_points
+from paraloss.compute.evaluate.anchors import anchor_levels, anchor_points
+from paraloss.compute.evaluate.regression import SampledEvaluator
 from paraloss.compute.ranks.world import World
 from paraloss.errors import InputError
+from paraloss.surface import PENDING, read_surface
 
 
 def learned(folder, name, data, epochs):
@@ -54,6 +58,33 @@ def test_one_percent_takes_a_quarter_of_the_samples_and_holds_the_exact_loss(nam
     assert 2601 * len(data["train"]) / evaluations >= least
     for index in list(anchors)[:3]:
         assert anchors[index][0] == pytest.approx(exact(steps[index])[0], rel=1e-6)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("copies", [1, 40])
+def test_the_more_samples_the_fewer_anchors_and_in_all_nearly_as_few_evaluations_as_with_any(copies, tmp_path):
+    """Copies of the same samples need as many of them at each point; the anchors evaluate all."""
+    split = load_data("digits")["train"]
+    model = learned(tmp_path, "mlp", load_data("digits"), epochs=15)
+    rows = torch.arange(len(split)).repeat(copies)
+    many = dataclasses.replace(split, inputs=split.inputs[rows], targets=split.targets[rows])
+    generator = torch.Generator().manual_seed(123)
+    directions = [random_direction(model, generator) for _ in "xy"]
+    axis = np.linspace(-1, 1, 51)
+    steps = np.stack([c.ravel() for c in np.meshgrid(axis, axis)], axis=1)
+    levels = anchor_levels((51, 51))
+    some = np.setdiff1d(np.random.default_rng(0).choice(2601, 100, replace=False), levels[-1])
+
+    def evaluations(anchors):
+        evaluator = Evaluator(model, load_criterion("cross_entropy")[1], {"train": many}, directions)
+        sampled = SampledEvaluator(evaluator, (51, 51), steps, rtol=0.01, anchors=anchors)
+        used = len(sampled.prepare(World()))
+        return used * len(many) + (2601 - used) * np.mean([sampled(int(index))[2] for index in some]), used
+
+    least = min(evaluations(level)[0] for level in levels)
+    total, anchors = evaluations(None)
+    assert anchors == {1: 169, 40: 49}[copies]
+    assert total <= 1.3 * least
 
 
 def test_a_bound_that_cannot_be_met_ends_at_the_exact_value(small_net, digits):
@@ -106,3 +137,69 @@ def test_a_sampled_surface_resumes_to_the_same_values(small_net, digits, tmp_pat
     again = compute_surface(small_net, **options, path=tmp_path / "s.h5")
     for name, values in whole.metrics.items():
         np.testing.assert_allclose(again.metric(name), values, rtol=1e-9)
+
+
+@pytest.fixture
+def stopped(small_net, digits, tmp_path, monkeypatch):
+    """A sampled surface, stopped after four anchors: (what it is made of, anchors evaluated since, the whole surface)."""
+    options = {"data": {"train": digits["test"]}, "x": (-1, 1, 17), "y": (-1, 1, 17), "rtol": 0.02, "progress": False}
+    whole = compute_surface(small_net, **options)
+    evaluated, real = [], SampledEvaluator._evaluate_anchor
+
+    def counted(self, position):
+        if len(evaluated) == 4:
+            raise KeyboardInterrupt
+        evaluated.append(int(self._candidates[position]))
+        return real(self, position)
+
+    monkeypatch.setattr(SampledEvaluator, "_evaluate_anchor", counted)
+    with pytest.raises(KeyboardInterrupt):
+        compute_surface(small_net, **options, path=tmp_path / "s.h5")
+    assert sorted(path.name for path in tmp_path.iterdir()) == [".s.h5.anchors", "s.h5"]
+    first = set(evaluated)
+    evaluated[:] = [-1] * 5  # no further stop
+    return options, first, evaluated, whole
+
+
+def equal(surface, whole):
+    return all(np.array_equal(surface.metrics[name], values) for name, values in whole.metrics.items())
+
+
+def test_a_stopped_surface_goes_on_with_the_anchors_that_it_has(stopped, small_net, tmp_path):
+    options, first, evaluated, whole = stopped
+    assert (read_surface(tmp_path / "s.h5").status != PENDING).sum() == len(first) == 4
+    assert equal(compute_surface(small_net, **options, path=tmp_path / "s.h5"), whole)
+    again = evaluated[5:]
+    assert len(first.intersection(again)) == 1  # one is compared with what is kept
+    assert len(set(again)) == len(again)
+    assert [path.name for path in tmp_path.iterdir()] == ["s.h5"]
+
+
+@pytest.mark.parametrize("damage", ["cut", "changed", "none"])
+def test_anchors_that_cannot_be_trusted_are_evaluated_again(stopped, small_net, tmp_path, damage):
+    options, first, evaluated, whole = stopped
+    kept = tmp_path / ".s.h5.anchors"
+    data = bytearray(kept.read_bytes())
+    if damage == "changed":
+        for place in range(100, len(data), 1000):
+            data[place] ^= 1
+    kept.write_bytes(data[: len(data) // 50] if damage == "cut" else data)
+    if damage == "none":
+        kept.unlink()
+    assert equal(compute_surface(small_net, **options, path=tmp_path / "s.h5"), whole)
+    assert first <= set(evaluated[5:])
+    assert not kept.exists()
+
+
+def test_overwrite_evaluates_all_anchors_again(stopped, small_net, tmp_path):
+    options, first, evaluated, whole = stopped
+    assert equal(compute_surface(small_net, **options, path=tmp_path / "s.h5", overwrite=True), whole)
+    assert first <= set(evaluated[5:])
+    assert [path.name for path in tmp_path.iterdir()] == ["s.h5"]
+
+
+def test_a_file_of_somebody_else_that_has_the_name_is_left_alone(small_net, digits, tmp_path):
+    (tmp_path / ".s.h5.anchors").write_text("mine")
+    given = {"data": {"train": digits["test"]}, "x": (-1, 1, 9), "y": (-1, 1, 9), "rtol": 0.1, "progress": False}
+    compute_surface(small_net, **given, path=tmp_path / "s.h5")
+    assert (tmp_path / ".s.h5.anchors").read_text() == "mine"
