@@ -13,7 +13,7 @@ from dataclasses import replace
 import numpy as np
 
 from paraloss.analysis.smoothing import fine_steps
-from paraloss.height import OFFSET, MetricScale, is_loss, metric_scale
+from paraloss.height import OFFSET, MetricScale, scale_of
 from paraloss.picture_options import GridOptions, PictureOptions
 from paraloss.surface import INTERPOLATED, NOT_FINITE, PENDING, Surface
 
@@ -53,7 +53,7 @@ def finer(
     y, x = (fine_steps(axis, factor) for axis, factor in zip(axes, factors, strict=True))
     metrics, height = {}, metric or surface.default_metric
     for name, values in surface.metrics.items():
-        scale = metric_scale(values, log=log if log is not None and name == height else is_loss(name), offset=offset)
+        scale = scale_of(name, values, height, log, offset)
         metrics[name] = _interpolated(values, axes, factors, scale, infinite_is_high)
     status = np.full((len(y), len(x)), INTERPOLATED, np.uint8)
     for kind in (NOT_FINITE, PENDING):

@@ -82,6 +82,21 @@ def metric_scale(values: Iterable[np.ndarray] | np.ndarray, log: bool = True, of
     return MetricScale(True, max(offset if offset > 0 else OFFSET, _FINEST * abs(smallest)) - smallest, smallest)
 
 
+def scale_of(
+    metric: str, values: np.ndarray, drawn: str | None = None, log: bool | None = None, offset: float = OFFSET
+) -> MetricScale:
+    """The scale of one of a surface's metrics.
+
+    Args:
+        metric: its name.
+        values: its values.
+        drawn: the metric to which ``log`` applies.
+        log: whether that one is drawn as ln(metric + offset). Default, and for all others: losses are.
+        offset: number added before the logarithm, in the metric's unit.
+    """
+    return metric_scale(values, log=log if log is not None and metric == drawn else is_loss(metric), offset=offset)
+
+
 def finite_range(values: np.ndarray) -> tuple[float, float]:
     """Smallest and largest finite value; (NaN, NaN) when there is none."""
     values = np.asarray(values)

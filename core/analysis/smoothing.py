@@ -7,22 +7,27 @@ from dataclasses import replace
 import numpy as np
 
 from paraloss.errors import InputError
-from paraloss.height import is_loss, metric_scale
+from paraloss.height import OFFSET, scale_of
 from paraloss.surface import INTERPOLATED, NOT_FINITE, PENDING, Surface
 
 _MOST, _MOST_FACTOR = 4_000_000, 1000  # points, times finer
 
 
-def smoothed(surface: Surface, factor: int) -> Surface:
+def smoothed(
+    surface: Surface, factor: int, *, metric: str | None = None, log: bool | None = None, offset: float = OFFSET
+) -> Surface:
     """Interpolate ``factor`` times as many steps along each axis; computed points keep their values.
 
     Args:
         surface: two-dimensional and complete; points that are not finite keep a blank around them.
         factor: 2 or more; 1 returns the surface itself.
+        metric: the one that is drawn as height. Default: as ``Surface.metric``.
+        log: whether that one is drawn as ln(metric + offset). Default, and for all others: losses are.
+        offset: number added before the logarithm, in the metric's unit.
 
     Returns:
-        Metrics by bicubic splines (losses by splines of their heights, see ``paraloss.height``); new points have the status
-        3, interpolated.
+        Metrics by bicubic splines on the scale that is drawn, see ``paraloss.height``; new points have the status 3,
+        interpolated.
 
     Raises:
         InputError: a curve or a volume, too few points, pending points, or a result of more than four million points.
@@ -47,7 +52,9 @@ def smoothed(surface: Surface, factor: int) -> Surface:
     metrics = {}
     for name, values in surface.metrics.items():
         known = np.isfinite(values)
-        scale = metric_scale(values, log=is_loss(name))  # of heights, so that a spike does not ring through its neighbors
+        scale = scale_of(
+            name, values, metric or surface.default_metric, log, offset
+        )  # of heights, so that a spike does not ring through its neighbors
         field = np.where(known, scale.heights(values), 0.0)
         if not known.all():
             field[~known] = field[known].max() if known.any() else 0.0

@@ -56,4 +56,6 @@ def convert(
     if len(inputs) > 1:
         raise InputError("--smooth takes one file")
     check_output(target, purpose_of(target), inputs, overwrite)
-    print(write(smoothed(open_surface(inputs[0]).drawable(), smooth), target, heights, layout, compress))
+    surface = open_surface(inputs[0]).drawable()
+    fine = smoothed(surface, smooth, metric=heights.metric, log=heights.log, offset=heights.log_offset)
+    print(write(fine, target, heights, layout, compress))

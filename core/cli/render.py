@@ -110,7 +110,10 @@ def _prepared(
 
     surfaces = opened
     if difference or smooth != 1 or target.suffix.lower() in (*MOVIES, ".html"):
-        surfaces = [smoothed(surface.drawable(), smooth) for surface in opened]
+        surfaces = [
+            smoothed(surface.drawable(), smooth, metric=heights.metric, log=heights.log, offset=heights.log_offset)
+            for surface in opened
+        ]
     if difference:
         if heights.log is False or heights.metric is not None:
             surfaces, sign = [surfaces[0] - surfaces[1]], " − "

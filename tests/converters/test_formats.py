@@ -7,7 +7,7 @@ from xml.etree import ElementTree
 
 import numpy as np
 import pytest
-from helpers import surface_of
+from helpers import call, surface_of
 from vtkmodules.util.numpy_support import vtk_to_numpy
 from vtkmodules.vtkIOGeometry import vtkGLTFReader
 from vtkmodules.vtkIOHDF import vtkHDFReader
@@ -316,6 +316,26 @@ def test_smoothing_meets_a_smooth_function_between_the_points():
     expected = surface_of(f, 65, 49)
     np.testing.assert_allclose(fine.metric(), expected.metric(), rtol=5e-3)
     assert second_difference(fine.metric()) < second_difference(coarse.metric())
+
+
+@pytest.mark.parametrize(
+    ("options", "log", "offset"), [([], True, 0.1), (["--no-log"], False, 0), (["--log-offset", "5"], True, 5)]
+)
+def test_smoothing_bends_on_the_scale_that_is_drawn(options, log, offset, tmp_path):
+    """A bicubic spline is exact for a parabola: on each scale for the surface whose heights are one."""
+
+    def f(x, y):
+        bowl = 3 + x**2 + 2 * y**2 - x * y
+        return np.exp(bowl) - offset if log else bowl
+
+    surface_of(f, 17, 13).save(tmp_path / "s.h5")
+    done = call("convert", tmp_path / "s.h5", tmp_path / "s.vts", "--smooth", "4", *options)
+    assert done.returncode == 0, done.stderr
+    reader = vtkXMLStructuredGridReader()
+    reader.SetFileName(str(tmp_path / "s.vts"))
+    reader.Update()
+    values = vtk_to_numpy(reader.GetOutput().GetPointData().GetArray("train_loss"))
+    np.testing.assert_allclose(values, surface_of(f, 65, 49).metric().ravel(), rtol=1e-5)
 
 
 def test_smoothing_leaves_holes_where_values_are_missing_and_refuses_what_is_unfinished(surface):
