@@ -4,7 +4,8 @@
 
 The ways: the reference's loop, fp32, the default (two number types where the hardware has a faster one) and that with
 --rtol 0.01. Each point is evaluated in turn by all of them; ratios are of the summed times. What a sampled surface pays once,
-its anchors, is timed on some of them and spread over all points. Errors are against fp32 on all samples. --errors leaves out
+its anchors, is timed on some of them and spread over all points; --level says which of ``anchor_levels`` they are (a job
+chooses, by the number of samples). Errors are against fp32 on all samples. --errors leaves out
 the reference's loop, so that many points can be taken, and gives ratios to fp32.
 """
 
@@ -23,6 +24,7 @@ from reference_loop import Images, losses
 
 from paraloss.compute import Evaluator, SurfaceOptions, apply_checkpoint, load_checkpoint, load_criterion, load_data, load_model
 from paraloss.compute.directions.random import random_direction
+from paraloss.compute.evaluate.anchors import anchor_levels
 from paraloss.compute.evaluate.corrected import CorrectedEvaluator
 from paraloss.compute.evaluate.correction import Correction
 from paraloss.compute.evaluate.regression import SampledEvaluator
@@ -45,6 +47,9 @@ def main() -> None:
     parser.add_argument("--data", default="cifar10")
     parser.add_argument("--samples", default="10000,50000")
     parser.add_argument("--points", type=int, default=9)
+    parser.add_argument(
+        "--level", type=int, choices=(0, 1, 2), default=2, help="of anchors, 0 for the fewest (default: %(default)s)"
+    )
     parser.add_argument("--errors", action="store_true", help="without the reference's loop")
     options = parser.parse_args()
     data = load_data(options.data)["train"]
@@ -63,7 +68,7 @@ def main() -> None:
     print(f"| N | way | s a point | × {slowest} | 51×51 | images/s | share of GEMM | off, % of (loss + 0.1) | ±2 errors |")
     print("|---" * 9 + "|")
     for count in map(int, options.samples.split(",")):
-        _compare(model, directions, data.subset(count), fast, points, work / limit, slowest)
+        _compare(model, directions, data.subset(count), fast, points, work / limit, slowest, options.level)
 
 
 def _compare(
@@ -74,12 +79,14 @@ def _compare(
     points: list[int],
     per_image: float,
     slowest: str,
+    level: int,
 ) -> None:
     """Print the rows of one number of samples.
 
     Args:
         per_image: seconds that an image takes at the limit.
         slowest: the way that ratios are taken to, the first that is run.
+        level: of the anchors.
     """
 
     def make(precision: str) -> Evaluator:
@@ -89,7 +96,7 @@ def _compare(
     low = make(fast or "fp32")
     correction = Correction(low, make("fp32"), 0) if fast else None
     default = CorrectedEvaluator(low, correction, STEPS, BOUND) if correction else None
-    sampled, once = _sampled(make, fast, points)
+    sampled, once = _sampled(make, fast, points, level)
     images = _images(split)
     ways = {
         "reference loop": lambda index: [losses(model, images, directions, [STEPS[index].tolist()])[0], 0.0],
@@ -120,9 +127,10 @@ def _compare(
         )
 
 
-def _sampled(make: Callable[[str], Evaluator], fast: str, points: list[int]) -> tuple[SampledEvaluator, float]:
+def _sampled(make: Callable[[str], Evaluator], fast: str, points: list[int], level: int) -> tuple[SampledEvaluator, float]:
     """The estimator with the anchors that ``points`` need, and the seconds a point that all anchors of a surface take."""
-    whole = SampledEvaluator(make(fast or "fp32"), (SIDE, SIDE), STEPS, RTOL)
+    anchors = anchor_levels((SIDE, SIDE))[level]
+    whole = SampledEvaluator(make(fast or "fp32"), (SIDE, SIDE), STEPS, RTOL, anchors=anchors)
     wanted = whole.anchors[np.unique(np.concatenate([whole.nearest(index) for index in points]))]
     evaluator = make(fast or "fp32")
     correction = Correction(evaluator, make("fp32"), 0) if fast else None

@@ -99,4 +99,6 @@ def estimate(settings: Settings, setup: Setup, left: int) -> str:
     kept = [*setup.directions, *(setup.tensors if settings.options.save_directions else [])]
     numbers = sum(map(bytes_in_file, kept))
     size = numbers + len(settings.grid) * (8 * len(setup.estimator.metrics) + 1) + _OVERHEAD
-    return f"estimate: {point:.3g} s per point, {most}{duration(point * rounds)} for {left:,} points; file {size / 1e6:.3g} MB"
+    every = ", all samples at each" if settings.options.sampled else ""
+    total = f"{most}{duration(point * rounds)} for {left:,} points{every}"
+    return f"estimate: {point:.3g} s per point, {total}; file {size / 1e6:.3g} MB"
