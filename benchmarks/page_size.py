@@ -58,9 +58,7 @@ def main() -> None:
         page.set_default_timeout(600_000)
 
         # Timers are stopped, so that what is timed comes when it is asked for; a pixel that is read ends the drawing.
-        done = (
-            "clearTimeout(rest); gl.readPixels(0, 0, 1, 1, gl.RGBA, gl.UNSIGNED_BYTE, new Uint8Array(4)); return mesh_points();"
-        )
+        done = "clearTimeout(rest); gl.readPixels(0, 0, 1, 1, gl.RGBA, gl.UNSIGNED_BYTE, new Uint8Array(4)); return drawn();"
         script = "() => { const drawn = () => document.body.dataset.points; WORK; paint(); DONE }"
 
         def run(work: str) -> None:

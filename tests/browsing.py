@@ -20,5 +20,9 @@ def opened_page(browser, address, offline=True):
 
 def shot(page, path):
     page.evaluate("() => new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)))")
+    if page.locator("body[data-drawn]").count():
+        page.locator("body[data-drawn='at rest']").wait_for(state="attached")
+    else:  # a notebook: its widgets rest half a second after they moved, those out of sight later
+        page.wait_for_timeout(1000)
     page.screenshot(path=path)
     return image.imread(path)[..., :3]

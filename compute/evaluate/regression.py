@@ -117,6 +117,7 @@ class SampledEvaluator:
         self._steps, self._shape = steps, tuple(shape)
         levels = anchor_levels(shape) if anchors is None else [anchors]
         self.anchors = self._candidates = levels[-1]
+        self._places = self._places_of(self.anchors)
         self._levels = [np.flatnonzero(np.isin(self._candidates, level)) for level in levels if len(level)]
         self._known: dict[str, _Known] = {}
         self._probabilities: dict[tuple[str, int], Tensor] = {}
@@ -168,7 +169,7 @@ class SampledEvaluator:
     def _use(self, chosen: np.ndarray) -> None:
         """Predict from the anchors at these places of the table."""
         self.anchors = self._candidates[chosen]
-        self._places = np.stack(np.unravel_index(self.anchors, self._shape), axis=1)
+        self._places = self._places_of(self.anchors)
         self._known = {
             name: self._learn(self._table.losses(name, chosen), self._table.hits(name, chosen) if "acc" in kinds else None)
             for name, kinds in self.evaluator.kinds.items()
@@ -279,6 +280,9 @@ class SampledEvaluator:
     def nearest(self, index: int) -> np.ndarray:
         """The places in ``anchors`` of those that predict the losses at a point."""
         return self._nearest(np.array(np.unravel_index(index, self._shape)))
+
+    def _places_of(self, points: np.ndarray) -> np.ndarray:
+        return np.stack(np.unravel_index(points, self._shape), axis=1)
 
     def _nearest(self, place: np.ndarray, without: int | None = None) -> np.ndarray:
         distances = ((self._places - place) ** 2).sum(axis=1).astype(float)

@@ -79,7 +79,7 @@ def test_a_large_surface_turns_in_a_coarse_level_and_rests_in_all_points(browser
     surface = Surface(x, y, {"train_loss": loss + 1}, trajectory=path)
     pages = [write_page([surface], tmp_path / "whole.html", ["s"])]
     text = pages[0].read_text()
-    for mine, large in (("antialias: !plain", "antialias: false"), (f'"fine": {WANTED}', '"fine": 1')):
+    for mine, large in (("large || fineScreen ? 1 : 2", "1"), (f'"fine": {WANTED}', '"fine": 1')):
         assert text.count(mine) == 1
         text = text.replace(mine, large)  # as large surfaces are drawn: without smooth edges, no points in between
     pages[0].write_text(text)
