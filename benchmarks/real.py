@@ -97,7 +97,7 @@ def _compare(
     correction = Correction(low, make("fp32"), 0) if fast else None
     default = CorrectedEvaluator(low, correction, STEPS, BOUND) if correction else None
     sampled, once = _sampled(make, fast, points, level)
-    images = _images(split)
+    images = _images(split) if slowest == "reference loop" else None
     ways = {
         "reference loop": lambda index: [losses(model, images, directions, [STEPS[index].tolist()])[0], 0.0],
         "fp32": lambda index: [exact(STEPS[index].tolist())[0], 0.0],

@@ -13,7 +13,7 @@ import numpy as np
 
 from paraloss.compute.evaluate.guarded import Guarded
 from paraloss.compute.evaluate.regression import SampledEvaluator
-from paraloss.compute.evaluate.resuming import check_same_losses, finished_point
+from paraloss.compute.evaluate.resuming import check_same, check_same_losses, finished_point, point_of_all_samples
 from paraloss.compute.forward.precision import rounding
 from paraloss.compute.ranks.watchdog import Watchdog
 from paraloss.compute.ranks.world import World
@@ -78,8 +78,9 @@ class Job:
             self.pending = set(self.world.on_first(lambda: self.writer.pending(interpolated=again)).tolist())
             order = coarse_to_fine(self.settings.shape)
             estimator = self.setup.estimator
-            if isinstance(estimator, SampledEvaluator) and self.world.is_first and self.path is not None:
-                estimator.keep(self.path, {**self.setup.fingerprint, "arithmetic": self.setup.arithmetic}, self.resumed)
+            if isinstance(estimator, SampledEvaluator) and (path := self.path) is not None:
+                settings = {**self.setup.fingerprint, "arithmetic": self.setup.arithmetic}
+                self.world.on_first(lambda: estimator.keep(path, settings, self.resumed))
             if self.resumed:
                 self._check_again()
                 if self.progress:
@@ -91,7 +92,7 @@ class Job:
             if self.options.refine is not None and self.world.is_first:
                 self._interpolate()
             if isinstance(estimator, SampledEvaluator):
-                estimator.forget()
+                self.world.on_first(estimator.forget)
             surface: Surface = self.world.on_first(lambda: self.writer.surface())
         if self.world.is_first:
             self._warn_of_what_is_not_finite(surface)
@@ -179,16 +180,26 @@ class Job:
             SurfaceFileError: its loss is another one now: code or data have changed in a way that leaves no trace.
         """
         estimator, grid = self.setup.estimator, self.settings.grid
-        among = estimator.anchors if isinstance(estimator, SampledEvaluator) else None
-        finished: int | None = self.world.on_first(lambda: finished_point(self.writer, grid, among))
-        if finished is None:
-            return
         if isinstance(estimator, SampledEvaluator):
-            self.world.on_first(lambda: self._compare(finished, estimator.metrics, estimator.at_anchor(finished)))
+            self.world.on_first(lambda: self._check_sampled(estimator))
+            return
+        finished: int | None = self.world.on_first(lambda: finished_point(self.writer, grid))
+        if finished is None:
             return
         found: dict[int, list[float]] = {}
         self._visit([finished], found.__setitem__)
         self.world.on_first(lambda: self._compare(finished, estimator.metrics, found[finished]))
+
+    def _check_sampled(self, estimator: SampledEvaluator) -> None:
+        """As ``_check_again``: an anchor that is kept, else a point of the file."""
+        if (kept := estimator.kept_again()) is not None:
+            index, before, now = kept
+            for name, value in before.items():
+                check_same(self.path, self.settings.place(index), name, value, now[name], rounding(self.setup.arithmetic))
+            return
+        finished = point_of_all_samples(self.writer, self.settings.grid, estimator.evaluator.samples)
+        if finished is not None:
+            self._compare(finished, estimator.metrics, estimator.from_all(finished))
 
     def _compare(self, index: int, names: Sequence[str], values: Sequence[float]) -> None:
         """Compare the losses of a finished point with those in the file; raises as ``_check_again``."""

@@ -97,7 +97,7 @@ class Settings:
             "x": self.steps["x"].tolist(),
             "y": self.steps["y"].tolist() if "y" in self.steps else None,
             "precision": given.precision,
-            "sampling": {"rtol": given.rtol, "loss_cap": given.loss_cap},
+            "sampling": {"rtol": given.rtol, "loss_cap": given.loss_cap, **({"seed": given.seed} if given.sampled else {})},
             **({"z": self.steps["z"].tolist()} if "z" in self.steps else {}),
             **({"measures": list(self.measures)} if self.measures else {}),
             **({"bn_data": self.bn_data.sha256()} if self.bn_data is not None else {}),

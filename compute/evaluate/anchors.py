@@ -9,6 +9,8 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+import os
+import stat
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -61,7 +63,7 @@ class AnchorTable:
     def __init__(self, count: int, width: int, samples: Mapping[str, int]) -> None:
         fields: list[Any] = [("metrics", "f8", (width,))]
         for number, size in enumerate(samples.values()):
-            fields += [(f"losses {number}", "f8", (size,)), (f"hits {number}", "u1", (size,))]
+            fields += [(f"losses {number}", "f8", (size,)), (f"hits {number}", "f4", (size,))]
         self._numbers = {name: number for number, name in enumerate(samples)}
         self._rows = np.zeros(count, dtype=np.dtype(fields))
         self.done = np.zeros(count, bool)
@@ -111,13 +113,17 @@ class AnchorTable:
         """The metrics of an anchor."""
         return [float(value) for value in self._rows["metrics"][position]]
 
-    def losses(self, name: str, positions: Sequence[int] | np.ndarray) -> np.ndarray:
-        """(anchors, N) losses of a split's samples."""
+    def losses(self, name: str, positions: int | np.ndarray) -> np.ndarray:
+        """(anchors, N) losses of a split's samples; (N,) at one anchor."""
         return np.asarray(self._rows[f"losses {self._numbers[name]}"][positions])
 
-    def hits(self, name: str, positions: Sequence[int] | np.ndarray) -> np.ndarray:
-        """(anchors, N) hits of a split's samples, 0 or 1."""
+    def hits(self, name: str, positions: int | np.ndarray) -> np.ndarray:
+        """(anchors, N) hits of a split's samples: 0 or 1, a share where a sample has several places."""
         return np.asarray(self._rows[f"hits {self._numbers[name]}"][positions])
+
+    def drop(self) -> None:
+        """Take no row as evaluated."""
+        self.done[:] = False
 
     def clear(self) -> None:
         """Free the rows; what is kept of them stays."""
@@ -138,7 +144,7 @@ def anchor_file(surface: Path) -> Path:
 class _RowFile:
     """Rows of one length in a file, each behind a sum over settings and contents: one that was cut short is none.
 
-    A file of somebody else's that has the name is left alone, and nothing is kept.
+    What has the name and is no such file is left alone, and nothing is kept. Nobody needs the file: what fails is a warning.
 
     Args:
         path: the file; appears with the first row.
@@ -148,15 +154,30 @@ class _RowFile:
 
     def __init__(self, path: Path, settings: str, length: int) -> None:
         self._path, self._settings, self._length = path, settings.encode(), length
-        self._failed = path.exists() and not self._is_ours()
+        self._failed = False
+        try:
+            self._failed = os.path.lexists(path) and not self._is_ours()
+            path.lstat()
+        except FileNotFoundError:
+            pass
+        except OSError as error:  # a name too long, a folder that cannot be searched
+            self._fails(error)
 
     def _is_ours(self) -> bool:
-        with suppress(OSError), self._path.open("rb") as file:
-            return file.read(len(_MARK)) == _MARK
-        return False
+        """Whether the file is one of these, or the beginning of one that did not fit."""
+        if not stat.S_ISREG(self._path.lstat().st_mode):
+            return False
+        with self._path.open("rb") as file:
+            start = file.read(len(_MARK))
+            return start == _MARK or (_MARK.startswith(start) and not file.read(1))
+
+    def _fails(self, error: OSError) -> None:
+        self._failed = True
+        reason = error.strerror or error
+        logger.warning(f"{self._path}: anchors are not kept ({reason}); a job that goes on will evaluate them again")
 
     def read(self, position: int) -> bytes | None:
-        if self._failed or not self._path.exists():
+        if self._failed:
             return None
         with suppress(OSError), self._path.open("rb") as file:
             file.seek(self._place(position))
@@ -175,14 +196,17 @@ class _RowFile:
                 file.seek(self._place(position))
                 file.write(self._sum(position, data) + data)
         except OSError as error:
-            self._failed = True
-            reason = error.strerror or error
-            logger.warning(f"{self._path}: cannot be written ({reason}); a job that goes on will evaluate the anchors again")
+            self.remove()  # others need the room
+            self._fails(error)
 
     def remove(self) -> None:
         """Remove the file."""
-        if not self._failed:
+        if self._failed:
+            return
+        try:
             self._path.unlink(missing_ok=True)
+        except OSError as error:
+            logger.warning(f"{self._path}: cannot be removed ({error.strerror or error}); nobody needs it any more")
 
     def _place(self, position: int) -> int:
         return len(_MARK) + position * (_SUM + self._length)

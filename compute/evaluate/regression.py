@@ -46,6 +46,7 @@ from paraloss.compute.evaluate.estimator import (
 )
 from paraloss.compute.evaluate.full import Evaluator
 from paraloss.compute.evaluate.guarded import one_line_errors
+from paraloss.compute.evaluate.resuming import near_center
 from paraloss.compute.evaluate.survey import (
     drawing_order,
     inclusion,
@@ -65,6 +66,7 @@ _OF_SAMPLING = math.sqrt(0.75)  # of the bound, where another part is for the co
 # Samples taken at a point between the anchors, as a share of those for an anchor that its neighbors predict; and with anchors
 # at half the distance, as a share of these. Measured, see docs/performance.md.
 _BETWEEN, _NEXT = 0.4, 0.45
+_MANY = 8192  # samples from which on fewer anchors are thought of: an error is estimated worse where they predict little
 _KEPT = 32  # sets of inclusion probabilities, each as long as there are samples
 
 
@@ -116,6 +118,8 @@ class SampledEvaluator:
         self.correction = correction
         self._steps, self._shape = steps, tuple(shape)
         levels = anchor_levels(shape) if anchors is None else [anchors]
+        if sum(evaluator.samples.values()) < _MANY:
+            levels = levels[-1:]
         self.anchors = self._candidates = levels[-1]
         self._places = self._places_of(self.anchors)
         self._levels = [np.flatnonzero(np.isin(self._candidates, level)) for level in levels if len(level)]
@@ -133,9 +137,32 @@ class SampledEvaluator:
         """Remove what is kept: the surface is complete."""
         self._table.forget()
 
-    def at_anchor(self, index: int) -> list[float]:
-        """The metrics at one anchor, evaluated now, before ``prepare``."""
-        return self._evaluate_anchor(int(np.flatnonzero(self._candidates == index)[0]))[: len(self.metrics)]
+    def from_all(self, index: int) -> list[float]:
+        """The metrics at one point from all samples, before ``prepare``."""
+        return self._all_samples(index)[: len(self.metrics)]
+
+    def kept_again(self) -> tuple[int, dict[str, float], dict[str, float]] | None:
+        """Evaluate one of the anchors that are kept again.
+
+        Returns:
+            Its flat index, and losses by name as they are kept and as they are now, both in the type of ``evaluator``; None
+            where no row has finite losses. Then none is used.
+        """
+        names = list(self.evaluator.samples)
+        kept = [
+            position
+            for position in np.flatnonzero(self._table.done).tolist()
+            if all(np.isfinite(self._table.losses(name, position)).all() for name in names)
+        ]
+        if not kept:
+            self._table.drop()
+            return None
+        position = kept[near_center(self._steps[self._candidates[kept]])]
+        before = {f"{name}_loss": float(self._table.losses(name, position).mean()) for name in names}
+        self._move_to(int(self._candidates[position]))
+        with one_line_errors("an anchor"):
+            now = {f"{name}_loss": float(self._whole(name)[0].mean()) for name in names}
+        return int(self._candidates[position]), before, now
 
     def prepare(self, world: World, shown: bool = False, record: Record = ignored) -> dict[int, list[float]]:
         """Evaluate every sample at the anchors, level by level, until more anchors would not pay; see ``Estimator``."""
@@ -155,7 +182,7 @@ class SampledEvaluator:
             table.share(world, new)
             chosen = np.sort(level)
             self._use(chosen)
-            if number + 1 < len(self._levels) and not self._more_pay(len(self._levels[number + 1])):
+            if number + 1 < len(self._levels) and not world.bcast(self._more_pay(len(self._levels[number + 1]))):
                 break
         for name, known in self._known.items():
             order = known.order.numpy()
@@ -196,20 +223,27 @@ class SampledEvaluator:
         population = self.evaluator.samples[name]
         return (1 / (1 / wanted.clamp_min(1e-9) + 1 / population)).clamp_min(self._fewest(population))
 
-    @staticmethod
-    def _fewest(population: int) -> int:
-        """Samples before the first look at the error: a thirty-second of many, up to 256."""
-        return min(population, whole_units(max(FIRST, min(256, population // 32)), population))
+    def _fewest(self, population: int) -> int:
+        """Samples before the first look at the error: a thirty-second of many, up to 256; 256 where anchors are far."""
+        far = len(self.anchors) < len(self._candidates)
+        return min(population, whole_units(256 if far else max(FIRST, min(256, population // 32)), population))
 
     def _evaluate_anchor(self, position: int) -> list[float]:
-        """All samples at one anchor, as ``AnchorTable.row`` puts them."""
+        return self._all_samples(int(self._candidates[position]))
+
+    def _whole(self, name: str) -> tuple[Tensor, Tensor | None]:
+        """Losses and hits of all samples of a split, where the model is."""
+        whole = partial(self._losses, name, 0, self.evaluator.samples[name])
+        return with_smaller_batches(self.evaluator, whole, "an anchor")
+
+    def _all_samples(self, index: int) -> list[float]:
+        """Metrics, losses and hits of all samples at one point, as ``AnchorTable.row`` puts them."""
         found: dict[str, tuple[np.ndarray, np.ndarray | None]] = {}
         metrics: list[float] = []
         with one_line_errors("an anchor"):
-            self._move_to(int(self._candidates[position]))
+            self._move_to(index)
             for name, size in self.evaluator.samples.items():
-                whole = partial(self._losses, name, 0, size)
-                losses, right = with_smaller_batches(self.evaluator, whole, "an anchor")
+                losses, right = self._whole(name)
                 shift = NO_SHIFT
                 if self.correction is not None:
                     shift = self._shift(name, losses, (losses, right), self.rtol * float(losses.mean()))

@@ -13,24 +13,44 @@ from paraloss.height import is_loss
 from paraloss.surface import DONE, SurfaceWriter
 
 
-def finished_point(writer: SurfaceWriter, grid: np.ndarray, among: np.ndarray | None = None) -> int | None:
+def finished_point(writer: SurfaceWriter, grid: np.ndarray) -> int | None:
     """The flat index of a finished point with finite losses, away from the center where possible; None without any.
 
     Args:
         writer: the file.
         grid: (points, axes) coordinates.
-        among: flat indices of the points to choose from. Default: all.
     """
-    done = (writer.grid("status") == DONE).ravel()
-    if among is not None:
-        done &= np.isin(np.arange(len(done)), among)
-    for name in writer.names:
-        if is_loss(name):
-            done &= np.isfinite(writer.grid(name)).ravel()
+    candidates = np.flatnonzero(_finished(writer))
+    return int(candidates[near_center(grid[candidates])]) if len(candidates) else None
+
+
+def point_of_all_samples(writer: SurfaceWriter, grid: np.ndarray, samples: Mapping[str, int]) -> int | None:
+    """As ``finished_point``, of those at which all samples were evaluated the one whose losses have the smallest errors.
+
+    Args:
+        writer: the file.
+        grid: (points, axes) coordinates.
+        samples: split -> number of samples.
+    """
+    done = _finished(writer)
+    errors = np.zeros(len(done))
+    for name, size in samples.items():
+        done &= writer.grid(f"{name}_samples").ravel() == size
+        with np.errstate(divide="ignore", invalid="ignore"):
+            share = writer.grid(f"{name}_loss_stderr").ravel() / np.abs(writer.grid(f"{name}_loss").ravel())
+        errors = np.maximum(errors, np.nan_to_num(share, nan=0.0, posinf=np.inf))
     if not done.any():
         return None
-    candidates = np.flatnonzero(done)
+    candidates = np.flatnonzero(done & (errors <= errors[done].min()))
     return int(candidates[near_center(grid[candidates])])
+
+
+def _finished(writer: SurfaceWriter) -> np.ndarray:
+    """(points,) whether a point is finished and has finite losses."""
+    done: np.ndarray = (writer.grid("status") == DONE).ravel()
+    for name in filter(is_loss, writer.names):
+        done &= np.isfinite(writer.grid(name)).ravel()
+    return done
 
 
 def near_center(grid: np.ndarray) -> int:
@@ -59,9 +79,15 @@ def check_same_losses(
     for name in filter(is_loss, writer.names):
         before = float(writer.grid(name).ravel()[index])
         error = float(writer.grid(f"{name}_stderr").ravel()[index]) if f"{name}_stderr" in writer.names else 0.0
-        if name in now and not same_number(before, now[name], tolerance) and not abs(before - now[name]) <= 5 * error:
-            raise SurfaceFileError(
-                f"{path}: at {place} {name} is {before:.6g} there, {now[name]:.6g} now: the model's, the loss's or the data's "
-                "code has changed since. Start again with {overwrite}, or choose another {path}",
-                arguments=("overwrite", "path"),
-            )
+        if name in now and not abs(before - now[name]) <= 5 * error:
+            check_same(path, place, name, before, now[name], tolerance)
+
+
+def check_same(path: Path | None, place: str, name: str, before: float, now: float, tolerance: float) -> None:
+    """Check one number against what it was; arguments and errors as of ``check_same_losses``."""
+    if not same_number(before, now, tolerance):
+        raise SurfaceFileError(
+            f"{path}: at {place} {name} is {before:.6g} there, {now:.6g} now: the model's, the loss's or the data's "
+            "code has changed since. Start again with {overwrite}, or choose another {path}",
+            arguments=("overwrite", "path"),
+        )

@@ -1,11 +1,18 @@
 """Losses from a part of the samples: the error that is stated is the error that is made."""
 
+import copy
 import dataclasses
+import errno
+import os
+from pathlib import Path
 
+import h5py
 import numpy as np
 import pytest
 import torch
+from helpers import run
 
+from paraloss import examples
 from paraloss.compute import (
     Evaluator,
     apply_checkpoint,
@@ -17,10 +24,10 @@ from paraloss.compute import (
     random_direction,
     train,
 )
-from paraloss.compute.evaluate.anchors import anchor_levels, anchor_points
+from paraloss.compute.evaluate.anchors import AnchorTable, _RowFile, anchor_levels, anchor_points
 from paraloss.compute.evaluate.regression import SampledEvaluator
 from paraloss.compute.ranks.world import World
-from paraloss.errors import InputError
+from paraloss.errors import InputError, SurfaceFileError
 from paraloss.surface import PENDING, read_surface
 
 
@@ -127,8 +134,6 @@ def test_a_criterion_that_gives_only_means_is_refused(small_net, digits):
 
 
 def test_a_sampled_surface_resumes_to_the_same_values(small_net, digits, tmp_path):
-    import h5py
-
     options = {"data": {"train": digits["test"]}, "x": (-1, 1, 17), "y": (-1, 1, 13), "rtol": 0.02, "progress": False}
     whole = compute_surface(small_net, **options, path=tmp_path / "s.h5")
     with h5py.File(tmp_path / "s.h5", "r+") as file:
@@ -170,7 +175,7 @@ def test_a_stopped_surface_goes_on_with_the_anchors_that_it_has(stopped, small_n
     assert (read_surface(tmp_path / "s.h5").status != PENDING).sum() == len(first) == 4
     assert equal(compute_surface(small_net, **options, path=tmp_path / "s.h5"), whole)
     again = evaluated[5:]
-    assert len(first.intersection(again)) == 1  # one is compared with what is kept
+    assert first.isdisjoint(again)
     assert len(set(again)) == len(again)
     assert [path.name for path in tmp_path.iterdir()] == ["s.h5"]
 
@@ -198,8 +203,95 @@ def test_overwrite_evaluates_all_anchors_again(stopped, small_net, tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["s.h5"]
 
 
-def test_a_file_of_somebody_else_that_has_the_name_is_left_alone(small_net, digits, tmp_path):
-    (tmp_path / ".s.h5.anchors").write_text("mine")
-    given = {"data": {"train": digits["test"]}, "x": (-1, 1, 9), "y": (-1, 1, 9), "rtol": 0.1, "progress": False}
-    compute_surface(small_net, **given, path=tmp_path / "s.h5")
-    assert (tmp_path / ".s.h5.anchors").read_text() == "mine"
+GIVEN = {"x": (-1, 1, 9), "y": (-1, 1, 9), "rtol": 0.1, "progress": False}
+
+
+def test_what_has_the_name_and_is_no_such_file_is_left_alone(small_net, digits, tmp_path):
+    for number, place in enumerate(("file", "folder", "pipe", "lost link")):
+        kept = tmp_path / f".{number}.h5.anchors"
+        {"file": lambda p: p.write_text("mine"), "folder": Path.mkdir, "pipe": os.mkfifo,
+         "lost link": lambda p: p.symlink_to(tmp_path / "nowhere")}[place](kept)  # fmt: skip
+        before = kept.lstat()
+        compute_surface(small_net, data={"train": digits["test"]}, **GIVEN, path=tmp_path / f"{number}.h5")
+        assert kept.lstat() == before
+    assert (tmp_path / ".0.h5.anchors").read_text() == "mine"
+
+
+@pytest.mark.parametrize("start", [b"", b"anchors of"])
+def test_one_that_did_not_fit_is_replaced(small_net, digits, tmp_path, start):
+    (tmp_path / ".s.h5.anchors").write_bytes(start)
+    compute_surface(small_net, data={"train": digits["test"]}, **GIVEN, path=tmp_path / "s.h5")
+    assert [path.name for path in tmp_path.iterdir()] == ["s.h5"]
+
+
+def test_a_full_disk_costs_the_anchors_alone_and_gives_their_room_back(small_net, digits, tmp_path, monkeypatch, caplog):
+    real, calls = _RowFile._sum, []
+
+    def full(self, position, data):
+        calls.append(position)
+        if len(calls) == 3:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return real(self, position, data)
+
+    monkeypatch.setattr(_RowFile, "_sum", full)
+    surface = compute_surface(small_net, data={"train": digits["test"]}, **GIVEN, path=tmp_path / "s.h5")
+    assert surface.is_complete
+    assert [path.name for path in tmp_path.iterdir()] == ["s.h5"]
+    assert caplog.text.count("anchors are not kept (No space left on device)") == 1
+
+
+@pytest.mark.slow
+def test_the_longest_name_of_a_file_is_no_longer_a_name_for_its_anchors(digits, tmp_path):
+    """On two ranks: one that stopped alone would leave the other waiting."""
+    name = f"{'n' * 250}.h5"
+    job = [
+        "compute",
+        "--weights",
+        examples.checkpoint("resnet56"),
+        "--x=-1:1:5",
+        "--samples",
+        "64",
+        "--rtol",
+        "0.1",
+        "-o",
+        name,
+    ]
+    done = run(*job, cwd=tmp_path, ranks=2, timeout=300)
+    assert done.returncode == 0, done.stderr
+    assert "anchors are not kept" in done.stderr
+    assert read_surface(tmp_path / name).is_complete
+
+
+@pytest.mark.parametrize("nothing_finished", [True, False])
+def test_a_changed_loss_is_refused_though_anchors_are_kept(nothing_finished, stopped, small_net, tmp_path):
+    options, _, _, _ = stopped
+    if nothing_finished:  # as a kill within the first second leaves it
+        with h5py.File(tmp_path / "s.h5", "r+") as file:
+            file["status"][:] = PENDING
+            file["train_loss"][:] = np.nan
+    kept = (tmp_path / "s.h5").read_bytes()
+    changed = copy.deepcopy(small_net)
+    changed.forward = lambda inputs, before=small_net.forward: 1.02 * before(inputs)  # the same weights, other outputs
+    with pytest.raises(SurfaceFileError, match="has changed since"):
+        compute_surface(changed, **options, path=tmp_path / "s.h5")
+    assert (tmp_path / "s.h5").read_bytes() == kept
+
+
+def test_a_hit_that_is_a_share_predicts_as_one(digits):
+    """Accuracy of a sample of several places, as of a sequence: between 0 and 1."""
+    table = AnchorTable(1, 1, {"train": 3})
+    shares = np.array([0.25, 1.0, 0.6])
+    table.add(0, table.row([2.0], {"train": (np.ones(3), shares)}))
+    np.testing.assert_allclose(table.hits("train", 0), shares, rtol=1e-6)
+    assert table.metrics(0) == [2.0]
+
+
+def test_another_seed_is_refused_on_a_line_too(small_net, digits, tmp_path):
+    end = copy.deepcopy(small_net)
+    with torch.no_grad():
+        for parameter in end.parameters():
+            parameter += 0.1
+    given = {"data": {"train": digits["test"]}, "x": (0, 1, 9), "x_to": end.state_dict(), "rtol": 0.1, "progress": False}
+    compute_surface(small_net, **given, path=tmp_path / "s.h5", seed=1)
+    with pytest.raises(SurfaceFileError, match=r"sampling\.seed is 1 there, 2 now"):
+        compute_surface(small_net, **given, path=tmp_path / "s.h5", seed=2)
