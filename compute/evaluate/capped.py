@@ -46,7 +46,7 @@ class CappedEvaluator:
         for name, kinds in self.evaluator.kinds.items():
             population = self.evaluator.samples[name]
             # Not by the size of a batch, which is chosen by timing.
-            count = min(population, max(2 * FIRST, population // 32))
+            count = min(population, max(FIRST, population // 32))
             losses, right = self.evaluator.sample_losses(name, 0, count)
             error = float(losses.std() / math.sqrt(count)) * math.sqrt(1 - count / population) if count > 1 else math.inf
             if count < population and not float(losses.mean()) - 4 * error > self.cap:

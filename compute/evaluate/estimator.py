@@ -15,7 +15,7 @@ from paraloss.log import logger
 
 T = TypeVar("T")
 
-FIRST = 64  # samples before the first look at the error
+FIRST = 128  # samples before the first look at the error
 
 
 def ignored(index: int, values: list[float]) -> None:

@@ -12,8 +12,8 @@ A plain random subset saves nothing at 1 %: the losses of samples differ by more
 - **One order for all points** (sequential Poisson sampling, Ohlsson 1998: ascending u_i / size_i), so that every sample
   is a prefix of the same order and the surface stays smooth.
 
-The standard error (see ``survey``) is multiplied by 1 + 24 / n: residuals are skewed, so that the error estimated from few of
-them is too small more often than not, and sampling ends just when it is. The 24 was chosen on digits and mnist5k (see
+The standard error (see ``survey``) is multiplied by 1 + 48 / n: residuals are skewed, so that the error estimated from few of
+them is too small more often than not, and sampling ends just when it is. The 48 was chosen on digits and mnist5k (see
 docs/performance.md).
 
 With a correction, all this is done in a fast number type, and what rounding did to the mean is estimated from a few samples in
@@ -60,7 +60,7 @@ from paraloss.compute.evaluate.survey import (
 from paraloss.compute.ranks.world import Record, World
 from paraloss.progress import Progress
 
-_SKEWNESS = 24.0
+_SKEWNESS = 48.0
 _UNEXPECTED = 0.3  # of the root mean square residual: no sample is so predictable that it is never drawn
 _OF_SAMPLING = math.sqrt(0.75)  # of the bound, where another part is for the correction
 # Samples taken at a point between the anchors, as a share of those for an anchor that its neighbors predict; and with anchors

@@ -68,6 +68,28 @@ def test_one_percent_takes_a_quarter_of_the_samples_and_holds_the_exact_loss(nam
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("rtol", [0.01, 0.1])
+def test_the_stated_error_holds_where_few_samples_make_the_loss(rtol, tmp_path):
+    """An overfitted network, four planes: the points of one share the order of the samples, so that their errors are alike."""
+    data = load_data("digits")
+    model = learned(tmp_path, "mlp", data, epochs=60)
+    split = {"train": data["train"]}
+    axis = np.linspace(-0.5, 0.5, 51)
+    steps = np.stack([c.ravel() for c in np.meshgrid(axis, axis)], axis=1)
+    inside = []
+    for seed in range(4):
+        generator = torch.Generator().manual_seed(seed)
+        directions = [random_direction(model, generator) for _ in "xy"]
+        exact, low = (Evaluator(model, load_criterion("cross_entropy")[1], split, directions) for _ in range(2))
+        sampled = SampledEvaluator(low, (51, 51), steps, rtol=rtol, seed=seed)
+        anchors = sampled.prepare(World())
+        for index in np.setdiff1d(np.random.default_rng(seed).choice(2601, 60, replace=False), list(anchors)).tolist():
+            loss, error = sampled(index)[:2]
+            inside.append(abs(loss - exact(steps[index])[0]) <= 2 * error)
+    assert np.mean(inside) >= 0.93
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("copies", [1, 40])
 def test_the_more_samples_the_fewer_anchors_and_in_all_nearly_as_few_evaluations_as_with_any(copies, tmp_path):
     """Copies of the same samples need as many of them at each point; the anchors evaluate all."""
