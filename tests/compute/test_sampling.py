@@ -170,6 +170,7 @@ def test_a_sampled_surface_resumes_to_the_same_values(small_net, digits, tmp_pat
 def stopped(small_net, digits, tmp_path, monkeypatch):
     """A sampled surface, stopped after four anchors: (what it is made of, anchors evaluated since, the whole surface)."""
     options = {"data": {"train": digits["test"]}, "x": (-1, 1, 17), "y": (-1, 1, 17), "rtol": 0.02, "progress": False}
+    options |= {"precision": "fp32", "batch_size": 64}  # not chosen by timing, so that two jobs agree to the bit
     whole = compute_surface(small_net, **options)
     evaluated, real = [], SampledEvaluator._evaluate_anchor
 

@@ -109,7 +109,7 @@ FAULTS = {
         tuning.find_batch_size, "except torch.OutOfMemoryError:", "except ZeroDivisionError:",
         case_jobs.test_tuning_passes_over_sizes_that_memory_does_not_have),
     "no-memory-at-an-anchor": Fault(
-        regression.SampledEvaluator._evaluate_anchors, 'with_smaller_batches(self.evaluator, whole, "an anchor")', "whole()",
+        regression.SampledEvaluator._whole, 'with_smaller_batches(self.evaluator, whole, "an anchor")', "whole()",
         case_jobs.test_memory_that_runs_out_at_an_anchor),
     "no-memory-for-the-look-at-single-losses": Fault(
         estimator.check_sample_losses, "with_smaller_batches(evaluator, evaluator.no_sample_losses)",

@@ -193,9 +193,9 @@ def test_a_job_goes_on_in_smaller_batches_wherever_memory_runs_out(gpu, options,
 def test_memory_that_runs_out_at_an_anchor(gpu, monkeypatch, caplog):
     prepare = regression.SampledEvaluator.prepare
 
-    def later(self, world, shown=False):
+    def later(self, *given):
         Hungry.room = 20
-        return prepare(self, world, shown)
+        return prepare(self, *given)
 
     monkeypatch.setattr(regression.SampledEvaluator, "prepare", later)
     hungry_job(100, caplog, rtol=0.01)
