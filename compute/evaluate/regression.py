@@ -34,7 +34,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from paraloss.compute.evaluate.anchors import AnchorTable, anchor_levels
+from paraloss.compute.evaluate.anchors import AnchorTable, anchor_levels, anchor_points
 from paraloss.compute.evaluate.correction import NO_SHIFT, Correction, Shift, on_cpu
 from paraloss.compute.evaluate.estimator import (
     FIRST,
@@ -92,7 +92,8 @@ class SampledEvaluator:
         seed: seed for the order of the samples.
         cap: sampling ends where the loss is four standard errors above this; default: no cap.
         correction: what a wider type would add, where ``evaluator`` computes in a fast one; default: none.
-        anchors: flat indices of the points at which all samples are evaluated; default: ``anchor_points``.
+        anchors: flat indices of the points at which all samples are evaluated. Default: ``anchor_points``; of many samples
+            as many of ``anchor_levels`` as pay.
 
     Attributes:
         metrics: ``<split>_loss``, ``<split>_loss_stderr``, ``<split>_samples`` and, for classes, ``<split>_acc``.
@@ -117,9 +118,12 @@ class SampledEvaluator:
         self.cap = math.inf if cap is None else cap
         self.correction = correction
         self._steps, self._shape = steps, tuple(shape)
-        levels = anchor_levels(shape) if anchors is None else [anchors]
-        if sum(evaluator.samples.values()) < _MANY:
-            levels = levels[-1:]
+        if anchors is not None:
+            levels = [anchors]
+        elif sum(evaluator.samples.values()) < _MANY:
+            levels = [anchor_points(shape)]
+        else:
+            levels = anchor_levels(shape)
         self.anchors = self._candidates = levels[-1]
         self._places = self._places_of(self.anchors)
         self._levels = [np.flatnonzero(np.isin(self._candidates, level)) for level in levels if len(level)]
@@ -178,7 +182,7 @@ class SampledEvaluator:
                     bar.advance()
 
                 todo = [position for position in new if position not in done]
-                world.on_all(partial(world.visit, todo, self._evaluate_anchor, enter, _nothing))
+                world.on_all(partial(world.visit, todo, self._evaluate_anchor, enter, lambda: None))
             table.share(world, new)
             chosen = np.sort(level)
             self._use(chosen)
@@ -362,7 +366,3 @@ class SampledEvaluator:
 
 def _percent(share: float) -> float:
     return 100 * min(max(share, 0.0), 1.0)
-
-
-def _nothing() -> None:
-    pass

@@ -52,9 +52,8 @@ def smoothed(
     metrics = {}
     for name, values in surface.metrics.items():
         known = np.isfinite(values)
-        scale = scale_of(
-            name, values, metric or surface.default_metric, log, offset
-        )  # of heights, so that a spike does not ring through its neighbors
+        # Of heights, so that a spike does not ring through its neighbors.
+        scale = scale_of(name, values, metric or surface.default_metric, log, offset)
         field = np.where(known, scale.heights(values), 0.0)
         if not known.all():
             field[~known] = field[known].max() if known.any() else 0.0
