@@ -158,14 +158,16 @@ class Job:
 
     def _prepare(self) -> None:
         """Prepare the estimator and record the points that it evaluates on the way."""
+        recorded = set()
 
         def record(index: int, values: list[float]) -> None:
             if index in self.pending:
                 self.writer.add(index, values)
+                recorded.add(index)
 
         found = self.setup.estimator.prepare(self.world, self.progress, record)
         self.world.on_first(lambda: self._compare_all(found))
-        for index in self.pending.intersection(found) if self.world.is_first else ():
+        for index in self.pending.intersection(found) - recorded if self.world.is_first else ():
             self.writer.add(index, found[index])  # kept of an earlier run
         self.pending.difference_update(found)
 
