@@ -25,7 +25,7 @@ class CappedEvaluator:
         metrics: as ``SampledEvaluator``; a point that was left early has ``<split>_samples`` below the number of samples.
 
     Raises:
-        InputError: the criterion returns a batch's mean.
+        InputError: the losses of single samples are not known or do not count alike.
     """
 
     def __init__(self, evaluator: Evaluator, steps: np.ndarray, cap: float, seed: int = 0) -> None:

@@ -31,7 +31,7 @@ class CorrectedEvaluator:
             classes, ``<split>_acc``.
 
     Raises:
-        InputError: the criterion returns a batch's mean.
+        InputError: the losses of single samples are not known or do not count alike.
     """
 
     def __init__(self, evaluator: Evaluator, correction: Correction, steps: np.ndarray, bound: float) -> None:

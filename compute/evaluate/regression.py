@@ -99,7 +99,7 @@ class SampledEvaluator:
         metrics: ``<split>_loss``, ``<split>_loss_stderr``, ``<split>_samples`` and, for classes, ``<split>_acc``.
 
     Raises:
-        InputError: the criterion returns a batch's mean, so that nothing is known of single samples.
+        InputError: the losses of single samples are not known or do not count alike.
     """
 
     def __init__(

@@ -123,7 +123,7 @@ class PlaneOptions(Options):
     save_directions: Annotated[bool, Flag(opposite=False)] = False
     """Keep the tensors of directions by recipe in the file, too."""
     seed: int = option(123, within(-MOST_SEED, MOST_SEED))
-    """Seed of the random directions, and of the order of samples where points are left early."""
+    """Seed of the random directions, and of which samples rtol, loss_cap and corrections take; the draw of samples is fixed."""
 
     def __post_init__(self) -> None:
         if isinstance(self.norm, (tuple, list)) and self.norm:  # one per axis
