@@ -244,16 +244,15 @@ class Setup:
                 "with; leave it out",
                 arguments=("split_data",),
             )
-        if self.settings.measures or (wanted is None and (self.tuning.get("indivisible") or self.tuning.get("fast"))):
+        undivided = options.sampled or self.tuning.get("indivisible") or self.tuning.get("fast")
+        if self.settings.measures or (wanted is None and undivided):
             wanted = 1
         if wanted is not None and wanted > ranks:
             raise InputError(f"{{split_data}} {wanted} requires as many ranks; there are {ranks}", arguments=("split_data",))
         groups = min(ranks, len(self.settings.grid)) if wanted is None else max(1, ranks // wanted)
         if groups < ranks and options.sampled:
-            few = f"there are {ranks} ranks for {len(self.settings.grid)} points"
-            given = few if wanted is None else f"{{split_data}} {wanted}"
             raise InputError(
-                f"{given}, so that ranks share the samples of a point; {{rtol}} and {{loss_cap}} need a rank for each point",
+                "{split_data} shares all samples of a point; it excludes {rtol} and {loss_cap}",
                 arguments=("split_data", "rtol", "loss_cap"),
             )
         return groups

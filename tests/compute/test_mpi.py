@@ -85,6 +85,8 @@ def test_ranks_give_the_surface_that_one_process_gives(ranks, engine, job, alone
         (["--refine", "0.02", "--x=-1:1:33", "--y=-0.5:1:27", "--samples", "50"], 3),
         (["--split-data", "2", "--x=-1:1:5", "--y=-1:1:3", "--splits", "train,test"], 3),
         (["--curve", "--x=-1:1:2"], 3),  # fewer points than ranks
+        (["--curve", "--x=-1:1:2", "--rtol", "0.02"], 3),
+        (["--curve", "--x=-1:1:2", "--loss-cap", "1"], 3),
         (
             [
                 *["--metrics", "loss,acc,grad_norm,hessian", "--bn", "recompute", "--samples", "40"],
