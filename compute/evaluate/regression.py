@@ -293,16 +293,18 @@ class SampledEvaluator:
             losses = torch.cat([losses, more])
             rights = rights if right is None else torch.cat([rights, right])
             if count == population:
-                mean, error, predicted = float(losses.mean()), 0.0, losses
+                mean, error = float(losses.mean()), 0.0
                 break
             chances = self._inclusion(name, count)[:count]
             mean, error = regression_estimate(losses, known.losses[anchors], chances, _SKEWNESS)
-            predicted = predictions(losses, known.losses[anchors], chances)
             bound = share * self.rtol * mean
             if not math.isfinite(mean) or (mean > 0 and error <= bound) or mean - 4 * error > self.cap:
                 break
             count = more_samples(count, population, error, bound)
         whole = (losses, rights if accuracy else None) if count == population else None
+        predicted = losses
+        if self.correction is not None and whole is None:
+            predicted = predictions(losses, known.losses[anchors], self._inclusion(name, count)[:count])
         rest = self.rtol * max(mean, 0.0) if whole else math.sqrt(1 - _OF_SAMPLING**2) * self.rtol * max(mean, 0.0)
         shift = self._shift(name, predicted, whole, rest) if mean - 4 * error <= self.cap else NO_SHIFT
         values = {"loss": mean + shift.loss, "loss_stderr": math.hypot(error, shift.error), "samples": float(count)}
