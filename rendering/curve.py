@@ -12,7 +12,7 @@ from paraloss.errors import InputError
 from paraloss.height import OFFSET
 from paraloss.picture_options import GridOptions
 from paraloss.print_size import PrintSize
-from paraloss.rendering.figures import Letters, drawing, figure_size, marked, plain_powers, shown
+from paraloss.rendering.figures import Letters, drawing, figure_size, legend_below, marked, plain_powers, shown
 from paraloss.surface import Surface
 from paraloss.ways import way_in_words
 
@@ -60,7 +60,7 @@ def curve_figure(
 
     figure = (make or Figure)(figsize=inches, dpi=dpi, layout="constrained")
     lines = draw_on(figure.add_subplot(), surfaces, labels, options, letters)
-    figure.legend(handles=lines, loc="outside lower center", ncols=2, frameon=False, fontsize=letters.legend)
+    legend_below(figure, lines, letters, columns=2)
     return figure
 
 
@@ -92,7 +92,7 @@ def draw_on(left: Any, surfaces: Sequence[Surface], labels: Sequence[str], optio
         else:
             left.set_yscale("log")
     if letters.in_print and left.get_yscale() != "linear":
-        plain_powers(left)
+        plain_powers(left, letters)
     left.set_ylim(bottom=options.zmin, top=options.zmax)
     between = any("connected" in surface.provenance for surface in surfaces)
     ways = {way_in_words(surface.provenance, "x") for surface in surfaces}

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import math
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,8 +12,10 @@ from typing import TYPE_CHECKING, Any
 from paraloss.files import replacing
 from paraloss.marks import mark
 from paraloss.print_size import PrintSize
+from paraloss.text import lines_of
 
 if TYPE_CHECKING:
+    from matplotlib.artist import Artist
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
@@ -85,12 +88,51 @@ def shown(text: str) -> str:
     return text
 
 
-def plain_powers(axes: Axes) -> None:
-    """Write the powers of ten of a logarithmic y axis as 0.01 and 1e-05: in print an exponent would be too small to read."""
+def legend_below(figure: Figure, handles: Sequence[Artist], letters: Letters, columns: int = 1) -> None:
+    """Put a legend below the axes: in ``columns``, or in one where these are wider than the figure, long entries in lines.
+
+    A figure in print grows by what a higher legend takes; any other keeps its size.
+    """
+
+    def add(columns: int) -> tuple[float, float]:
+        for before in figure.legends:
+            before.remove()
+        legend = figure.legend(
+            handles=handles, loc="outside lower center", ncols=columns, frameon=False, fontsize=letters.legend
+        )
+        box = legend.get_window_extent()
+        return box.width / figure.dpi, box.height / figure.dpi
+
+    wide, height = add(columns)
+    high = height
+    if wide > figure.get_figwidth():
+        wide, high = add(1)
+    if wide > figure.get_figwidth():
+        texts = [str(handle.get_label()) for handle in handles]
+        most = int(0.9 * max(map(len, texts)) * figure.get_figwidth() / wide)
+        for handle, text in zip(handles, texts, strict=True):
+            handle.set_label("\n".join(lines_of(text, max(8, most))))
+        wide, high = add(1)
+    if letters.in_print and high > height:
+        figure.set_figheight(figure.get_figheight() + high - height)
+
+
+def plain_powers(axes: Axes, letters: Letters) -> None:
+    """Write the numbers of a logarithmic y axis as 0.01 and 1e-05: in print an exponent would be too small to read."""
     from matplotlib.ticker import LogFormatter
 
+    class Between(LogFormatter):
+        """Numbers between powers of ten where they have room: 2, 3, 4 and 6, else 2 and 4, else none."""
+
+        def __call__(self, x: float, pos: int | None = None) -> str:
+            low, high = axes.get_ylim()
+            powers = abs(math.log10(high / low)) if low > 0 else 1.0  # else the axis is linear about zero
+            room = axes.bbox.height / axes.figure.dpi * 72 / powers / (1.3 * letters.small)  # lines of text in a power of ten
+            least = {"2": 0.3, "4": 0.3}.get(f"{abs(x):e}"[0], 0.12)  # powers of ten to the next number, log10(4 / 3) for 3
+            return f"{x:g}" if super().__call__(x, pos) and least * room >= 1 else ""
+
     axes.yaxis.set_major_formatter("{x:g}")
-    axes.yaxis.set_minor_formatter(LogFormatter(minor_thresholds=(2, 0.4)))
+    axes.yaxis.set_minor_formatter(Between(minor_thresholds=(2, 0.4)))
 
 
 def save_figure(figure: Figure, path: Path, purpose: str, **options: Any) -> None:

@@ -12,7 +12,7 @@ from paraloss.errors import InputError
 from paraloss.files import check_output
 from paraloss.print_size import PrintSize
 from paraloss.rendering.curve import COLORS
-from paraloss.rendering.figures import drawing, figure_size, plain_powers, save_figure, shown
+from paraloss.rendering.figures import drawing, figure_size, legend_below, plain_powers, save_figure, shown
 from paraloss.text import printable
 
 if TYPE_CHECKING:
@@ -56,8 +56,8 @@ def draw_histograms(
         figure = Figure(figsize=inches, dpi=dpi, layout="constrained")
         _draw(figure.add_subplot(), values, edges, labels)
         if letters.in_print:
-            plain_powers(figure.axes[0])
-        figure.legend(loc="outside lower center", frameon=False, fontsize=letters.legend)
+            plain_powers(figure.axes[0], letters)
+        legend_below(figure, figure.axes[0].get_legend_handles_labels()[0], letters)
         save_figure(figure, path, "histogram")
 
 

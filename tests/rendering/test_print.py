@@ -1,17 +1,23 @@
 """Figures at their width in print: page size, fonts and sizes of letters as the PDF has them, dots as the PNG has them."""
 
+import itertools
+
 import numpy as np
 import pytest
 import torch
 from helpers import call, surface_of
 from matplotlib import image
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from pdfs import read_pdf
 from PIL import Image
 
 from paraloss import Surface, render
 from paraloss.compute.inputs.checkpoints import save_content
 from paraloss.errors import InputError
+from paraloss.picture_options import GridOptions
 from paraloss.print_size import VENUES, print_size
+from paraloss.rendering.curve import curve_figure
+from paraloss.rendering.figures import drawing, figure_size
 
 
 def bowl(x, y):
@@ -43,6 +49,35 @@ def test_a_pdf_has_its_width_and_letters_of_7_to_8_points(tmp_path, what, style)
     assert width == pytest.approx(3.3, abs=1e-3) and 1 < height < 4
     assert "Type3" not in kinds and "Type42" not in kinds and "CIDFontType2" in kinds  # TrueType, embedded
     assert sizes and min(sizes) >= 7 and max(sizes) <= 8
+
+
+@pytest.mark.parametrize("width", ["2.4in", "3.25in", "5.5in"])
+@pytest.mark.parametrize("lowest", [0.2, 0.0007])
+def test_long_entries_stay_within_a_figure_of_curves_and_its_numbers_apart(width, lowest):
+    """The legend as wide as two networks with their accuracies make it; losses over two powers of ten and over five."""
+    x = np.linspace(-1, 1, 21)
+    metrics = {"train_loss": lowest + 27 * x**2, "train_acc": 90 - 20 * x**2}
+    curves = [Surface(x, None, metrics, np.ones(21, np.uint8))] * 2
+    labels = ["resnet56, test accuracy 89.3 %", "resnet56_noshort, test accuracy 71.5 %"]
+    printed = print_size(width)
+    with drawing(printed) as letters:
+        figure = curve_figure(curves, labels, GridOptions(), letters, *figure_size((1600, 1000), None, printed))
+        FigureCanvasAgg(figure).draw()
+    (legend,) = figure.legends
+    box = legend.get_window_extent()
+    assert box.x0 >= 0 and box.x1 <= figure.bbox.x1 and box.y0 >= 0
+    words = " ".join(text.get_text() for text in legend.get_texts()).split()
+    assert words == " ".join(f"{label}, train {kind}" for kind in ("loss", "acc") for label in labels).split()
+    axis = figure.axes[0].yaxis
+    ticks = [text for text in (*axis.get_majorticklabels(), *axis.get_minorticklabels()) if text.get_text()]
+    places = sorted((text.get_window_extent() for text in ticks if _inside(figure.axes[0], text)), key=lambda place: place.y0)
+    assert len(places) >= 2
+    assert all(above.y0 >= below.y1 - 1 for below, above in itertools.pairwise(places))
+
+
+def _inside(axes, text):
+    low, high = axes.get_ylim()
+    return low <= text.get_position()[1] <= high
 
 
 def test_every_pdf_embeds_truetype(tmp_path):
