@@ -9,6 +9,8 @@ import shutil
 import subprocess
 import sys
 import sysconfig
+import tomllib
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -98,6 +100,22 @@ def hour(wheel, tmp_path_factory):
     for line in commands(FENCE.search(own)[3]):
         newcomer.type(line)
     return newcomer
+
+
+def test_the_wheel_holds_every_file_of_the_package(wheel):
+    """Whatever lies in a folder of the package: modules, pages, states, sample networks and their surfaces."""
+    with zipfile.ZipFile(wheel) as packed:
+        held = {name for name in packed.namelist() if ".dist-info/" not in name}
+    folders = tomllib.loads((HOUSE / "pyproject.toml").read_text())["tool"]["setuptools"]["package-dir"]
+    # The longest name is the folder's own package: core/cli is paraloss/cli, not paraloss of core.
+    wanted = set()
+    for package, folder in folders.items():
+        for file in (HOUSE / folder).rglob("*"):
+            inner = any(file.is_relative_to(HOUSE / other) for other in folders.values() if other.startswith(f"{folder}/"))
+            if file.is_file() and not inner and "__pycache__" not in file.parts:
+                wanted.add(f"{package.replace('.', '/')}/{file.relative_to(HOUSE / folder)}")
+    assert {"paraloss/examples/cifar10_resnet56.pt", "paraloss/cli/demo.py", "paraloss/rendering/viewer.html"} <= wanted
+    assert held == wanted
 
 
 def test_the_installed_package_is_the_one_that_ran(hour):
