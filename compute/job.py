@@ -207,7 +207,9 @@ class Job:
         """Compare the losses of a finished point with those in the file; raises as ``_check_again``."""
         tolerance = rounding(self.setup.arithmetic)
         now = dict(zip(names, values, strict=True))
-        check_same_losses(self.path, self.settings.place(index), self.writer, index, now, tolerance)
+        check_same_losses(
+            self.path, self.settings.place(index), self.writer, index, now, tolerance, self.setup.estimator.corrected
+        )
 
     def _rounds(self, order: np.ndarray) -> Iterator[tuple[str, list[int]]]:
         """(title, points) of what to evaluate one after the other: all points, or level by level where the surface bends."""

@@ -28,6 +28,8 @@ class CappedEvaluator:
         InputError: the losses of single samples are not known or do not count alike.
     """
 
+    corrected = 0.0
+
     def __init__(self, evaluator: Evaluator, steps: np.ndarray, cap: float, seed: int = 0) -> None:
         check_sample_losses(evaluator)
         self.evaluator, self.cap, self._steps = evaluator, cap, steps
@@ -48,7 +50,8 @@ class CappedEvaluator:
             # Not by the size of a batch, which is chosen by timing.
             count = min(population, max(FIRST, population // 32))
             losses, right = self.evaluator.sample_losses(name, 0, count)
-            error = float(losses.std() / math.sqrt(count)) * math.sqrt(1 - count / population) if count > 1 else math.inf
+            left = math.sqrt(1 - count / population)
+            error = float(losses.std() / math.sqrt(count)) * left if count > 1 and left else math.inf if left else 0.0
             if count < population and not float(losses.mean()) - 4 * error > self.cap:
                 more, more_right = self.evaluator.sample_losses(name, count, population)
                 losses, count, error = torch.cat([losses, more]), population, 0.0

@@ -29,6 +29,7 @@ class CorrectedEvaluator:
     Attributes:
         metrics: ``<split>_loss``, ``<split>_loss_stderr`` (of the correction; for a drawn split of drawing, too) and, for
             classes, ``<split>_acc``.
+        corrected: as ``Estimator``.
 
     Raises:
         InputError: the losses of single samples are not known or do not count alike.
@@ -37,6 +38,7 @@ class CorrectedEvaluator:
     def __init__(self, evaluator: Evaluator, correction: Correction, steps: np.ndarray, bound: float) -> None:
         check_sample_losses(evaluator)
         self.evaluator, self.correction, self.bound, self._steps = evaluator, correction, bound, steps
+        self.corrected = bound
         self._kinds = {
             name: ["loss", "loss_stderr", *(["acc"] if "acc" in kinds else [])] for name, kinds in evaluator.kinds.items()
         }

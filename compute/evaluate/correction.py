@@ -27,6 +27,7 @@ _FIRST = 32  # samples before the first look at the error
 _ENOUGH = 0.5  # of all samples, from which on all are evaluated
 _FLOOR = 0.25  # c, as a share of the mean prediction
 _SKEWNESS = 8.0  # the error of few differences is too small more often than not; chosen on CIFAR-10, see docs/performance.md
+_LEAST = 1 / 3  # of the bound, which the error is at least: rounding that few samples show is not known to be less
 _CLEAR = 2.0  # standard errors that a correction of the accuracy must exceed: few samples change sides
 
 
@@ -96,6 +97,7 @@ class Correction:
         size = predicted.clamp_min(0.0)
         size = size + _FLOOR * size.mean() + 1e-12
         order = drawing_order(self._drawn[name], size)
+        span = float(predicted.max() - predicted.min())  # a loss that the fast type gets wrong is another sample's at most
         empty = torch.empty(0, dtype=torch.float64)
         differences, changes, count = empty, empty, min(_FIRST, population)
         while True:
@@ -105,9 +107,9 @@ class Correction:
             if count == population:
                 return Shift(float(differences.mean()), 0.0, float(changes.mean()) if len(changes) else 0.0, count)
             chances = inclusion(size, count)[order[:count]]
-            mean, error = regression_estimate(differences, size[order][None], chances, _SKEWNESS)
+            mean, error = regression_estimate(differences, size[order][None], chances, _SKEWNESS, span)
             if error <= bound or not np.isfinite(error):
-                return Shift(mean, error, self._clear(changes, chances, population), count)
+                return Shift(mean, max(error, _LEAST * bound), self._clear(changes, chances, population), count)
             count = more_samples(count, population, error, bound)
             count = population if count > _ENOUGH * population else count
 

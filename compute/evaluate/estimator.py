@@ -27,9 +27,12 @@ class Estimator(Protocol):
 
     Attributes:
         metrics: names of what a call returns, in order.
+        corrected: how far another machine's fast type may lead, as a share of |loss| + 0.1 and at most as far as the standard
+            error; 0 where the point is evaluated in a type that gives the same everywhere but for rounding.
     """
 
     metrics: list[str]
+    corrected: float
 
     def prepare(self, world: World, shown: bool = False, record: Record = ignored) -> dict[int, list[float]]:
         """Compute what all points need. Collective: every rank calls this once, before the first point.

@@ -27,6 +27,8 @@ class FullEstimator:
         metrics: as ``PointEvaluator``.
     """
 
+    corrected = 0.0
+
     def __init__(self, evaluator: PointEvaluator, steps: np.ndarray) -> None:
         self.evaluator, self.metrics, self._steps = evaluator, evaluator.metrics, steps
 

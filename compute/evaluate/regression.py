@@ -67,6 +67,7 @@ _OF_SAMPLING = math.sqrt(0.75)  # of the bound, where another part is for the co
 # at half the distance, as a share of these. Measured, see docs/performance.md.
 _BETWEEN, _NEXT = 0.4, 0.45
 _MANY = 8192  # samples from which on fewer anchors are thought of: an error is estimated worse where they predict little
+_SUSPECT = 100.0  # times the largest size
 _KEPT = 32  # sets of inclusion probabilities, each as long as there are samples
 
 
@@ -97,6 +98,7 @@ class SampledEvaluator:
 
     Attributes:
         metrics: ``<split>_loss``, ``<split>_loss_stderr``, ``<split>_samples`` and, for classes, ``<split>_acc``.
+        corrected: as ``Estimator``.
 
     Raises:
         InputError: the losses of single samples are not known or do not count alike.
@@ -117,6 +119,7 @@ class SampledEvaluator:
         self.evaluator, self.rtol, self.seed = evaluator, rtol, seed
         self.cap = math.inf if cap is None else cap
         self.correction = correction
+        self.corrected = 0.0 if correction is None else math.inf
         self._steps, self._shape = steps, tuple(shape)
         if anchors is not None:
             levels = [anchors]
@@ -309,7 +312,7 @@ class SampledEvaluator:
         shift = self._shift(name, predicted, whole, rest) if mean - 4 * error <= self.cap else NO_SHIFT
         values = {"loss": mean + shift.loss, "loss_stderr": math.hypot(error, shift.error), "samples": float(count)}
         if accuracy and known.hits is not None:
-            if count == population or not math.isfinite(mean):
+            if count == population:
                 estimate = float(rights.mean())
             else:
                 hits = known.hits[anchors].double()
@@ -348,11 +351,14 @@ class SampledEvaluator:
                 design = with_constant(others)
                 residuals[position] = (own - design @ solve(design, own, everyone)[0]) / mean
         size = residuals.square().mean(dim=0).sqrt()
+        suspects = ~torch.isfinite(losses) & torch.isfinite(losses).any(dim=1)[:, None]
         size = (size.square() + (_UNEXPECTED * size.square().mean().sqrt()).square()).sqrt().clamp_min(1e-12)
-        drawn = torch.from_numpy(np.random.default_rng([self.seed, 77]).random(len(size)))
-        order = drawing_order(drawn, size)
         alone = size.mean() * (residuals.square() / size).mean(dim=1) / self.rtol**2
         alone = alone[torch.isfinite(losses).all(dim=1)]
+        # A sample that is not finite where others are decides the mean alone, so that it is drawn first.
+        size = torch.where(suspects.any(dim=0), _SUSPECT * size.max(), size)
+        drawn = torch.from_numpy(np.random.default_rng([self.seed, 77]).random(len(size)))
+        order = drawing_order(drawn, size)
         in_order = None if hits is None else torch.from_numpy(hits)[:, order]
         return _Known(losses[:, order], in_order, order, size[order], alone)
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from paraloss.compute.ranks.consistency import same_number
 from paraloss.errors import SurfaceFileError
-from paraloss.height import is_loss
+from paraloss.height import OFFSET, is_loss
 from paraloss.surface import DONE, SurfaceWriter
 
 
@@ -61,7 +61,13 @@ def near_center(grid: np.ndarray) -> int:
 
 
 def check_same_losses(
-    path: Path | None, place: str, writer: SurfaceWriter, index: int, now: Mapping[str, float], tolerance: float
+    path: Path | None,
+    place: str,
+    writer: SurfaceWriter,
+    index: int,
+    now: Mapping[str, float],
+    tolerance: float,
+    corrected: float,
 ) -> None:
     """Check the losses of one point against those in the file.
 
@@ -71,7 +77,9 @@ def check_same_losses(
         writer: the file.
         index: flat index of the point.
         now: metric -> value.
-        tolerance: relative difference that rounding may bring; on top of it five of the file's standard errors.
+        tolerance: relative difference that rounding may bring.
+        corrected: of ``Estimator``: five of the file's standard errors are allowed, as far as they are the correction's; not
+            that of drawing samples, since the same samples give the same loss.
 
     Raises:
         SurfaceFileError: a loss differs; names it and both values.
@@ -79,6 +87,7 @@ def check_same_losses(
     for name in filter(is_loss, writer.names):
         before = float(writer.grid(name).ravel()[index])
         error = float(writer.grid(f"{name}_stderr").ravel()[index]) if f"{name}_stderr" in writer.names else 0.0
+        error = min(error, corrected * (abs(before) + OFFSET))
         if name in now and not abs(before - now[name]) <= 5 * error:
             check_same(path, place, name, before, now[name], tolerance)
 

@@ -12,6 +12,9 @@ import torch
 from torch import Tensor
 
 _COLLINEAR = 1e-10
+_CONTRIBUTE = 6.0  # samples that must contribute to an error about alike, for it to say what the others may bring
+_OFF = 0.2  # share by which the prediction of a single sample may be off
+_NOTHING = 1e-7  # residuals below this share of the values' range are none: losses have 24 bits
 _UNIT, _FEW = 32, 8192  # samples are added in multiples of this, of its double from so many samples on
 
 
@@ -58,38 +61,65 @@ def whole_units(count: float, population: int) -> int:
     return math.ceil(count / unit) * unit
 
 
-def regression_estimate(values: Tensor, known: Tensor, chances: Tensor, skewness: float) -> tuple[float, float]:
+def regression_estimate(
+    values: Tensor, known: Tensor, chances: Tensor, skewness: float, span: float | None = None
+) -> tuple[float, float]:
     """Estimate the mean over all N samples, and its standard error, from n.
 
     Args:
         values: (n,) values of the samples drawn.
-        known: (p, N) quantities that are known of every sample, the n drawn ones first, to which the values are about linear.
+        known: (p, N) quantities that are known of every sample, the n drawn ones first, to which the values are about linear;
+            rows that are not finite everywhere are left out.
         chances: (n,) inclusion probabilities.
         skewness: the error is multiplied by 1 + skewness / n.
+        span: by how much the value of a sample that was not drawn may be off; default: the range of ``values``.
 
     The error is sqrt(sum((1 - pi) * (e / (pi (1 - h)))^2)) / N with the residuals e of the regression and the leverage h (HC3).
+    Three things that residuals of drawn samples cannot show are added to it:
+
+    - 2 span / n for the samples that were not drawn, where few of the drawn ones make all of the error, as with a loss of zeros
+      and ones: two samples in n may be as far off and were not met.
+    - What predictions of samples that were not drawn add beyond the range of the values, widened by a tenth.
+    - A fifth of what one such prediction adds, where that alone is more than the error.
     """
-    population = known.shape[1]
-    if not torch.isfinite(known).all():
-        known = known[:0]
+    population, count = known.shape[1], len(values)
     weights = 1 / chances
-    design = with_constant(known)
-    mine = design[: len(values)]
+    design = with_constant(_finite_rows(known))
+    mine = design[:count]
     coefficients, leverage = solve(mine, values, weights)
     residuals = values - mine @ coefficients
     mean = design.mean(dim=0) @ coefficients + (weights * residuals).sum() / population
     spread = weights * residuals / (1 - leverage)
-    error = (1 + skewness / len(values)) * ((1 - chances) * spread.square()).sum().sqrt() / population
-    return float(mean), float(error)
+    error = (1 + skewness / count) * ((1 - chances) * spread.square()).sum().sqrt() / population
+    low, high = values.min(), values.max()
+    span = float(high - low) if span is None else span
+    counted = torch.where(residuals.abs() > _NOTHING * span, (1 - chances) * spread.square(), 0.0)
+    unseen = 2 * span / count * (1 - count / population) * max(0.0, 1 - _contributors(counted) / _CONTRIBUTE)
+    fitted = design[count:] @ coefficients
+    beyond = ((fitted - (low + high) / 2).abs() - 0.6 * (high - low)).clamp_min(0.0).sum() / population
+    alone = (fitted - mean).abs() / population
+    alone = _OFF * alone[alone > error]
+    return float(mean), math.hypot(float(error), unseen, float(alone.square().sum().sqrt())) + float(beyond)
+
+
+def _contributors(variances: Tensor) -> float:
+    """How many parts make up a sum: k where k of them are equal and the others nothing."""
+    largest = variances.max()
+    if not largest > 0:
+        return 0.0
+    shares = variances / largest
+    return float(shares.sum().square() / shares.square().sum())
 
 
 def predictions(values: Tensor, known: Tensor, chances: Tensor) -> Tensor:
     """(N,) values of all samples as the regression of ``regression_estimate`` predicts them, the drawn ones as they are."""
-    if not torch.isfinite(known).all():
-        known = known[:0]
-    design = with_constant(known)
+    design = with_constant(_finite_rows(known))
     coefficients, _ = solve(design[: len(values)], values, 1 / chances)
     return torch.cat([values, design[len(values) :] @ coefficients])
+
+
+def _finite_rows(known: Tensor) -> Tensor:
+    return known[torch.isfinite(known).all(dim=1)]
 
 
 def with_constant(known: Tensor) -> Tensor:

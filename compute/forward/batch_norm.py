@@ -13,45 +13,58 @@ from typing import Any
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from paraloss.errors import InputError
+
 
 def normalizing_layers(model: nn.Module) -> list[_BatchNorm]:
     """The layers of ``model`` that keep running statistics."""
     return [layer for layer in model.modules() if isinstance(layer, _BatchNorm) and layer.running_mean is not None]
 
 
-def recompute_statistics(model: nn.Module, passes: Iterable[Callable[[], object]]) -> None:
-    """Replace the running statistics of ``model`` by the averages of the batches' own, as torch does in training.
+def recompute_statistics(model: nn.Module, passes: Iterable[tuple[int, Callable[[], object]]]) -> None:
+    """Replace the running statistics of ``model`` by the averages of the batches' own, each weighted by its samples.
+
+    torch's own average, momentum None, weighs a short last batch as much as a whole one, and reads the number of batches back
+    from the device at every call.
 
     Args:
         model: in evaluation mode, and so it stays; dropout and all else evaluate meanwhile.
-        passes: each runs the model on one batch of two samples at least; one sample has no variance.
+        passes: (samples, what runs the model on them) of each batch. Batches of one, which has no variance, are left out.
+
+    Raises:
+        InputError: every batch is one sample.
     """
     layers = normalizing_layers(model)
     momenta = [layer.momentum for layer in layers]
-    hooks = [layer.register_forward_pre_hook(_average()) for layer in layers]
+    average = _Average()
+    hooks = [layer.register_forward_pre_hook(average) for layer in layers]
     for layer in layers:
         layer.reset_running_stats()
         layer.train()
     try:
-        for run in passes:
-            run()
+        for size, run in passes:
+            if size > 1:
+                average.size = size
+                run()
     finally:
         for layer, momentum, hook in zip(layers, momenta, hooks, strict=True):
             hook.remove()
             layer.momentum = momentum
             layer.eval()
+    if not average.size:
+        raise InputError(
+            "{bn}=recompute: each batch is one sample, which has no variance; choose a larger {batch_size}",
+            arguments=("bn", "batch_size"),
+        )
 
 
-def _average() -> Callable[[Any, object], None]:
-    """Before each call of a layer: the momentum by which its statistics stay the plain average of all batches so far.
+class _Average:
+    """Before each call of a layer: the momentum by which its statistics stay the mean over all samples so far."""
 
-    torch's own average, momentum None, reads the number of batches back from the device at every call.
-    """
-    calls = 0
+    def __init__(self) -> None:
+        self.size = 0  # of the batch that runs
+        self._seen: dict[nn.Module, int] = {}
 
-    def before(layer: Any, _: object) -> None:
-        nonlocal calls
-        calls += 1
-        layer.momentum = 1.0 / calls
-
-    return before
+    def __call__(self, layer: Any, _: object) -> None:
+        self._seen[layer] = self._seen.get(layer, 0) + self.size
+        layer.momentum = self.size / self._seen[layer]

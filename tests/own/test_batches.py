@@ -178,9 +178,11 @@ def test_batch_norm_statistics_are_estimated_with_the_step():
     def with_statistics(model):
         layer = model[1]
         layer.reset_running_stats()
-        layer.momentum = None
         layer.train()
-        for inputs, _, _ in parts():
+        seen = 0
+        for inputs, _, _ in parts():  # each weighs as many samples as it has
+            seen += len(inputs)
+            layer.momentum = len(inputs) / seen
             model(inputs)
         layer.eval()
         return loop(model)
