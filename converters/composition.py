@@ -292,7 +292,7 @@ def _panel(
 
 def _overlaid(panels: Sequence[Panel], heights: Sequence[HeightMap]) -> tuple[Panel, ...]:
     """Panels that share a place: the lowest on average solid, those above it translucent, lines in the surfaces' colors."""
-    means = [float(np.nanmean(np.where(one.blank, np.nan, one.heights))) for one in heights]
+    means = [float(np.nanmean(one.known)) for one in heights]
     lowest = int(np.argmin(means))
     return tuple(
         replace(

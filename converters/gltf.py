@@ -61,7 +61,7 @@ def _of_grid(surface: Surface, options: GridOptions) -> dict[str, np.ndarray]:
     triangles = np.empty((2, len(quads), 3), np.uint32)
     triangles[0] = quads[:, :3]
     triangles[1, :, 0], triangles[1, :, 1:] = quads[:, 0], quads[:, 2:]
-    normals = surface_normals(x, y, z)
+    normals = surface_normals(x, y, heights.known)
     return {
         "POSITION": _y_up(as_float32(x), as_float32(y)[:, None], as_float32(z)),
         "NORMAL": _y_up(normals[..., 0], normals[..., 1], normals[..., 2]),

@@ -58,12 +58,18 @@ class HeightMap:
         return self.array != self.metric
 
     @property
-    def heights(self) -> np.ndarray:
-        """z of each point; blank points lie at the lowest height, so that they stretch no bounding box."""
+    def known(self) -> np.ndarray:
+        """z of each point, NaN where it is blank."""
         with np.errstate(over="ignore", invalid="ignore"):  # in halves: numbers near the largest there are
             heights = self.values / 2
             heights -= self.base / 2
             heights *= 2 * self.scale
+        return heights
+
+    @property
+    def heights(self) -> np.ndarray:
+        """z of each point; blank points lie at the lowest height, so that they stretch no bounding box."""
+        heights = self.known
         if self.blank.any():
             heights[self.blank] = 0.0
         return heights
@@ -188,7 +194,7 @@ def to_structured_grid(
     grid.SetPoints(_points(x[i0 : i1 + 1], y[j0 : j1 + 1], z[part]))
     for name, values in point_arrays(surface, heights).items():
         grid.GetPointData().AddArray(filled_array(name, values[part]))
-    grid.GetPointData().SetNormals(_normals(x, y, z, part))
+    grid.GetPointData().SetNormals(_normals(x, y, heights.known, part))
     grid.GetPointData().SetActiveScalars(heights.array)
     hide(grid, heights.blank[part])
     add_field_data(grid, surface, heights)

@@ -20,7 +20,7 @@ def surface_normals(
         out: (rows, columns, 3) array to fill. Default: a new one, float32.
 
     Returns:
-        ``out``; (0, 0, 1) where a slope is not finite.
+        ``out``. Beside a height that is not finite the slope is that to the other side, 0 where there is none.
     """
     top, bottom, _ = part[0].indices(len(y))
     columns = part[1]
@@ -37,7 +37,10 @@ def surface_normals(
 
 
 def _slopes(z: np.ndarray, gaps: np.ndarray) -> np.ndarray:
-    """The derivative along the first axis: the mean of both neighboring slopes, each weighted by the other one's gap."""
+    """The derivative along the first axis: the mean of both neighboring slopes, each weighted by the other one's gap.
+
+    Of one slope that is not finite the other, of two 0.
+    """
     steps = np.diff(z, axis=0)
     steps /= gaps
     slopes = np.empty_like(z)
@@ -47,6 +50,12 @@ def _slopes(z: np.ndarray, gaps: np.ndarray) -> np.ndarray:
     np.subtract(steps[1:], steps[:-1], out=inside)
     inside *= share
     inside += steps[:-1]
+    unknown = ~np.isfinite(slopes)
+    if unknown.any():
+        before, after = (np.zeros_like(z) for _ in range(2))
+        before[1:], after[:-1] = steps, steps
+        one = np.where(np.isfinite(after), after, before)
+        slopes[unknown] = np.where(np.isfinite(one), one, 0)[unknown]
     return slopes
 
 

@@ -89,7 +89,7 @@ def height_between(surface: Surface, heights: HeightMap, x: np.ndarray, y: np.nd
 
 def lowest_ball(surface: Surface, heights: HeightMap, width: float) -> Ball | None:
     """The mark of the lowest point of a surface that is ``width`` wide; None where no point is drawn."""
-    z = np.where(heights.blank, np.nan, heights.heights)
+    z = heights.known
     if not np.isfinite(z).any():
         return None
     row, column = np.unravel_index(int(np.nanargmin(z)), z.shape)

@@ -58,7 +58,7 @@ class Sight:
 
 def sight_of(surface: Surface, heights: HeightMap, paths: bool = True) -> Sight:
     """Find what is to be seen on a surface: its minimum, its basin, its paths and the surface as a whole."""
-    z = np.where(heights.blank, np.nan, heights.heights)
+    z = heights.known
     x, y = surface.x, np.asarray(surface.y)
     grid = np.stack([*np.meshgrid(x, y), z], axis=-1)
     known = np.isfinite(z)

@@ -106,6 +106,19 @@ def test_normals_of_a_tilted_plane_are_its_normal():
     np.testing.assert_allclose(array(grid, "Normals"), np.broadcast_to(expected, (42, 3)), atol=1e-6)
 
 
+@pytest.mark.parametrize("hole", [np.nan, np.inf])
+def test_normals_beside_what_is_not_drawn_are_those_of_the_surface(hole):
+    """A plane with holes inside, at an edge and in a corner: what lies there bends no light."""
+    x, y = np.linspace(0, 2, 7), np.array([0.0, 0.3, 1.0, 1.1, 2.0])
+    plane = 0.5 * x[None, :] - 0.25 * y[:, None] + 5
+    holes = np.zeros(plane.shape, bool)
+    holes[2, 3] = holes[4, 0:3] = holes[0, 6] = True
+    surface = Surface(x, y, {"train_loss": np.where(holes, hole, plane)})
+    normals = vtk_to_numpy(to_structured_grid(surface, GridOptions(log=False, height_scale=2.0)).GetPointData().GetNormals())
+    expected = np.array([-1.0, 0.5, 1.0]) / 1.5
+    assert np.abs(normals.reshape(*plane.shape, 3)[~holes] - expected).max() < 1e-6
+
+
 def test_a_flat_surface_has_height_zero():
     grid = to_structured_grid(surface_of(lambda x, y: 0 * x + 3))
     assert not points_of(grid)[:, 2].any()
