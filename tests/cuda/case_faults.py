@@ -46,7 +46,7 @@ FAULTS = {
         batches.Batches._normalized, "replace(self._split, scale=self._scale)", "self._split",
         case_points.test_streamed_data_do_not_wait_either),
     "momentum-read-back-for-each-batch": Fault(
-        batch_norm._average, "layer.momentum = 1.0 / calls", "layer.momentum = None",
+        batch_norm._Average.__call__, "layer.momentum = self.size / self._seen[layer]", "layer.momentum = None",
         case_points.test_recomputed_statistics_are_in_fp32_and_do_not_wait),
     "each-batch-norm-folded-alone": Fault(
         folding.FoldedModel.__init__, 'tensors[0].device.type == "cuda"', "False",
