@@ -125,7 +125,7 @@ def grid_of(files, step, extent, metric, chosen, grid_options):
         values = sum(array.nbytes for array in part.metrics.values()) + part.status.nbytes
         line = f"paraloss: pid {os.getpid()} extent {i0} {i1} {j0} {j1} read {values} bytes\n"
         os.write(1, line.encode())  # in one piece, so that the ranks' lines do not mix
-    width = max(outline.x[-1] - outline.x[0], outline.y[-1] - outline.y[0])
+    width = max(abs(outline.x[-1] - outline.x[0]), abs(outline.y[-1] - outline.y[0]))  # steps may fall
     heights = height_map(part, grid_options(metric), width, outline.ranges)
     if heights.note:
         report_note(f"{path}: {heights.note}")
