@@ -56,12 +56,13 @@ def _of_grid(surface: Surface, options: GridOptions) -> dict[str, np.ndarray]:
     """The buffers of a whole surface, without a mesh in between."""
     check_grid(surface)
     heights = height_map(surface, options)
-    x, y, z = surface.x, np.asarray(surface.y), heights.heights
+    x, y, known = surface.x, np.asarray(surface.y), heights.known
+    z = heights.grounded(known)
     quads = quad_corners(z.shape[0], z.shape[1], blank_cells(heights.blank))
     triangles = np.empty((2, len(quads), 3), np.uint32)
     triangles[0] = quads[:, :3]
     triangles[1, :, 0], triangles[1, :, 1:] = quads[:, 0], quads[:, 2:]
-    normals = surface_normals(x, y, heights.known)
+    normals = surface_normals(x, y, known)
     return {
         "POSITION": _y_up(as_float32(x), as_float32(y)[:, None], as_float32(z)),
         "NORMAL": _y_up(normals[..., 0], normals[..., 1], normals[..., 2]),

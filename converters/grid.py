@@ -69,10 +69,11 @@ class HeightMap:
     @property
     def heights(self) -> np.ndarray:
         """z of each point; blank points lie at the lowest height, so that they stretch no bounding box."""
-        heights = self.known
-        if self.blank.any():
-            heights[self.blank] = 0.0
-        return heights
+        return self.grounded(self.known)
+
+    def grounded(self, z: np.ndarray) -> np.ndarray:
+        """``z`` with blank points at the lowest height."""
+        return np.where(self.blank, 0.0, z) if self.blank.any() else z
 
     @property
     def value_range(self) -> tuple[float, float]:
@@ -186,7 +187,8 @@ def to_structured_grid(
     """
     check_grid(surface)
     heights = heights or height_map(surface, options)
-    z, x, y = heights.heights, surface.x, np.asarray(surface.y)
+    known, x, y = heights.known, surface.x, np.asarray(surface.y)
+    z = heights.grounded(known)
     i0, i1, j0, j1 = extent or (0, len(x) - 1, 0, len(y) - 1)
     part = np.s_[j0 : j1 + 1, i0 : i1 + 1]
     grid = vtkStructuredGrid()
@@ -194,7 +196,7 @@ def to_structured_grid(
     grid.SetPoints(_points(x[i0 : i1 + 1], y[j0 : j1 + 1], z[part]))
     for name, values in point_arrays(surface, heights).items():
         grid.GetPointData().AddArray(filled_array(name, values[part]))
-    grid.GetPointData().SetNormals(_normals(x, y, heights.known, part))
+    grid.GetPointData().SetNormals(_normals(x, y, known, part))
     grid.GetPointData().SetActiveScalars(heights.array)
     hide(grid, heights.blank[part])
     add_field_data(grid, surface, heights)

@@ -13,6 +13,8 @@ from browsing import CHROMIUM
 from standing import dismiss
 from torch import nn
 
+import paraloss.compute.evaluate.fast_type as fast_type
+import paraloss.compute.number_types as number_types
 from paraloss.compute import load_data, load_model, train
 
 torch.set_num_threads(1)  # the tests run in two processes on two cores
@@ -82,6 +84,14 @@ def trained(tmp_path_factory: pytest.TempPathFactory, digits: dict) -> Path:
     record = {"model": "resnet20", "model_args": {}, "data": "digits", "data_args": {}, "classes": 10}
     train(model, digits, folder, epochs=2, lr=0.05, record=record, progress=False)
     return folder
+
+
+@pytest.fixture
+def has_bf16(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A CPU that takes bf16 for faster than fp32, whatever it is."""
+    monkeypatch.setattr(fast_type, "faster_precisions", lambda device: ["bf16"])
+    monkeypatch.setattr(number_types, "faster_precisions", lambda device: ["bf16"])
+    monkeypatch.setattr(fast_type, "WORTH", 0.0)
 
 
 @pytest.fixture

@@ -50,12 +50,13 @@ class CappedEvaluator:
             # Not by the size of a batch, which is chosen by timing.
             count = min(population, max(FIRST, population // 32))
             losses, right = self.evaluator.sample_losses(name, 0, count)
-            left = math.sqrt(1 - count / population)
-            error = float(losses.std() / math.sqrt(count)) * left if count > 1 and left else math.inf if left else 0.0
-            if count < population and not float(losses.mean()) - 4 * error > self.cap:
-                more, more_right = self.evaluator.sample_losses(name, count, population)
-                losses, count, error = torch.cat([losses, more]), population, 0.0
-                right = None if right is None or more_right is None else torch.cat([right, more_right])
+            error = 0.0
+            if count < population:
+                error = float(losses.std() / math.sqrt(count)) * math.sqrt(1 - count / population)
+                if not float(losses.mean()) - 4 * error > self.cap:
+                    more, more_right = self.evaluator.sample_losses(name, count, population)
+                    losses, count, error = torch.cat([losses, more]), population, 0.0
+                    right = None if right is None or more_right is None else torch.cat([right, more_right])
             values = {"loss": float(losses.mean()), "loss_stderr": error, "samples": float(count)}
             if right is not None:
                 values["acc"] = 100 * float(right.mean())

@@ -29,7 +29,7 @@ class CorrectedEvaluator:
     Attributes:
         metrics: ``<split>_loss``, ``<split>_loss_stderr`` (of the correction; for a drawn split of drawing, too) and, for
             classes, ``<split>_acc``.
-        corrected: as ``Estimator``.
+        corrected: ``bound``; see ``Estimator``.
 
     Raises:
         InputError: the losses of single samples are not known or do not count alike.
@@ -37,8 +37,7 @@ class CorrectedEvaluator:
 
     def __init__(self, evaluator: Evaluator, correction: Correction, steps: np.ndarray, bound: float) -> None:
         check_sample_losses(evaluator)
-        self.evaluator, self.correction, self.bound, self._steps = evaluator, correction, bound, steps
-        self.corrected = bound
+        self.evaluator, self.correction, self.corrected, self._steps = evaluator, correction, bound, steps
         self._kinds = {
             name: ["loss", "loss_stderr", *(["acc"] if "acc" in kinds else [])] for name, kinds in evaluator.kinds.items()
         }
@@ -57,7 +56,7 @@ class CorrectedEvaluator:
             losses, hits = self.correction.in_range(name, *on_cpu((losses, hits)))
             mean, shift = float(losses.mean()), NO_SHIFT
             if math.isfinite(mean):
-                bound = _AIM * self.bound * (abs(mean) + OFFSET)
+                bound = _AIM * self.corrected * (abs(mean) + OFFSET)
                 shift = self.correction.shift(name, losses, (losses, hits), bound)
             error = math.hypot(shift.error, self._error_of_drawing(name, losses))
             results += [mean + shift.loss, error]

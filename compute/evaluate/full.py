@@ -124,7 +124,7 @@ class Evaluator(SampleLosses):
         """Bring up to date what depends on the weights: recomputed statistics, folded weights."""
         if self._bn_batches is not None:
             with torch.no_grad(), self.exactly():
-                passes = ((len(inputs), partial(self.model, inputs)) for inputs, _ in self._bn_batches)
+                passes = ((len(inputs), partial(self.model, inputs)) for inputs, _ in self._bn_batches if len(inputs) > 1)
                 recompute_statistics(self.model, passes)
         if self._forward is not self.model:
             self._folded.refresh()

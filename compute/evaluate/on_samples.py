@@ -68,15 +68,15 @@ class SampleEvaluator(PointEvaluator):
         self._checked: set[str] = set()
         self.kinds = {name: self._probe(name, split) for name, split in data.items()}
         self._shards = {name: split.rows(slice(shard[0], None, shard[1])) for name, split in data.items()}
-        batch_size = batch_size or default_batch_size(next(iter(data.values())), self.device)
-        self._bn_size = batch_size  # statistics depend on it, so that it stays
-        self.use_batch_size(batch_size)
+        self.use_batch_size(batch_size or default_batch_size(next(iter(data.values())), self.device))
 
     def use_batch_size(self, size: int) -> None:
         """Evaluate ``size`` samples at once from now on; all of them where the model mixes them."""
         self.batch_size = size = max(self.samples.values()) if self.mixing else size
         if self.batches:  # the data stay where they are
             self.batches = {name: batches.of_size(size) for name, batches in self.batches.items()}
+            if self.mixing and self._bn_batches is not None:
+                self._bn_batches = self._bn_batches.of_size(size)
         else:
             self._place_data()
         self._run_anew()
@@ -96,7 +96,10 @@ class SampleEvaluator(PointEvaluator):
         self.batches = {}  # not twice on the device
         self.batches = {name: self._batches(name, self.batch_size) for name in self._shards}
         first = next(iter(self.manners.values()))
-        self._bn_batches = None if self._bn_data is None else Batches(self._bn_data, self.device, self._bn_size, first)
+        if self._bn_data is not None:
+            # Statistics depend on the size of their batches, so that it stays.
+            size = self.batch_size if self._bn_batches is None else self._bn_batches.size
+            self._bn_batches = Batches(self._bn_data, self.device, size, first)
         self._run_anew()
 
     def reorder(self, name: str, order: np.ndarray) -> None:

@@ -73,7 +73,7 @@ class StepEvaluator(PointEvaluator):
         super().__init__(model, step, directions, device, precision, report)
         self.step, self.not_folded = step, "a step calls the model itself"
         self._data, self._shard, self._bn_data = dict(data), shard, bn_data
-        self.batch_size = self._bn_size = batch_size or _default_batch_size(next(iter(data.values())), self.device)
+        self.batch_size = batch_size or _default_batch_size(next(iter(data.values())), self.device)
         self.samples = {name: len(split) for name, split in data.items()}
         self._only_means: dict[str, bool] = {}
         self.kinds = {name: self._probe(name, split) for name, split in data.items()}
@@ -99,9 +99,9 @@ class StepEvaluator(PointEvaluator):
         self.weights.move_to(coordinates)
         if self._bn_batches is not None:
             with self._running(next(iter(self.kinds))):
-                # A batch that does not reveal how many samples it holds weighs as much as the others.
+                # Where batches do not reveal how many samples they hold, they weigh alike.
                 passes = (
-                    (rows_of(batch) or 2, partial(self.step.batch_losses, self.model, batch)) for batch in self._bn_batches
+                    (rows_of(batch) or 1, partial(self.step.batch_losses, self.model, batch)) for batch in self._bn_batches
                 )
                 recompute_statistics(self.model, passes)
 
@@ -144,7 +144,7 @@ class StepEvaluator(PointEvaluator):
         self.batches = {name: self._batches_of(name, part, self.batch_size) for name, part in parts.items()}
         first = next(iter(self.kinds))
         bn_data = self._bn_data
-        self._bn_batches = None if bn_data is None else self._batches_of(first, bn_data, self._bn_size)
+        self._bn_batches = None if bn_data is None else self._batches_of(first, bn_data, self.batch_size)
 
     def _batches_of(self, name: str, split: BatchSplit, size: int | None) -> AnyBatches:
         return AnyBatches(split, self.device, self.manners[name], size)

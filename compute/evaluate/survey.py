@@ -90,11 +90,12 @@ def regression_estimate(
     residuals = values - mine @ coefficients
     mean = design.mean(dim=0) @ coefficients + (weights * residuals).sum() / population
     spread = weights * residuals / (1 - leverage)
-    error = (1 + skewness / count) * ((1 - chances) * spread.square()).sum().sqrt() / population
+    variances = (1 - chances) * spread.square()
+    error = (1 + skewness / count) * variances.sum().sqrt() / population
     low, high = values.min(), values.max()
     span = float(high - low) if span is None else span
-    counted = torch.where(residuals.abs() > _NOTHING * span, (1 - chances) * spread.square(), 0.0)
-    unseen = 2 * span / count * (1 - count / population) * max(0.0, 1 - _contributors(counted) / _CONTRIBUTE)
+    variances = torch.where(residuals.abs() > _NOTHING * span, variances, 0.0)
+    unseen = 2 * span / count * (1 - count / population) * max(0.0, 1 - _contributors(variances) / _CONTRIBUTE)
     fitted = design[count:] @ coefficients
     beyond = ((fitted - (low + high) / 2).abs() - 0.6 * (high - low)).clamp_min(0.0).sum() / population
     alone = (fitted - mean).abs() / population

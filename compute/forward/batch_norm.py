@@ -29,10 +29,10 @@ def recompute_statistics(model: nn.Module, passes: Iterable[tuple[int, Callable[
 
     Args:
         model: in evaluation mode, and so it stays; dropout and all else evaluate meanwhile.
-        passes: (samples, what runs the model on them) of each batch. Batches of one, which has no variance, are left out.
+        passes: (samples, what runs the model on them) of each batch.
 
     Raises:
-        InputError: every batch is one sample.
+        InputError: there is no batch.
     """
     layers = normalizing_layers(model)
     momenta = [layer.momentum for layer in layers]
@@ -43,9 +43,8 @@ def recompute_statistics(model: nn.Module, passes: Iterable[tuple[int, Callable[
         layer.train()
     try:
         for size, run in passes:
-            if size > 1:
-                average.size = size
-                run()
+            average.size = size
+            run()
     finally:
         for layer, momentum, hook in zip(layers, momenta, hooks, strict=True):
             hook.remove()

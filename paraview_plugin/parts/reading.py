@@ -5,6 +5,8 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
+
 from paraloss.errors import InputError
 from paraloss.paraview_plugin.parts import ranks
 from paraloss.paraview_plugin.parts.messages import report_note
@@ -125,7 +127,7 @@ def grid_of(files, step, extent, metric, chosen, grid_options):
         values = sum(array.nbytes for array in part.metrics.values()) + part.status.nbytes
         line = f"paraloss: pid {os.getpid()} extent {i0} {i1} {j0} {j1} read {values} bytes\n"
         os.write(1, line.encode())  # in one piece, so that the ranks' lines do not mix
-    width = max(abs(outline.x[-1] - outline.x[0]), abs(outline.y[-1] - outline.y[0]))  # steps may fall
+    width = max(np.ptp(outline.x), np.ptp(outline.y))
     heights = height_map(part, grid_options(metric), width, outline.ranges)
     if heights.note:
         report_note(f"{path}: {heights.note}")

@@ -12,19 +12,9 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-import paraloss.compute.evaluate.fast_type as fast_type
-import paraloss.compute.number_types as number_types
 from paraloss.compute import Evaluator, compute_surface, load_criterion
 from paraloss.compute.inputs.split import Split
 from paraloss.errors import InputError, SurfaceFileError
-
-
-@pytest.fixture
-def has_bf16(monkeypatch):
-    """A CPU that takes bf16 for faster than fp32, whatever it is."""
-    monkeypatch.setattr(fast_type, "faster_precisions", lambda device: ["bf16"])
-    monkeypatch.setattr(number_types, "faster_precisions", lambda device: ["bf16"])
-    monkeypatch.setattr(fast_type, "WORTH", 0.0)
 
 
 def fitted(model, loss, data, steps=200):
@@ -189,6 +179,51 @@ def test_other_batches_do_not_change_the_statistics(smaller, normalized):
     before = evaluator([0.3, 0.1])[0]
     evaluator.halve_batch() if smaller == "halve_batch" else evaluator.use_batch_size(32)
     assert evaluator([0.3, 0.1])[0] == pytest.approx(before, rel=1e-6)
+
+
+class Centered(nn.Module):
+    """What each sample gives depends on the others of its batch."""
+
+    def __init__(self):
+        super().__init__()
+        self.first, self.norm, self.last = nn.Linear(64, 16), nn.BatchNorm1d(16), nn.Linear(16, 10)
+
+    def forward(self, inputs):
+        hidden = self.first(inputs)
+        return self.last(self.norm(hidden - hidden.mean(0)))
+
+
+def test_statistics_of_a_model_that_mixes_samples_are_of_all_together(normalized):
+    torch.manual_seed(0)
+    model, (inputs, targets) = Centered().eval(), normalized[1]
+    surface = compute_surface(
+        model, "cross_entropy", (inputs, targets), x=(-1, 1, 3), bn="recompute", batch_size=32, curve=True, precision="fp32",
+        progress=False,
+    )  # fmt: skip
+    with torch.no_grad():
+        hidden = model.first(inputs)
+        hidden = hidden - hidden.mean(0)
+        model.norm.running_mean.copy_(hidden.mean(0))
+        model.norm.running_var.copy_(hidden.var(0))
+        expected = float(F.cross_entropy(model(inputs).double(), targets))
+    assert surface.at(0.0)["train_loss"] == pytest.approx(expected, rel=1e-4)
+
+
+def test_ready_batches_of_one_image_have_statistics_over_its_pixels():
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Conv2d(1, 4, 3), nn.BatchNorm2d(4), nn.ReLU(), nn.Flatten(), nn.Linear(144, 3)).eval()
+    batches = [(torch.randn(1, 1, 8, 8), torch.tensor([k % 3])) for k in range(6)]
+
+    def step(model, batch):
+        return F.cross_entropy(model(batch[0]), batch[1], reduction="none")
+
+    surface = compute_surface(model, step=step, data=batches, x=(-1, 1, 3), curve=True, bn="recompute", progress=False)
+    with torch.no_grad():
+        hidden = torch.stack([model[0](images) for images, _ in batches])
+        model[1].running_mean.copy_(hidden.mean((1, 3, 4)).mean(0))
+        model[1].running_var.copy_(torch.stack([one.var((0, 2, 3)) for one in hidden]).mean(0))
+        expected = float(torch.stack([step(model, batch) for batch in batches]).double().mean())
+    assert surface.at(0.0)["train_loss"] == pytest.approx(expected, rel=1e-4)
 
 
 def test_a_changed_model_is_refused_where_samples_are_drawn(classes, tmp_path):

@@ -11,7 +11,6 @@ import torch.nn.functional as F
 from helpers import BIN
 
 import paraloss.compute.evaluate.fast_type as fast_type
-import paraloss.compute.number_types as number_types
 from paraloss.compute import Evaluator, compute_surface, load_criterion, load_model, random_direction, train
 from paraloss.compute.evaluate.corrected import CorrectedEvaluator
 from paraloss.compute.evaluate.correction import Correction
@@ -23,14 +22,6 @@ from paraloss.surface import read_surface
 CRITERION = load_criterion("cross_entropy")[1]
 AXIS = np.linspace(-1, 1, 15)
 STEPS = np.stack([c.ravel() for c in np.meshgrid(AXIS, AXIS)], axis=1)
-
-
-@pytest.fixture
-def has_bf16(monkeypatch):
-    """A CPU that takes bf16 for faster than fp32, whatever it is."""
-    monkeypatch.setattr(fast_type, "faster_precisions", lambda device: ["bf16"])
-    monkeypatch.setattr(number_types, "faster_precisions", lambda device: ["bf16"])
-    monkeypatch.setattr(fast_type, "WORTH", 0.0)
 
 
 @pytest.fixture(scope="module")
