@@ -185,13 +185,13 @@ def minimum_marker(grid: Any, radius: float = MINIMUM_RADIUS) -> vtkPolyData:
 
 
 def height_at(grid: Any, x: np.ndarray, y: np.ndarray) -> np.ndarray:
-    """Bilinear heights of a grid at (x, y); NaN off the grid and above its upper limit."""
+    """Bilinear heights of a grid at (x, y); NaN off the grid, beside blank points and above its upper limit."""
     ni, nj, _ = dimensions(grid)
     points = vtk_to_numpy(grid.GetPoints().GetData()).reshape(nj, ni, 3)
     xs, ys = points[0, :, 0], points[:, 0, 1]
-    heights = bilinear(xs, ys, points[:, :, 2], x, y)
+    field, level = uncut_field(grid)
+    heights = bilinear(xs, ys, np.where(np.isnan(field), np.nan, points[:, :, 2]), x, y)
     if np.isfinite(limits(grid)[1]):
-        field, level = uncut_field(grid)
         heights = np.where(bilinear(xs, ys, field, x, y) > level, np.nan, heights)
     return heights
 

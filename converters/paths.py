@@ -78,9 +78,9 @@ def _ends(path: Tensors, surface: Surface, heights: HeightMap, radius: float, en
 
 
 def height_between(surface: Surface, heights: HeightMap, x: np.ndarray, y: np.ndarray) -> np.ndarray:
-    """Bilinear heights of a surface at (x, y); NaN off the grid and above the upper limit."""
+    """Bilinear heights of a surface at (x, y); NaN off the grid, beside blank points and above the upper limit."""
     axes = surface.x, np.asarray(surface.y)
-    z = bilinear(*axes, heights.heights, x, y)
+    z = bilinear(*axes, heights.known, x, y)
     if heights.options.zmax is None:
         return z
     uncut = bilinear(*axes, uncut_values(surface.metric(heights.metric), heights), x, y)

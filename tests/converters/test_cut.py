@@ -13,7 +13,8 @@ from vtkmodules.vtkIOXML import vtkXMLPolyDataReader
 
 from paraloss import Surface, convert, render, to_polydata, to_structured_grid
 from paraloss.converters.geometry import contour_lines
-from paraloss.converters.paths import drape_trajectory
+from paraloss.converters.grid import height_map
+from paraloss.converters.paths import drape_trajectory, height_between
 from paraloss.errors import InputError
 from paraloss.picture_options import GridOptions
 from paraloss.surface import INTERPOLATED
@@ -164,6 +165,25 @@ def test_contours_and_paths_end_with_the_surface():
         assert np.hypot(*(places - place).T).min() < 1e-6
     tube = vtk_to_numpy(drape_trajectory(grid).GetPoints().GetData())
     assert 0.7 < np.hypot(*tube[:, :2].T).max() < np.sqrt(6 / 9) + 0.02
+
+
+@pytest.mark.parametrize("hole", [np.nan, np.inf])
+def test_a_path_over_a_hole_has_a_gap_and_does_not_dive(hole):
+    surface = surface_of(lambda x, y: 9 * (x**2 + y**2) + 5, 9, 9)
+    values = surface.metric().copy()
+    values[4, 6] = hole  # (0.5, 0)
+    surface = Surface(surface.x, surface.y, {"train_loss": values})
+    surface = surface.with_paths({"": {"x": np.array([-0.9, 0.9]), "y": np.array([0.1, 0.1])}})
+    tube = vtk_to_numpy(drape_trajectory(to_structured_grid(surface), radius=1e-4).GetPoints().GetData())
+    assert not ((tube[:, 0] > 0.26) & (tube[:, 0] < 0.74)).any()
+    assert tube[:, 0].min() < -0.89
+    assert tube[:, 0].max() > 0.89
+    heights = height_map(surface, GridOptions())
+    x, y = np.array([-0.5, 0.4, 0.6]), np.array([0.1, 0.1, 0.1])
+    found = height_between(surface, heights, x, y)
+    assert np.isfinite(found).tolist() == [True, False, False]
+    left = tube[np.abs(tube[:, 0]) < 0.2]
+    assert left[:, 2].min() > height_between(surface, heights, np.zeros(1), np.zeros(1))[0] - 1e-3
 
 
 def test_a_picture_shows_background_beyond_the_rim_and_no_plateau(tmp_path):

@@ -250,6 +250,25 @@ def test_geometry_equals_its_formulas():
     assert minimum_marker(grid).GetCenter()[0] == pytest.approx(0, abs=0.02)
 
 
+def test_steps_that_fall_along_both_axes_are_the_same_surface(tmp_path):
+    surface = bumpy()
+    turned = {name: values[::-1, ::-1] for name, values in surface.metrics.items()}
+    write_surface(Surface(surface.x, surface.y, surface.metrics), tmp_path / "rising.h5")
+    write_surface(Surface(surface.x[::-1], surface.y[::-1], turned), tmp_path / "falling.h5")
+    told, output = pvpython(
+        """
+        for path in sys.argv[1:3]:
+            r = LossSurfaceReader(FileNames=[path])
+            r.UpdatePipeline()
+            tell(bounds=r.GetDataInformation().GetBounds())
+        """,
+        tmp_path / "rising.h5", tmp_path / "falling.h5", folder=tmp_path,
+    )  # fmt: skip
+    rising, falling = (fact["bounds"] for fact in told)
+    np.testing.assert_allclose(falling, rising, atol=1e-9, err_msg=output)
+    assert rising[5] > 1
+
+
 def test_bad_files_get_a_message_and_paraview_goes_on(tmp_path):
     write_surface(bumpy(), tmp_path / "good.h5")
     write_surface(bumpy(), tmp_path / "cut.h5")
